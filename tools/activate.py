@@ -1,4 +1,4 @@
-"""`tools/activate.py ACTIVATE [ENGINE_FOLDER]` lets an activate script choose the engine and the local backend too.
+"""Lets an activate script choose the engine and the local backend too.
 
 After `. .venv/bin/activate`, plain `pulumi` works on the checkout's local stacks. An environment that names a backend
 already is left alone, and `deactivate` takes back what was set. For sh, bash and zsh; a second run replaces the lines.
@@ -6,7 +6,6 @@ already is left alone, and `deactivate` takes back what was set. For sh, bash an
 
 import re
 import shlex
-import sys
 from pathlib import Path
 
 _BEGIN, _END = "# >>> llmops-kit", "# <<< llmops-kit"
@@ -61,13 +60,9 @@ def _marked(lines: str) -> str:
     return f"{_BEGIN}\n{lines}{_END}\n"
 
 
-def main() -> None:
-    activate, engine_folder = Path(sys.argv[1]), sys.argv[2] if len(sys.argv) > 2 else ""
-    old = activate.read_text()
+def activate(script: Path, engine_folder: str) -> None:
+    """Rewrite an activate script as `extend` says, where that changes it."""
+    old = script.read_text()
     new = extend(old, engine_folder)
     if new != old:
-        activate.write_text(new)
-
-
-if __name__ == "__main__":
-    main()
+        script.write_text(new)

@@ -1,7 +1,7 @@
 """`python -m tools.demo up|down [RECIPE]`: the whole way on this machine, made of the commands that a user would type.
 
 Each recipe's demo has a stack of its own, so several can run beside each other. Each step is safe to repeat, so a demo
-that was interrupted goes on where it stopped.
+that was interrupted goes on where it stopped. What the commands print goes into a log; the answer is shown too.
 """
 
 import json
@@ -12,12 +12,17 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from llmops_kit.cli.terminal.progress import describe
 from llmops_kit.contract.documents.recipe import Recipe
 from llmops_kit.contract.errors import KitError, NotFoundError
+from tools.setup import HINT
+from tools.steps import Step, StepFailedError, Steps
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 RECIPES = CHECKOUT / "recipes"
 DEFAULT = "chatbot"
+BEGAN_VARIABLE = "LLMOPS_DEMO_BEGAN"
+"""When `make demo` was started, in seconds since the epoch."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +49,11 @@ class RecipeDemo:
     def page(self) -> str:
         """The run page's path in the checkout."""
         return f".llmops/{self.stack}-run.html"
+
+    @property
+    def log(self) -> str:
+        """The path of the commands' output in the checkout."""
+        return f".llmops/{self.stack}.log"
 
     @property
     def make(self) -> str:
@@ -84,7 +94,12 @@ def main(arguments: list[str]) -> int:
     if not demo.stack_file.exists():
         print("there is no demo to take down")
         return 0
-    return _llmops(demo, ["down"])
+    process = subprocess.Popen([*demo.command, "down"], cwd=CHECKOUT)
+    try:
+        return process.wait()
+    except KeyboardInterrupt:
+        # The terminal has sent the command the same signal: let it clean up and say what it leaves.
+        return process.wait() or 130
 
 
 def find_demo(name: str = DEFAULT) -> RecipeDemo:
@@ -105,49 +120,41 @@ def find_demo(name: str = DEFAULT) -> RecipeDemo:
 
 
 def up(demo: RecipeDemo) -> int:
-    """From nothing to an answered question; a table of the steps' times at the end."""
+    """From nothing to an answered question, with each step's time; the exit code."""
+    began = float(os.environ.get(BEGAN_VARIABLE) or time.time())
     if not demo.stack_file.exists():
         demo.stack_file.write_text(f"config:\n  {_project()}:target: local\n")
-    times: list[tuple[str, float]] = []
-    for number, (title, arguments) in enumerate(demo.steps, 1):
-        print(
-            f"\n[{number}/{len(demo.steps)}] {title}\n$ llmops --stack {demo.stack} "
-            f"{' '.join(map(_quoted, arguments))}",
-            flush=True,
-        )
-        start = time.monotonic()
-        code = _llmops(demo, arguments)
-        times.append((title, time.monotonic() - start))
-        if code:
+    steps = Steps(CHECKOUT / demo.log, CHECKOUT)
+    for title, arguments in demo.steps:
+        typed = f"$ llmops --stack {demo.stack} {' '.join(map(_quoted, arguments))}"
+        steps.log_line(typed)
+        try:
+            (said,) = steps.run(Step(title, [*demo.command, *arguments], detail=describe))
+        except (StepFailedError, KeyboardInterrupt) as e:
             again = f"Run `make demo{demo.make}` again: it goes on from here."
-            print(f"\nThe demo stopped at `{title}`. {again}", file=sys.stderr)
-            return code
-    _summary(demo, times)
+            print(f"{e}\nThe demo stopped at `{title}`. {again}".lstrip(), file=sys.stderr)
+            return e.code if isinstance(e, StepFailedError) else 130
+        if arguments[0] == "invoke":
+            steps.note(f"\n{typed}\n{said}\n")
+    steps.finished("total", time.time() - began)
+    _summary(demo)
+    if HINT.exists() and (hint := HINT.read_text()):
+        print(f"\n{hint}")
+    HINT.unlink(missing_ok=True)
     return 0
 
 
-def _llmops(demo: RecipeDemo, arguments: list[str]) -> int:
-    process = subprocess.Popen([*demo.command, *arguments], cwd=CHECKOUT)
-    try:
-        return process.wait()
-    except KeyboardInterrupt:
-        # The terminal has sent the command the same signal: let it clean up and say what it leaves.
-        return process.wait() or 130
-
-
-def _summary(demo: RecipeDemo, times: list[tuple[str, float]]) -> None:
+def _summary(demo: RecipeDemo) -> None:
     command = [*demo.command, "status", "--json"]
     status = subprocess.run(command, cwd=CHECKOUT, capture_output=True, text=True, check=True)
     endpoint = next(e for e in json.loads(status.stdout)["endpoints"] if e["name"] == demo.model)
     key = Path(endpoint["key"]).read_text().strip()
-    print("\nTime of each step")
-    for title, seconds in [*times, ("altogether", sum(s for _, s in times))]:
-        print(f"  {title:<32}{seconds:7.1f} s")
     print(
         f"\nThe endpoint runs: {endpoint['url']}/v1   key: {key}\n"
         f"Chat page:         {endpoint['url']}/#key={key}\n"
         f"Run page:          {CHECKOUT / demo.page}\n"
         f"Data page:         {_newest(f'.llmops/datasets/{demo.model}-*.html')}\n"
+        f"Log:               {CHECKOUT / demo.log}\n"
         f"\nTry next, after `. .venv/bin/activate; export PULUMI_STACK={demo.stack}`:\n"
         "  llmops chat                          talk to it here\n"
         f"  {f'llmops models show {demo.model}@latest':<35}  what it was made of, and its scores\n"

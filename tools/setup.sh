@@ -1,6 +1,7 @@
 #!/bin/sh
 # `tools/setup.sh kit|data|aws-twin|azure-twin|dev` makes .venv with the kit's needs, with those of collecting data, of a
-# cloud and its twin, or of the tests too; `tools/setup.sh engine` finds or gets Pulumi's engine and lets .venv/bin/activate put it on PATH. The Makefile calls both. Needs Python 3.11 or newer.
+# cloud and its twin, or of the tests too; `tools/setup.sh engine` finds or gets Pulumi's engine and lets .venv/bin/activate put it on PATH. The Makefile calls both. Needs Python 3.11 or newer. tools/setup.py shows the steps, and runs
+# `tools/setup.sh install SET` as one of them.
 set -eu
 cd "$(dirname "$0")/.."
 
@@ -9,8 +10,8 @@ fail() {
     exit 1
 }
 
-find_pythons() { # set $first, the first Python that the locks are made for, and $base: the first optimized one, or else $first
-    first= base=
+find_pythons() { # set $first, the first Python that the locks are made for, $base: the first optimized one, or else $first, and a $hint
+    first= base= hint=
     for candidate in ${PYTHON:-python3 python3.13 python3.12 python3.11 python3.14 /usr/bin/python3}; do
         # A distribution's is optimized, whatever its options say; pyenv's is not, unless it is asked for.
         found=$("$candidate" -c 'import sys, sysconfig
@@ -28,7 +29,7 @@ print(sys.executable if (3, 11) <= sys.version_info[:2] <= (3, 14) else "", "pla
         fail "there is no Python 3.11 to 3.14${PYTHON:+ at $PYTHON}" "install one (Debian: apt-get install python3), or name it: make PYTHON=/path/to/python ..."
     fi
     if [ "$base" != "$first" ]; then
-        echo "$first was built without --enable-optimizations: what it runs takes about a third longer${base:+; taking $base (make PYTHON=$first ... takes the other)}"
+        hint="hint: $first was built without --enable-optimizations, so what it runs takes about a third longer${base:+; $base was taken instead (make PYTHON=$first ... takes the other)}"
         base=${base:-$first}
     fi
 }
@@ -81,13 +82,14 @@ install() { # install kit|data|aws-twin|azure-twin|dev: what is there already is
     case $sets in dev) touch .venv/data.stamp .venv/aws-twin.stamp .venv/azure-twin.stamp ;; esac
 }
 
-engine() {
-    folder=$(.venv/bin/python -m llmops_kit.cli.pulumi_engine)
-    .venv/bin/python tools/activate.py .venv/bin/activate "$folder"
+set_up() { # set_up SET: as a step, with what finding a Python has said
+    find_pythons
+    LLMOPS_SETUP_HINT=$hint exec "$base" tools/setup.py "$1"
 }
 
 case ${1:-} in
-    kit | data | aws-twin | azure-twin | dev) install "$1" ;;
-    engine) engine ;;
+    kit | data | aws-twin | azure-twin | dev) set_up "$1" ;;
+    install) install "$2" ;;
+    engine) exec .venv/bin/python tools/setup.py engine ;;
     *) fail "tools/setup.sh takes kit, data, aws-twin, azure-twin, dev or engine" "see the Makefile" ;;
 esac

@@ -65,7 +65,7 @@ long_tests() { tests -n 2 "${by_file[@]}" -m long "${nightly[@]}"; }
 
 prepare_machine() {
     trap 'tools/docker.sh stop; rm -rf "$caches"' EXIT
-    step setup make .venv/dev.stamp engine
+    step setup make dev
     if ((${#failed[@]})); then exit 1; fi
     step machine tools/test-machine.sh
 }

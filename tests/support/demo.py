@@ -24,7 +24,7 @@ from tools.demo import DEFAULT, find_demo
 
 @dataclass(frozen=True)
 class Demo:
-    """Where `make demo` ran, and what it printed."""
+    """Where `make demo` ran, and what it printed, with its log."""
 
     folder: Path
     output: str
@@ -83,6 +83,7 @@ def deployed_demo(folder: Path, recipe: str, variant: str = "") -> Iterator[Demo
         _rename_image(data / "runs")
     try:
         output = _run(["make", "demo", *([] if recipe == DEFAULT else [f"RECIPE={recipe}"])], folder)
+        output += (folder / find_demo(recipe).log).read_text()
         if "stage=train" in output:
             _keep(data, kept)
         yield Demo(folder, output)

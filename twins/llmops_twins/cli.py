@@ -21,8 +21,12 @@ Judge = Annotated[
     Literal["strict", "off"],
     typer.Option(help="strict: check every call's permissions; off: allow every known caller."),
 ]
-Pace = Annotated[float, typer.Option(help="Seconds that a status change takes, such as an endpoint's.", min=0)]
-Port = Annotated[int, typer.Option(help="Port on 127.0.0.1; 0: a free one, which is kept.", min=0, max=65_535)]
+Pace = Annotated[
+    float, typer.Option(help="Seconds that a status change takes, such as an endpoint's.", min=0, metavar="SECONDS")
+]
+Port = Annotated[
+    int, typer.Option(help="Port on 127.0.0.1; 0: a free one, which is kept.", min=0, max=65_535, metavar="PORT")
+]
 Containers = Annotated[
     Literal["run", "none"],
     typer.Option(help="run: endpoints and jobs run their images; none: only their status changes."),
@@ -202,13 +206,14 @@ class TwinCommands:
         server.serve(home.absolute(), port, settings, place or self.default_place, stand_in)
 
     def _help(self) -> str:
-        return f"""Emulate {self.account} of {self.name}: its APIs, permissions, quotas and refusals.
-
-        {self.command} up
-        eval "$({self.command} env)"
-
-        From then on, every {self.name} client in this shell talks to the twin,
-        plain `pulumi up` included. Other shells are not affected."""
+        # Each paragraph is one line: typer keeps the line breaks of all paragraphs but the first.
+        return (
+            f"Emulate {self.account} of {self.name}: its APIs, permissions, quotas and errors.\n\n"
+            + self._examples("up")
+            + f'\neval "$({self.command} env)"\n\n'
+            + f"From then on, every {self.name} client in this shell talks to the twin, plain `pulumi up` included. "
+            "Other shells are not affected."
+        )
 
     def _examples(self, *verbs: str) -> str:
         return "\n".join(f"{self.command} {verb}" for verb in verbs)
@@ -258,7 +263,7 @@ CLOUDS = (
         default_place="westeurope",
         packages=("werkzeug", "trustme", "jwt", "jsonschema"),
         faults=(
-            "throttle service=Microsoft.MachineLearningServices operation=*/write times=3",
+            "throttle operation=*/write times=3",
             "role_propagation seconds=5",
             "cut_stream endpoint=chat-* after_bytes=200",
         ),

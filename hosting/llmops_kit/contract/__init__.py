@@ -1,4 +1,4 @@
-"""What crosses a process or a cloud: documents, folder layouts, digests and signatures.
+"""Shared by all processes and targets: documents, folder layouts, digests and signatures.
 
-Imports nothing else of the kit, so that every image and every target can carry it.
+Imports nothing else of the kit, so that every image can include it.
 """

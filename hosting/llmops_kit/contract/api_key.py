@@ -1,4 +1,4 @@
-"""An endpoint's API key: its file, and how servers know it: by its sha256, compared in constant time."""
+"""An endpoint's API key: its file, and its check by servers, which compare its sha256 in constant time."""
 
 import hmac
 import os
@@ -20,11 +20,11 @@ def make_api_key(path: Path) -> None:
 
 
 SHORTEST_KEY = 16
-"""Characters of a key, at least."""
+"""Minimum length of a key, in characters."""
 
 
 def is_usable_key(key: str) -> bool:
-    """Returns whether a key can stand in a header and is long enough not to be guessed."""
+    """Returns whether a key is valid in a header and too long to be guessed."""
     return len(key) >= SHORTEST_KEY and key.isascii() and key.isprintable() and " " not in key
 
 
@@ -36,7 +36,7 @@ def key_digest(key: str) -> str:
 def authorized_digest(header: str, digests: Iterable[str]) -> str:
     """Returns the digest of an Authorization header's key; empty unless the scheme is `Bearer` and it is one of these.
 
-    Digests have one length and all are compared, so that the time it takes tells nothing of a key.
+    Digests have the same length and all are compared, so that the time does not depend on a key.
     """
     scheme, _, key = header.partition(" ")
     given = key_digest(key.strip())

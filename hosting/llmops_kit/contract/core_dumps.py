@@ -1,12 +1,12 @@
-"""Core files: the memory of a process that holds keys is written to no disk."""
+"""Disables core files, so that the memory of processes with keys is never written to disk."""
 
 import resource
 
 
 def no_core_files() -> None:
-    """Let this process, and whatever it starts, write no core file, however it ends.
+    """Disable core files of this process and its children.
 
-    Where the system hands dumps to a program (`|` in /proc/sys/kernel/core_pattern), that program decides:
-    systemd-coredump and apport keep none where the limit is 0. https://man7.org/linux/man-pages/man5/core.5.html
+    If the system pipes dumps to a program (`|` in /proc/sys/kernel/core_pattern), that program decides:
+    systemd-coredump and apport keep none if the limit is 0. https://man7.org/linux/man-pages/man5/core.5.html
     """
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))

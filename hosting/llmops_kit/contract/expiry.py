@@ -1,4 +1,4 @@
-"""When a stack's life should end: what a stack file says in `expires`, and what its resources carry as a tag."""
+"""Expiry of a stack: `expires` in the stack file, and a tag of its resources."""
 
 import re
 from datetime import UTC, datetime

@@ -1,4 +1,4 @@
-"""How often Python looks for reference cycles."""
+"""Frequency of Python's search for reference cycles."""
 
 import gc
 

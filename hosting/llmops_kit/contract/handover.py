@@ -13,7 +13,7 @@ import struct
 from typing import Any
 
 SOCKET_VARIABLE = "LLMOPS_HANDOVER_SOCKET"
-"""Names the socket that a worker serves, in a folder of its own."""
+"""Names the socket that a worker serves, in its own folder."""
 MOST_REQUEST_BYTES = 1 << 20
 """Of a handed-over request's body: longer ones are relayed."""
 _MOST_HEAD_BYTES = 1 << 16

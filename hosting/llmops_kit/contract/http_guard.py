@@ -1,9 +1,8 @@
-"""What clients of an HTTP server can hold before anybody knows them: connections, headers by time and size, and answers
-that they don't read.
+"""Limits on unauthenticated clients of an HTTP server: connections, time and size of headers, and unread answers.
 
-Neither aiohttp nor uvicorn has such limits. Both wait for headers as long as for the next request, and for a client to
-read without any limit; httptools takes a header of any size. The router and the server stand behind this guard, each
-with the protocol of its own HTTP library.
+Neither aiohttp nor uvicorn has such limits. Both wait for headers as long as for the next request, and indefinitely for
+a client to read; httptools accepts headers of any size. The router and the server both use this guard, each with the
+protocol of its HTTP library.
 """
 
 import asyncio
@@ -44,7 +43,7 @@ class GuardedHandler(Protocol):
     def resume_writing(self) -> None: ...
 
     def give_up(self) -> None:
-        """End what runs as if the client were gone, and close nothing."""
+        """Cancel running requests as if the client had disconnected, without closing the connection."""
         ...
 
 
@@ -206,7 +205,7 @@ class GuardedConnection(asyncio.BufferedProtocol):
 
     def refuse_http(self) -> None:
         """Answer what the library can't parse."""
-        self._refuse(400, "this is no HTTP request", code="invalid_http")
+        self._refuse(400, "this is not an HTTP request", code="invalid_http")
 
     def _refuse(self, status: int, message: str, code: str) -> None:
         """Answer, and give the client a moment to read it: closed at once, its unread bytes would reset the answer."""

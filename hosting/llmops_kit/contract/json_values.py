@@ -1,4 +1,4 @@
-"""JSON that others supply, read within limits."""
+"""Untrusted JSON, read within limits."""
 
 from typing import Any
 
@@ -14,7 +14,7 @@ def read_json(text: str) -> Any:
     """Read JSON of a model or a client.
 
     Raises:
-        ValueError: too long, no JSON, a key twice, nested too deeply, or a value that other readers read otherwise.
+        ValueError: too long, not JSON, a duplicate key, nested too deeply, or a value that `check_json` rejects.
     """
     if len(text) > MAX_CHARACTERS:
         raise ValueError(f"has more than {MAX_CHARACTERS} characters")
@@ -27,7 +27,7 @@ def read_json(text: str) -> Any:
 
 
 def check_json(value: object, depth: int = 0) -> None:
-    """Refuse values that other readers of JSON read otherwise, or not at all.
+    """Reject values that other JSON parsers read differently, or not at all.
 
     Raises:
         DocumentError: nested too deeply, a number that is not finite or exceeds 64 bits, or half a surrogate pair.

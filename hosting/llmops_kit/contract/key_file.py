@@ -1,4 +1,4 @@
-"""A file of several API keys, as servers and the router before them read it: anew whenever it has changed."""
+"""File of several API keys, which servers and the router read again whenever it changes."""
 
 from pathlib import Path
 from typing import Annotated, ClassVar
@@ -13,9 +13,9 @@ _MOST_FILE_BYTES = 1 << 20
 
 
 class ApiKey(Part):
-    """An API key of a server's key file: its digest, and the limits of whoever uses it."""
+    """An API key in a server's key file: its digest, and its limits."""
 
-    name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$", description="What the log calls its user.")
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$", description="Name of its user in the log.")
     sha256: str = Field(pattern=r"^[0-9a-f]{64}$", description="Of the key, in hex: the file holds no key itself.")
     requests_per_minute: Annotated[int, Field(ge=1)] | None = None
     tokens_per_day: Annotated[int, Field(ge=1)] | None = Field(

@@ -1,4 +1,4 @@
-"""Folders: of containers on SageMaker, Azure ML and a bare machine, of a store, and of this machine's cache.
+"""Folder layouts: of containers on SageMaker, Azure ML and a bare machine, of a store, and of this machine's cache.
 
 Sources: SageMaker's container contract (`/opt/ml`); Azure ML's `AZUREML_MODEL_DIR`.
 """
@@ -20,18 +20,18 @@ MANIFEST = "manifest.json"
 SIGNATURE = "manifest.json.sig"
 SPEC = "run.json"
 EVALUATION = "evaluation.json"
-"""In a trained version: what the models answered (contract/documents/evaluation.py)."""
+"""In a trained version: answers of the models (contract/documents/evaluation.py)."""
 JUDGEMENTS = "judgements.json"
-"""In a trained version with suites `judge`: what the judges said (contract/documents/judgements.py)."""
+"""In a trained version with suites `judge`: verdicts of the judges (contract/documents/judgements.py)."""
 METRICS = "metrics.jsonl"
-"""In a trained version: what was measured at each step (contract/documents/metrics.py)."""
+"""In a trained version: measurements at each step (contract/documents/metrics.py)."""
 MODEL_CARD = "README.md"
 """In a trained version: its model card (training/models/model_card.py)."""
 FAILURE = "failure"
 FAILURE_VARIABLE = "LLMOPS_FAILURE"
-"""Tells a trainer of the user's where it may write why it failed."""
+"""Variable with the file to which a user's trainer can write why it failed."""
 TRAINER_FACTS = "training.json"
-"""In what a trainer of the user's leaves: TrainingFacts, if it knows them."""
+"""In the output of a user's trainer: TrainingFacts, if it writes them."""
 
 
 def container_root(environ: Mapping[str, str]) -> Path:
@@ -54,7 +54,7 @@ class TrainingFolders:
 
     @property
     def trainer_environ(self) -> dict[str, str]:
-        """The variables by which a trainer of the user's finds its folders, the same ones on every target."""
+        """Variables with the folders of a user's trainer, the same ones on every target."""
         folders = {name: self.channel(name) for name in ("spec", "dataset", "base_model")}
         folders |= {"model": self.model, "checkpoints": self.checkpoints}
         places = {FOLDER_VARIABLES[name]: str(folder) for name, folder in folders.items()}
@@ -131,7 +131,7 @@ def rejection_log(sha256: str) -> str:
 
 
 def endpoint_mark(endpoint: str) -> str:
-    """Says in a cloud's store that the stack's state knows an endpoint, by its name there."""
+    """Returns the key of the object that marks an endpoint, by its name in the cloud, as one in the stack's state."""
     return f"endpoints/{endpoint}"
 
 
@@ -146,7 +146,7 @@ def run_spec_key(run: str, attempt: int = 1) -> str:
 
 
 def run_evaluation_key(run: str) -> str:
-    """Returns the folder that outlives the second jobs of a run with a trainer of its own. The trainer can't write
+    """Returns the folder that outlives the second jobs of a run with its own trainer. The trainer can't write
     there: what it planted would be taken for finished evaluations.
     """
     return f"{run_key(run)}/evaluation-checkpoints"

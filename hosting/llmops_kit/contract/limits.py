@@ -19,7 +19,7 @@ PLATFORM_STREAM_SECONDS: Mapping[str, float] = {"sagemaker": 470.0}
 
 
 class AdmissionLimits(Part):
-    """Limits on what a server takes and for how long, which a stack may set. Each field is a variable of the server."""
+    """Limits of a server on size, number and time of requests, which a stack can set. Each field is a variable."""
 
     max_body: int = Field(
         default=6_291_456,

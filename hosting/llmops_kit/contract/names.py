@@ -7,7 +7,7 @@ from pydantic import StringConstraints
 
 from llmops_kit.contract.errors import IntegrityError, KitError
 
-# Letters first, so that every cloud takes it (Azure ML endpoints: 3-32, letters, digits, single dashes).
+# A letter first, so that every cloud accepts it (Azure ML endpoints: 3-32, letters, digits, single dashes).
 NAME_PATTERN = r"^[a-z][a-z0-9]*(-[a-z0-9]+)*$"
 Name = Annotated[str, StringConstraints(pattern=NAME_PATTERN, min_length=3, max_length=32)]
 SHA256_PATTERN = r"^[0-9a-f]{64}$"
@@ -62,7 +62,7 @@ def parse_promoted(text: str) -> ModelRef:
 
 
 def require_name(alias: str, name: str, where: str) -> None:
-    """See that a version is what its alias calls it: aliases are not signed, the name in a manifest is.
+    """Check that a version has the name of its alias: aliases are not signed, but the name in a manifest is.
 
     Args:
         alias: `name@number`, or the name alone.
@@ -76,5 +76,5 @@ def require_name(alias: str, name: str, where: str) -> None:
         raise IntegrityError(
             f"says that the version is named {name}, but its alias is {alias}",
             where=where,
-            fix=f"take a version of {name} by an alias of its own; whoever may write the store made {alias}",
+            fix=f"use an alias of {name}; somebody who can write to the store created {alias}",
         )

@@ -1,4 +1,4 @@
-"""Placeholders of interface texts: what a program fills in, and a translation must keep."""
+"""Placeholders in interface texts, which a program fills in and a translation must keep."""
 
 import re
 from collections import Counter

@@ -1,4 +1,4 @@
-"""Programs of images as their callers run them: lines of progress on stdout, and on stderr how one failed.
+"""Programs of images, run as subprocesses: progress on stdout, errors on stderr.
 
 A program that fails prints its error as the last line of JSON on stderr: {"error": "DataError", "what": …, "where": …,
 "fix": …}. Libraries may print what they like before it.
@@ -33,12 +33,12 @@ def run_program(
     Args:
         command: its first word is an interpreter of the image.
         environ: the whole of its environment.
-        say: told each line of its output. Whatever it raises ends the program, as Ctrl-C does.
-        what: said of a failure for which the program left no reason, such as "preparing failed".
+        say: called with each line of its output. An exception in it ends the program, as Ctrl-C does.
+        what: message for a failure without a reason, such as "preparing failed".
         fix: of such a failure.
 
     Raises:
-        KitError: as the program raised it; or it ended without a word.
+        KitError: the program's own error; or it ended without one.
     """
     with (
         tempfile.TemporaryFile() as log,

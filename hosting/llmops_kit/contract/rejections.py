@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from llmops_kit.contract.layout import rejection_log
 
 NOT_TO_BLAME = "is not marked rejected: no alarm went off, and its container failed no health check"
-"""Said of a version whose rollout a cloud rolled back for another reason."""
+"""Message for a version whose rollout a cloud rolled back for another reason."""
 Count = Callable[[str], int]
 Create = Callable[[str, bytes], bool]
 Read = Callable[[str], bytes | None]

@@ -1,7 +1,7 @@
-"""From an endpoint's old version to the new one, in steps that are watched: the same logic on every target.
+"""Rollout of a new version in steps that are watched: the same logic on every target.
 
-A target says how requests are shared and what its metrics are; this says in which steps, how long, and what is too bad.
-Where a cloud has a rollout of its own (SageMaker's guardrails), that one does it.
+A target shares the requests and provides metrics; this module has the steps, their duration and the limits. If a cloud
+has its own rollouts (SageMaker's guardrails), they are used instead.
 """
 
 import math
@@ -32,7 +32,7 @@ MORE_EVIDENCE = (
     "let the new version get more requests: a higher `canary_percent`, a longer `bake_seconds` or more `extra_bakes`; "
     "or promote it without evidence: `on_inconclusive: promote`"
 )
-"""Fix for a rollout that was rolled back for not enough evidence."""
+"""Fix for a rollout that was rolled back for lack of evidence."""
 
 
 class WatchedRollout(Part):
@@ -64,7 +64,7 @@ class Step:
     share: int
     seconds: float
     mirror: int = 0
-    """Percent of the requests that it gets as copies; its answers to those go to nobody."""
+    """Percentage of the requests that it gets as copies; its answers to them are discarded."""
 
     @property
     def moves_all(self) -> bool:
@@ -113,7 +113,7 @@ class Limits:
 
 @dataclass(frozen=True)
 class Owner:
-    """The rollout that owns the weights until `until`; after that nobody does, whatever became of it."""
+    """The rollout that owns the weights until `until`; its ownership ends then in any case."""
 
     deployment: str
     by: str
@@ -200,7 +200,7 @@ def roll(
     sleep: Callable[[float], None] = time.sleep,
     look_seconds: float = _LONGEST_LOOK_S,
 ) -> RolloutVerdict | None:
-    """Go through the steps. Going back is the caller's, who knows what was before.
+    """Run the steps. The caller, who knows the previous shares, rolls back.
 
     A step that leaves requests to the old version is watched longer while there is not enough evidence, by at most
     `settings.extra_bakes` in all; then `settings.on_inconclusive` decides. In the step that moves all requests nothing

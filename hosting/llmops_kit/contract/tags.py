@@ -1,7 +1,7 @@
-"""Tags by which one part of the kit knows what another made."""
+"""Tags of resources that several parts of the kit use."""
 
 FOR_TAG = "llmops:for"
-"""On what bootstrap makes for one stack: `PROJECT/STACK`. The stack's program takes it, and never removes it."""
+"""Tag of what bootstrap creates for a stack: `PROJECT/STACK`. The stack's program uses it, but never removes it."""
 
 
 def made_for(project: str, stack: str) -> dict[str, str]:

@@ -1,17 +1,17 @@
-"""How a local twin of a cloud is told from the cloud: by its account and by its address."""
+"""Distinguishes a local twin from the cloud, by its account and its address."""
 
 import ipaddress
 from collections.abc import Mapping
 from urllib.parse import urlsplit
 
 TWIN_ACCOUNT = "000000000000"
-"""The AWS account id of every twin; AWS gives it to nobody."""
+"""The AWS account id of every twin, which AWS never assigns."""
 KEY_VARIABLES = {"aws": "LLMOPS_AWS_TWIN_KEY", "azure": "LLMOPS_AZURE_TWIN_KEY"}
-"""Where a twin's clients find the key of its own routes (/_twin/…), by the cloud's word; a shell may have both."""
+"""Variable with the key of a twin's own routes (/_twin/…), by the cloud's word; a shell may have both."""
 ENDPOINT_VARIABLE = "AWS_ENDPOINT_URL"
 """Where AWS clients of every kind look for another address than the cloud's."""
 TWIN_SUBSCRIPTION = "00000000-0000-0000-0000-000000000000"
-"""The subscription of every twin of Azure; Azure gives it to nobody."""
+"""The subscription id of every twin of Azure, which Azure never assigns."""
 TWIN_TENANT = "00000000-0000-0000-0000-000000000001"
 METADATA_VARIABLE = "ARM_CLOUD_METADATA_URL"
 """Where Azure's clients look for the addresses of another cloud than the public one."""

@@ -1,4 +1,4 @@
-"""Unix sockets of this user's own, at paths of any length."""
+"""Unix sockets that only this user can use, at paths of any length."""
 
 import os
 import socket
@@ -43,7 +43,7 @@ def connect(path: Path) -> socket.socket:
 
     Raises:
         BlockingIOError: too many connections wait there already.
-        OSError: nobody listens.
+        OSError: no process listens.
     """
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
     try:

@@ -1,4 +1,4 @@
-"""Text compared as people read it: letter case and spaces aside, and whole words only."""
+"""Comparison of text by whole words, ignoring letter case and spaces."""
 
 import re
 import unicodedata

@@ -60,7 +60,7 @@ def backoff(quick: int) -> float:
 
 def _die_with_supervisor(death_signal: signal.Signals, pidfile: Path) -> None:
     ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, int(death_signal), 0, 0, 0)
-    # supervisord may have died before prctl: then nobody will ever send the signal.
+    # supervisord may have died before prctl: then the signal never comes.
     if os.getppid() != int(pidfile.read_text()):
         sys.exit("supervision: supervisord has gone")
 

@@ -162,7 +162,7 @@ def _execute(document: ConfinedRun) -> int:
 
 
 def _forked(work: Callable[[], int], wait: bool = True) -> int:
-    """Work in a process of its own; its wait status, or its number."""
+    """Work in its own process; its wait status, or its number."""
     if pid := os.fork():
         return os.waitpid(pid, 0)[1] if wait else pid
     code = REFUSED

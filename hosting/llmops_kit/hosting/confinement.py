@@ -21,7 +21,7 @@ from llmops_kit.contract.integrity.digest import sha256_bytes
 from llmops_kit.hosting import confined
 from llmops_kit.hosting.files import write_atomic
 
-# Nobody's: https://systemd.io/UIDS-GIDS/. An unprivileged container has fewer: then those at the end of its own.
+# Nobody's: https://systemd.io/UIDS-GIDS/. An unprivileged container has fewer: then the last ones of its own.
 _USERS = range(1_879_048_192, 2_013_265_920)
 _LEAST_USER = 20_000
 _CHECK = """\
@@ -72,7 +72,7 @@ class Way:
 
     def __str__(self) -> str:
         who = "as another user" if self.user else "as you"
-        return f"{who}, {'in namespaces of its own' if self.namespaces else 'among all other processes'}"
+        return f"{who}, {'in its own namespaces' if self.namespaces else 'among all other processes'}"
 
 
 def find_way(program: ConfinedProgram, python: Path, user: int, document: Path) -> Way:
@@ -97,7 +97,7 @@ def find_way(program: ConfinedProgram, python: Path, user: int, document: Path) 
 
 
 def start(program: ConfinedProgram, way: Way, document: Path, output: IO[bytes]) -> "subprocess.Popen[bytes]":
-    """Start a program in a session of its own. It ends when the process that this returns does.
+    """Start a program in its own session. It ends when the process that this returns does.
 
     Args:
         program: what to start.

@@ -221,7 +221,7 @@ class Daemon:
         command = [sys.executable, "-m", "supervisor.supervisord", "-c", "supervisord.conf"]
         keep = ("PATH", "HOME", "LANG", "LD_LIBRARY_PATH", "PYTHONHASHSEED")
         environ = {k: os.environ[k] for k in keep if k in os.environ}
-        # supervisord forks itself into a session of its own and the first process ends once the socket listens.
+        # supervisord forks itself into its own session and the first process ends once the socket listens.
         done = subprocess.run(
             command, cwd=self.home, env=environ, stdin=subprocess.DEVNULL, capture_output=True, text=True
         )

@@ -1,4 +1,4 @@
-"""Images that run as processes: an environment of their own, a copy of their own packages, named by content.
+"""Images that run as processes: an environment and a copy of the packages, named by content.
 
 A process stands for an image only if it runs from an environment that was built from that image's requirements, with
 an emptied environment, its own root for `/opt/ml` and its own port. The reference says so: `process:NAME@sha256:…`,

@@ -115,7 +115,7 @@ def start(spec: JobSpec, said: Said) -> Job:
 
     Args:
         spec: what to run.
-        said: told the lines of its output as they come, on a thread of its own.
+        said: told the lines of its output as they come, on its own thread.
 
     Raises:
         HostingError: the image is not on this machine or can't be pulled, or there is no Docker.
@@ -215,7 +215,10 @@ def _container(spec: JobSpec) -> warden.WardenRun:
     argv = [containers.program(_NO_DOCKER), "run", "--rm", "--name", name, "--label", f"{_LABEL}={home_id(spec.home)}"]
     argv += [*containers.limits(*containers.BEGINS_AS_ROOT), "--shm-size", "1g"]
     client = containers.client_environ()
-    for key, value in spec.environ.items():  # by its name alone a variable comes from the client's, where nobody looks
+    for (
+        key,
+        value,
+    ) in spec.environ.items():  # by its name alone a variable's value comes from the client's, unseen by others
         argv += ["--env", f"{key}={value}" if key in client else key]
     if spec.network:
         argv += ["--network", spec.network]
@@ -248,7 +251,7 @@ def _take_over(spec: JobSpec, reference: str) -> list[str]:
 
 def _open_up(folder: Path, *, writable: bool) -> None:
     """Lets a container's user, who is not this one, read a folder, and write to it if it is mounted for that (even root
-    there must respect modes). The folder above admits nobody.
+    there must respect modes). Only this user can enter the folder above.
     """
     _set_modes(folder, of_folders=0o777, of_files=0o666 if writable else 0o644)
 

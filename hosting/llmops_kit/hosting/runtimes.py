@@ -134,7 +134,7 @@ def _container(
     mounts = [
         f"type=bind,source={Path(folder).absolute()},target={path},readonly" for path, folder in spec.folders.items()
     ]
-    if handover and not _is_foreign(spec):  # which runs as a user of its own, who can't enter that folder
+    if handover and not _is_foreign(spec):  # which runs as a separate user, who can't enter that folder
         mounts.append(f"type=bind,source={handover.absolute()},target={_HANDOVER_MOUNT}")
         environ[SOCKET_VARIABLE] = f"{_HANDOVER_MOUNT}/{handover_socket(root).name}"
     variables.touch(mode=0o600)

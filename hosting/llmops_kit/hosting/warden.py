@@ -80,7 +80,7 @@ def _start(job: WardenRun, libc: ctypes.CDLL) -> int:
     try:
         os.setsid()
         libc.prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0)
-        if os.getppid() != warden:  # it was killed before prctl: nobody will ever send the signal
+        if os.getppid() != warden:  # it was killed before prctl: the signal never comes
             os._exit(1)
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
         os.umask(0o022)  # a container's, whatever its starter's is

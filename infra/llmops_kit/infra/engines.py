@@ -41,11 +41,14 @@ def require_engine(endpoint: ResolvedEndpoint, traits: CloudTraits) -> None:
 def _missing_image(field: Literal["training"] | ImageField) -> str:
     """Returns the fix where a stack has no image of its own in a field of `images`."""
     name = field.replace("_", "-")
-    return f"`llmops images push {name}` pushes and writes it; on a twin `llmops images build {name}` will do"
+    return (
+        f"`llmops up` builds it, on a cloud once the stack has repositories; or `llmops images push {name}`, "
+        f"and on a twin `llmops images build {name}`"
+    )
 
 
 def require_image(name: Literal["training"] | ImageField, reference: str, place: str, twin: bool) -> None:
-    """Check that the stack has an image, which its cloud can run.
+    """Check that the stack has an image that its cloud can run.
 
     Args:
         name: its field of `images`.
@@ -54,7 +57,7 @@ def require_image(name: Literal["training"] | ImageField, reference: str, place:
         twin: the cloud is a twin, which runs processes in place of images.
 
     Raises:
-        SettingError: there is none, or it is a process that stands for one, in a real account.
+        SettingError: there is none, or it is a process image in a real account.
     """
     key = ("images", name)
     if not reference:
@@ -62,6 +65,6 @@ def require_image(name: Literal["training"] | ImageField, reference: str, place:
     if reference.startswith(_PROCESS) and not twin:
         raise setting_error(
             key,
-            f"{reference} runs on a twin alone",
-            f"`llmops images push` pushes an image of the kit to the stack's {place}, and writes its digest here",
+            f"{reference} runs on a twin only",
+            f"`llmops images push` pushes the kit's image to the stack's {place}, and writes its digest here",
         )

@@ -79,7 +79,7 @@ class StackHome(NamedTuple):
 
     folder: Path
     endpoint: str = ""
-    """That has a supervisor of its own; empty: the stack's endpoints share one."""
+    """The endpoint that has its own supervisor; empty: the stack's endpoints share one."""
 
     @property
     def store(self) -> Path:
@@ -111,7 +111,7 @@ class StackHome(NamedTuple):
         return self.folder / "hosting" / self.endpoint
 
     def of_endpoint(self, name: str) -> "StackHome":
-        """Returns the home of an endpoint with a supervisor of its own; its store and keys are the stack's."""
+        """Returns the home of an endpoint with its own supervisor; its store and keys are the stack's."""
         return StackHome(self.folder, name)
 
 

@@ -24,5 +24,5 @@ def refused_limits(
             yield ("limits", field), what, "remove it"
     for field, most in (("request_seconds", seconds), ("stream_seconds", stream_seconds)):
         if field in limits.model_fields_set and (given := getattr(limits, field)) > most:
-            what = f"{platform} gives up before {given:g} s are over, and the server would generate for nobody"
+            what = f"{platform} gives up before {given:g} s are over, while the server would continue to generate"
             yield ("limits", field), what, f"write {most:g} or less"

@@ -1,1 +1,1 @@
-"""Rules that every stack on a cloud keeps: checked by `llmops plan`, and by Pulumi as a policy pack (this folder)."""
+"""Rules for every stack on a cloud: checked by `llmops plan`, and by Pulumi as a policy pack (this folder)."""

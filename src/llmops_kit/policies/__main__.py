@@ -1,8 +1,8 @@
-"""The rules as a policy pack of Pulumi: serves the engine's protocol for analyzers.
+"""The rules as a Pulumi policy pack: serves the engine's protocol for analyzers.
 
-The engine starts it for `pulumi up --policy-pack policies` and asks before it creates or changes a resource, and once
-more for the whole stack. Pulumi's own SDK for policies is not used: it does not hand a pack the stack's configuration,
-where accepted rules are, and its releases (to 1.21) can't be installed beside protobuf 6.
+The engine starts it for `pulumi up --policy-pack policies`, and calls it before it creates or changes a resource, and
+once for the whole stack. Pulumi's policy SDK is not used: it does not give a pack the stack's configuration, which has
+the accepted rules, and its releases (to 1.21) can't be installed beside protobuf 6.
 https://github.com/pulumi/pulumi/blob/master/proto/pulumi/analyzer.proto
 """
 
@@ -26,7 +26,7 @@ from llmops_kit.settings.rule_names import RULES
 
 NAME, VERSION = "llmops", "1.0.0"
 _LARGEST_MESSAGE = 400 << 20
-"""As Pulumi's own SDK sets it: a message holds all resources of a stack."""
+"""Maximum size of a message, as in Pulumi's SDK: one message has all resources of a stack."""
 _LOOK_SECONDS = 0.5
 
 
@@ -63,7 +63,7 @@ class Pack(analyzer_pb2_grpc.AnalyzerServicer):
         return analyzer_pb2.RemediateResponse()
 
     def Analyze(self, request: Any, context: Any) -> Any:  # noqa: N802
-        # What is not known yet is judged before it is created: by then the engine knows it.
+        # Values that are unknown here are checked before their resource is created: the engine knows them then.
         return self._answer(judge_resource(_resource(request), set()))
 
     def AnalyzeStack(self, request: Any, context: Any) -> Any:  # noqa: N802
@@ -87,7 +87,7 @@ class Pack(analyzer_pb2_grpc.AnalyzerServicer):
 
 
 def main() -> None:
-    """Serve until the engine ends this process, or whoever started it is gone."""
+    """Serve until the engine ends this process, or the parent process is gone."""
     parent = os.getppid()
     options = [("grpc.max_receive_message_length", _LARGEST_MESSAGE)]
     server = grpc.server(futures.ThreadPoolExecutor(max_workers=4), options=options)
@@ -106,7 +106,7 @@ def _resource(message: Any) -> Resource:
 
 
 def _plain(value: Any) -> Any:
-    """A value without the engine's marks of what is secret."""
+    """Returns a value without the engine's marks for secrets."""
     if isinstance(value, list):
         return [_plain(each) for each in value]
     if isinstance(value, dict):

@@ -1,4 +1,4 @@
-"""What each rule asks of resources on AWS: type -> checks, and checks of the whole stack."""
+"""Checks of each rule on AWS: by resource type, and for the whole stack."""
 
 import json
 import re
@@ -43,9 +43,9 @@ PACKAGE_GROUP = "aws:sagemaker/modelPackageGroup:ModelPackageGroup"
 SCHEDULE = "aws:scheduler/schedule:Schedule"
 SUBNET = "aws:ec2/subnet:Subnet"
 _FOUR_BLOCKS = ("blockPublicAcls", "blockPublicPolicy", "ignorePublicAcls", "restrictPublicBuckets")
-_ANSWERS_HTTP = "has no policy, so that plain HTTP is answered"
+_ANSWERS_HTTP = "has no policy that rejects plain HTTP"
 _NOT_ENCRYPTED = "is not encrypted with a key of the account"
-_DENY_HTTP = "deny everybody everything where aws:SecureTransport is false"
+_DENY_HTTP = "deny all actions to all principals if aws:SecureTransport is false"
 _GIANTS = re.compile(r"^arn:aws[a-z-]*:iam::aws:policy/.*(AdministratorAccess|PowerUserAccess|FullAccess|IAMFull)")
 _OWNERS = {"aws:resourceaccount", "s3:resourceaccount", "aws:resourceorgid", "aws:resourceorgpaths"}
 _ANYWHERE = ("0.0.0.0/0", "::/0")
@@ -61,13 +61,13 @@ _public_access_blocked: tuple[Check, ...] = tuple(
     must_be(
         name,
         True,
-        what=f"leaves {name} off: its bucket can become public",
-        fix="turn on all four blocks of public access",
+        what=f"leaves {name} off, so its bucket can become public",
+        fix="set all four public access blocks to true",
     )
     for name in _FOUR_BLOCKS
 )
 _private_acl = must_be(
-    "acl", None, "private", what="has an ACL that others read", fix="remove it: policies say who may"
+    "acl", None, "private", what="has an ACL that lets others read", fix="remove it, and grant access by policies"
 )
 _every_topic_has_policy = each_has(
     TOPIC,
@@ -78,11 +78,11 @@ _every_topic_has_policy = each_has(
     fix="add a TopicPolicy that denies aws:SecureTransport = false",
 )
 _BUCKET_PARTS = {
-    ACCESS_BLOCK: ("has no block of public access", "add a BucketPublicAccessBlock with all four settings on"),
+    ACCESS_BLOCK: ("has no public access block", "add a BucketPublicAccessBlock with all four settings on"),
     BUCKET_POLICY: (_ANSWERS_HTTP, "add a BucketPolicy that denies aws:SecureTransport = false"),
     ENCRYPTION: (_NOT_ENCRYPTED, "add a BucketServerSideEncryptionConfiguration with aws:kms"),
-    VERSIONING: ("keeps nothing that is overwritten", "add a BucketVersioning that is Enabled"),
-    LIFECYCLE: ("keeps replaced objects for ever", "add a BucketLifecycleConfiguration"),
+    VERSIONING: ("does not keep overwritten objects", "add a BucketVersioning that is Enabled"),
+    LIFECYCLE: ("keeps replaced objects forever", "add a BucketLifecycleConfiguration"),
 }
 _every_bucket_has = {
     kind: each_has(BUCKET, kind, "bucket", "bucket", what=what, fix=fix) for kind, (what, fix) in _BUCKET_PARTS.items()
@@ -90,7 +90,7 @@ _every_bucket_has = {
 _topic_encrypted = must_be_set("kmsMasterKeyId", "is not encrypted", "set kms_master_key_id")
 _logs_encrypted = must_be_set("kmsKeyId", _NOT_ENCRYPTED, "set kms_key_id")
 _schedule_encrypted = must_be_set("kmsKeyArn", _NOT_ENCRYPTED, "set kms_key_arn")
-_logs_expire = must_be_set("retentionInDays", "keeps lines for ever", "set retention_in_days")
+_logs_expire = must_be_set("retentionInDays", "keeps logs forever", "set retention_in_days")
 _network_isolated = must_be(
     "enableNetworkIsolation",
     True,
@@ -100,29 +100,29 @@ _network_isolated = must_be(
 _versioning_on = must_be(
     "versioningConfiguration.status",
     "Enabled",
-    what="keeps nothing that is overwritten",
+    what="does not keep overwritten objects",
     fix="set its status to Enabled",
 )
 _no_public_address = must_be(
-    "mapPublicIpOnLaunch", None, False, what="gives out public addresses", fix="set map_public_ip_on_launch=False"
+    "mapPublicIpOnLaunch", None, False, what="assigns public addresses", fix="set map_public_ip_on_launch=False"
 )
 
 
 def _bucket_refuses_http(resource: Resource) -> Iterator[Finding]:
-    """A bucket's policy denies everybody what comes without TLS, on the bucket and its objects."""
+    """A bucket's policy must deny requests without TLS, to the bucket and its objects."""
     found = [each for each in iam.statements(resource, "policy") if iam.refuses_plain_http(each, "s3:*")]
     if not any(iam.is_whole_bucket(each) for each in found):
         yield Finding(resource, "answers plain HTTP", _DENY_HTTP)
 
 
 def _topic_refuses_http(resource: Resource) -> Iterator[Finding]:
-    """A topic's policy denies everybody to publish without TLS."""
+    """A topic's policy must deny publishing without TLS."""
     if not any(iam.refuses_plain_http(each, "sns:Publish") for each in iam.statements(resource, "policy")):
         yield Finding(resource, "answers plain HTTP", _DENY_HTTP)
 
 
 def _bucket_encryption(resource: Resource) -> Iterator[Finding]:
-    """A bucket's default encryption takes a key of the account."""
+    """A bucket's default encryption must use a key of the account."""
     for rule in resource.get("rules", []):
         default = rule.get("applyServerSideEncryptionByDefault") or {}
         if default.get("sseAlgorithm") not in ("aws:kms", "aws:kms:dsse") or not default.get("kmsMasterKeyId"):
@@ -130,39 +130,39 @@ def _bucket_encryption(resource: Resource) -> Iterator[Finding]:
 
 
 def _repository_encryption(resource: Resource) -> Iterator[Finding]:
-    """A repository's images are encrypted by a key of the account."""
+    """A repository's images must be encrypted with a key of the account."""
     found = resource.get("encryptionConfigurations", [])
     if not any(each.get("encryptionType") == "KMS" and each.get("kmsKey") for each in found):
         yield Finding(resource, "encrypts with a key of AWS", "set encryption_type='KMS' and kms_key")
 
 
 def _key_rotation(resource: Resource) -> Iterator[Finding]:
-    """A symmetric key is rotated; an asymmetric one can't be."""
+    """A symmetric key must be rotated; an asymmetric one can't be."""
     symmetric = resource.get("customerMasterKeySpec", "SYMMETRIC_DEFAULT") == "SYMMETRIC_DEFAULT"
     if symmetric and resource.get("enableKeyRotation") is not True:
         yield Finding(resource, "is never rotated", "set enable_key_rotation=True")
 
 
 def _endpoint_disks(resource: Resource) -> Iterator[Finding]:
-    """Disks and asynchronous answers of an endpoint are encrypted; an instance's own disks SageMaker encrypts."""
+    """An endpoint's disks and asynchronous responses must be encrypted; SageMaker encrypts local instance storage."""
     types = [str(each.get("instanceType", "")) for each in resource.get("productionVariants", [])]
     if not all(has_local_disks(each) for each in types) and not _given(resource, "kmsKeyArn"):
         yield Finding(resource, "has disks that are not encrypted with a key of the account", "set kms_key_arn")
     output = "asyncInferenceConfig.outputConfig"
     if resource.get(output) and not _given(resource, f"{output}.kmsKeyId"):
-        yield Finding(resource, "writes answers that are not encrypted", "set kms_key_id of output_config")
+        yield Finding(resource, "writes unencrypted responses", "set kms_key_id of output_config")
 
 
 def _no_anybody(resource: Resource) -> Iterator[Finding]:
-    """A resource's policy allows nobody of every account; a role is assumed by nobody of them."""
+    """The policy of a resource or role must not allow principals of any account."""
     path = "assumeRolePolicy" if resource.type == ROLE else "policy"
     for statement in iam.allowed(resource, path):
         if iam.is_anybody(statement):
-            yield Finding(resource, "allows anybody, of any account", "name the principals")
+            yield Finding(resource, "allows any principal of any account", "name the principals")
 
 
 def _no_confused_deputy(resource: Resource) -> Iterator[Finding]:
-    """A role is assumed by a service for this account alone.
+    """A role may be assumed by a service for this account only.
 
     https://docs.aws.amazon.com/IAM/latest/UserGuide/confused-deputy.html
     """
@@ -174,7 +174,7 @@ def _no_confused_deputy(resource: Resource) -> Iterator[Finding]:
 
 
 def _no_whole_service(resource: Resource) -> Iterator[Finding]:
-    """A role's policy allows no service's every action."""
+    """A role's policy must not allow all actions of a service."""
     for statement in iam.allowed(resource, "policy"):
         for action in iam.values(statement.get("Action")):
             if action == "*" or action.partition(":")[2] == "*":
@@ -184,12 +184,12 @@ def _no_whole_service(resource: Resource) -> Iterator[Finding]:
 
 
 def _s3_of_known_accounts(resource: Resource) -> Iterator[Finding]:
-    """A role's policy reaches buckets of an account that it names: a name or a pattern may be a stranger's bucket.
+    """A role's policy must name the account of its buckets: a name or pattern may match another account's bucket.
 
     https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_condition-keys.html (aws:ResourceAccount)
     """
     for statement in iam.allowed(resource, "policy"):
-        # What CreateBucket creates is the caller's own.
+        # CreateBucket always creates in the caller's account.
         actions = [each for each in iam.values(statement.get("Action")) if each.lower() != "s3:createbucket"]
         reaching = next((each for each in actions if each.lower().startswith("s3:")), "")
         if reaching and not iam.condition_keys(statement) & _OWNERS:
@@ -197,29 +197,29 @@ def _s3_of_known_accounts(resource: Resource) -> Iterator[Finding]:
 
 
 def _no_giant(resource: Resource) -> Iterator[Finding]:
-    """A role has none of AWS's own policies that allow a whole service, or all of them."""
+    """A role must not have an AWS managed policy that allows a whole service, or all services."""
     for arn in [resource.get("policyArn", ""), *resource.get("managedPolicyArns", [])]:
         if _GIANTS.match(str(arn)):
             yield Finding(
-                resource, f"has {str(arn).rpartition('/')[2]}", "write a policy with the actions that it takes"
+                resource, f"has {str(arn).rpartition('/')[2]}", "write a policy with the actions that the role needs"
             )
 
 
 def _one_boundary(stack: Stack) -> Iterator[Finding]:
-    """Where a role has a boundary every role has it; where none has, that is told."""
+    """All roles must have the same permissions boundary; if none has one, this is reported as advice."""
     roles = stack.of(ROLE)
     found = {each.properties.get("permissionsBoundary") or "" for each in roles}
     boundary = max(found, default="")
     for role in roles:
         if (role.properties.get("permissionsBoundary") or "") != boundary:
-            yield Finding(role, "has not the boundary of the other roles", f"set permissions_boundary={boundary!r}")
+            yield Finding(role, "lacks the boundary of the other roles", f"set permissions_boundary={boundary!r}")
         elif not boundary:
-            fix = "`llmops bootstrap aws` makes one; set llmops:aws.permissions_boundary_arn"
+            fix = "`llmops bootstrap aws` creates one; set llmops:aws.permissions_boundary_arn"
             yield Finding(role, "has no permissions boundary", fix, advisory=True)
 
 
 def _job_isolated(resource: Resource) -> Iterator[Finding]:
-    """A scheduled job has no network of its own, and encrypts what its hosts say to each other."""
+    """A scheduled job must have no network access, and encrypt traffic between its hosts."""
     if not str(resource.get("target.arn", "")).endswith(":sagemaker:createTrainingJob"):
         return
     job = json.loads(resource.get("target.input", "{}"))
@@ -229,7 +229,7 @@ def _job_isolated(resource: Resource) -> Iterator[Finding]:
 
 
 def _no_open_port(resource: Resource) -> Iterator[Finding]:
-    """A security group lets nobody in from everywhere, and nothing out to everywhere."""
+    """A security group must not be open to all addresses, in either direction."""
     ranges = [resource.get("cidrIpv4"), resource.get("cidrIpv6")]
     ranges += [*resource.get("cidrBlocks", []), *resource.get("ipv6CidrBlocks", [])]
     for direction in ("ingress", "egress"):
@@ -240,37 +240,37 @@ def _no_open_port(resource: Resource) -> Iterator[Finding]:
 
 
 def _protected(resource: Resource) -> Iterator[Finding]:
-    """What outlives its stack is refused by a plain destroy; a bucket that is emptied with its stack is none of it."""
+    """Resources that outlive the stack must be protected; a bucket that is emptied with the stack is not one."""
     if resource.get("forceDestroy") is not True:
         yield from must_be_protected(resource)
 
 
 def _replaced_expire(resource: Resource) -> Iterator[Finding]:
-    """Replaced objects go after a while."""
+    """Replaced objects must expire."""
     rules = [each for each in resource.get("rules", []) if each.get("status") == "Enabled"]
     if not any(each.get("noncurrentVersionExpiration") for each in rules):
-        yield Finding(resource, "keeps replaced objects for ever", "add a noncurrent_version_expiration")
+        yield Finding(resource, "keeps replaced objects forever", "add a noncurrent_version_expiration")
 
 
 def _runs_expire(stack: Stack) -> Iterator[Finding]:
-    """Objects of runs go after a while: the bucket that is emptied with its stack has a rule for them."""
+    """Objects of runs must expire: the bucket that is emptied with its stack must have a rule for them."""
     for bucket in stack.of(BUCKET):
         if bucket.get("forceDestroy") is not True:
             continue
         for lifecycle in stack.parts_of(bucket, LIFECYCLE, "bucket", "bucket", "id"):
             rules = [each for each in lifecycle.get("rules", []) if each.get("status") == "Enabled"]
             if not any((each.get("expiration") or {}).get("days") for each in rules):
-                yield Finding(lifecycle, "keeps files of runs for ever", "add an expiration in days")
+                yield Finding(lifecycle, "keeps files of runs forever", "add an expiration in days")
 
 
 def _deletion_waits(resource: Resource) -> Iterator[Finding]:
-    """A key that is deleted can be brought back for a month."""
+    """A deleted key must be recoverable for a month."""
     if int(resource.get("deletionWindowInDays", 30)) < 30:
-        yield Finding(resource, "can be lost within days", "set deletion_window_in_days=30")
+        yield Finding(resource, "can be lost within days of its deletion", "set deletion_window_in_days=30")
 
 
 def _given(resource: Resource, path: str) -> bool:
-    """A property is given; one that is known only after `up` is."""
+    """Returns whether a property is given; a value that is known only after `up` counts."""
     try:
         return resource.get(path) not in (None, "")
     except NotKnownError:

@@ -1,4 +1,4 @@
-"""What each rule asks of resources on Azure: type -> checks, and checks of the whole stack."""
+"""Checks of each rule on Azure: by resource type, and for the whole stack."""
 
 from collections.abc import Iterator
 
@@ -41,128 +41,131 @@ _APPROVED = "AllowOnlyApprovedOutbound"
 _MANAGED = "`llmops:azure: {network: {mode: managed}}` isolates them"
 
 _no_public_blobs = must_be(
-    "allowBlobPublicAccess", False, what="lets containers be public", fix="set allow_blob_public_access=False"
+    "allowBlobPublicAccess", False, what="allows public containers", fix="set allow_blob_public_access=False"
 )
 _private_container = must_be(
     "publicAccess", None, "None", what="can be read without credentials", fix="set public_access to None"
 )
 _no_anonymous_pull = must_be(
-    "anonymousPullEnabled", None, False, what="gives images to anybody", fix="set anonymous_pull_enabled=False"
+    "anonymousPullEnabled", None, False, what="lets anybody pull images", fix="set anonymous_pull_enabled=False"
 )
 _https_alone = must_be(
     "enableHttpsTrafficOnly", True, what="answers plain HTTP", fix="set enable_https_traffic_only=True"
 )
-_new_tls = must_be("minimumTlsVersion", *_TLS, what="takes old TLS", fix="set minimum_tls_version to TLS1_2")
+_new_tls = must_be(
+    "minimumTlsVersion", *_TLS, what="accepts old versions of TLS", fix="set minimum_tls_version to TLS1_2"
+)
 _encrypted_twice = must_be(
     "encryption.requireInfrastructureEncryption",
     True,
-    what="is encrypted once, not twice",
+    what="is encrypted only once",
     fix="set require_infrastructure_encryption=True",
 )
 _no_shared_key = must_be(
     "allowSharedKeyAccess",
     False,
-    what="takes the account's keys, which never expire",
+    what="accepts the account's keys, which never expire",
     fix="set allow_shared_key_access=False",
 )
 _no_local_users = must_be(
-    "isLocalUserEnabled", None, False, what="takes local users' passwords", fix="set is_local_user_enabled=False"
+    "isLocalUserEnabled", None, False, what="accepts local users' passwords", fix="set is_local_user_enabled=False"
 )
 _no_admin_user = must_be(
-    "adminUserEnabled", None, False, what="takes its administrator's password", fix="set admin_user_enabled=False"
+    "adminUserEnabled", None, False, what="accepts its administrator's password", fix="set admin_user_enabled=False"
 )
 _vault_by_roles = must_be(
     "properties.enableRbacAuthorization",
     True,
-    what="takes access policies, which know no scope",
+    what="uses access policies, which have no scope",
     fix="set enable_rbac_authorization=True",
 )
 _tokens_alone = must_be(
-    "properties.authMode", "AADToken", what="takes keys, which never expire", fix="set auth_mode to AADToken"
+    "properties.authMode", "AADToken", what="accepts keys, which never expire", fix="set auth_mode to AADToken"
 )
 _no_credentials = must_be(
     "properties.credentials.credentialsType",
     "None",
-    what="holds a credential that all of the workspace use",
-    fix="let who uses it have a role of its own",
+    what="stores a credential that all users of the workspace share",
+    fix="remove the credential, and give its users roles",
 )
 _no_sign_in = must_be(
     "properties.properties.remoteLoginPortPublicAccess",
     "Disabled",
-    what="has machines that people sign in to",
+    what="has machines that allow remote sign-in",
     fix="disable remote_login_port_public_access",
 )
 _no_password = must_be(
-    "properties.disableLocalAuth", True, what="takes keys and passwords", fix="set disable_local_auth=True"
+    "properties.disableLocalAuth", True, what="accepts keys and passwords", fix="set disable_local_auth=True"
 )
 _logs_by_roles = must_be(
-    "features.disableLocalAuth", True, what="takes the workspace's keys", fix="set disable_local_auth=True"
+    "features.disableLocalAuth", True, what="accepts the workspace's keys", fix="set disable_local_auth=True"
 )
 _purge_protected = must_be(
     "properties.enablePurgeProtection", True, what="can be purged with its keys", fix="set enable_purge_protection=True"
 )
 _soft_deleted = must_be(
-    "properties.enableSoftDelete", None, True, what="forgets deleted keys", fix="set enable_soft_delete=True"
+    "properties.enableSoftDelete", None, True, what="does not keep deleted keys", fix="set enable_soft_delete=True"
 )
 _versioned = must_be(
-    "isVersioningEnabled", True, what="keeps nothing that is overwritten", fix="set is_versioning_enabled=True"
+    "isVersioningEnabled", True, what="does not keep overwritten blobs", fix="set is_versioning_enabled=True"
 )
 _deletes_softly = must_be(
-    "deleteRetentionPolicy.enabled", True, what="forgets deleted blobs", fix="enable delete_retention_policy"
+    "deleteRetentionPolicy.enabled", True, what="does not keep deleted blobs", fix="enable delete_retention_policy"
 )
-_logs_expire = must_be_set("retentionInDays", "keeps lines for a time that nobody chose", "set retention_in_days")
+_logs_expire = must_be_set("retentionInDays", "has no retention period for its logs", "set retention_in_days")
 _every_account_has_lifecycle = each_has(
-    STORAGE, LIFECYCLE, "accountName", "accountName", what="keeps files of runs for ever", fix="add a ManagementPolicy"
+    STORAGE, LIFECYCLE, "accountName", "accountName", what="keeps files of runs forever", fix="add a ManagementPolicy"
 )
 
 
 def _every_account_versioned(stack: Stack) -> Iterator[Finding]:
-    """What is overwritten or deleted is kept for a while, but in an account whose every container may go: there,
-    checkpoints are replaced all the time, and each would be billed for weeks.
+    """Accounts must keep overwritten and deleted blobs, except where no container is protected.
+
+    Checkpoints are replaced all the time in such an account, and each one would be billed for weeks.
     """
     for account in stack.of(STORAGE):
         containers = stack.parts_of(account, CONTAINER, "accountName", "accountName")
         passing = containers and not any(each.protect for each in containers)
         if not passing and not stack.parts_of(account, BLOBS, "accountName", "accountName"):
             fix = "add BlobServiceProperties with versioning and soft delete"
-            yield Finding(account, "keeps nothing that is overwritten or deleted", fix)
+            yield Finding(account, "does not keep overwritten or deleted blobs", fix)
 
 
 def _container_protected(stack: Stack) -> Iterator[Finding]:
-    """The container of versions can't be deleted; the one of runs, which has rules that delete, may."""
+    """The container of versions must be protected; that of runs, which has rules that delete, need not be."""
     containers = stack.of(CONTAINER)
     if containers and not any(each.protect for each in containers):
         yield from must_be_protected(containers[0])
 
 
 def _narrow_role(resource: Resource) -> Iterator[Finding]:
-    """A role gives no rights to give rights, and is given on one resource."""
+    """A role assignment must not include the right to assign roles, and must have one resource as its scope."""
     role = str(resource.get("roleDefinitionId")).rpartition("/")[2].lower()
     if role in BROAD_ROLES:
-        yield Finding(resource, f"gives {BROAD_ROLES[role]}", "give the roles that the work takes")
+        yield Finding(resource, f"assigns {BROAD_ROLES[role]}", "assign only the roles that the work needs")
     scope = str(resource.get("scope")).strip("/").lower()
     if "/providers/" not in scope.partition("/resourcegroups/")[2]:
-        yield Finding(resource, f"is given on all of {scope.rpartition('/')[2]}", "give it on the resource itself")
+        yield Finding(resource, f"is assigned on all of {scope.rpartition('/')[2]}", "assign it on the resource itself")
 
 
 def _kind_named(resource: Resource) -> Iterator[Finding]:
-    """A role names the kind of who gets it, so that conditions on role assignments can tell."""
+    """A role assignment must name its principal's type, which conditions on role assignments compare."""
     if resource.get("principalType") not in ("User", "Group", "ServicePrincipal"):
-        yield Finding(resource, "does not say whom it is given to", "set principal_type")
+        yield Finding(resource, "does not name the type of its principal", "set principal_type")
 
 
 def _work_expires(resource: Resource) -> Iterator[Finding]:
-    """Files of runs go after a while."""
+    """Files of runs must expire."""
     if not _deletes(resource, "baseBlob"):
-        yield Finding(resource, "keeps files of runs for ever", "add a rule that deletes them")
+        yield Finding(resource, "keeps files of runs forever", "add a rule that deletes them")
 
 
 def _replaced_expire(stack: Stack) -> Iterator[Finding]:
-    """Replaced blobs go after a while, where an account keeps them."""
+    """Replaced blobs must expire, if an account keeps them."""
     for lifecycle in stack.of(LIFECYCLE):
         versioned = stack.parts_of(lifecycle, BLOBS, "accountName", "accountName")
         if versioned and not _deletes(lifecycle, "version"):
-            yield Finding(lifecycle, "keeps replaced blobs for ever", "add a rule that deletes versions")
+            yield Finding(lifecycle, "keeps replaced blobs forever", "add a rule that deletes versions")
 
 
 def _deletes(lifecycle: Resource, kind: str) -> bool:
@@ -172,7 +175,7 @@ def _deletes(lifecycle: Resource, kind: str) -> bool:
 
 
 def _approved_outbound(resource: Resource) -> Iterator[Finding]:
-    """What jobs and endpoints reach is approved; without a managed network they reach everything, which is told."""
+    """Outbound traffic of jobs and endpoints must be approved; without a managed network, this is only advice."""
     mode = resource.get("managedNetwork.isolationMode", "Disabled")
     if mode == "Disabled":
         yield Finding(resource, "lets endpoints and jobs reach the Internet", _MANAGED, advisory=True)
@@ -181,18 +184,18 @@ def _approved_outbound(resource: Resource) -> Iterator[Finding]:
 
 
 def _all_private_alike(stack: Stack) -> Iterator[Finding]:
-    """Where the workspace is reached by private endpoints alone, so are its endpoints and its data."""
+    """If the workspace is reached by private endpoints only, so must be its endpoints and its data."""
     if not any(each.get("publicNetworkAccess") == "Disabled" for each in stack.of(WORKSPACE)):
         return
     places = ((ENDPOINT, "properties."), (STORAGE, ""), (VAULT, "properties."), (REGISTRY, ""))
     for type_, prefix in places:
         for each in stack.of(type_):
             if each.get(f"{prefix}publicNetworkAccess") != "Disabled":
-                yield Finding(each, "is reached from the Internet", "set public_network_access to Disabled")
+                yield Finding(each, "is reachable from the Internet", "set public_network_access to Disabled")
 
 
 def _machines_hidden(stack: Stack) -> Iterator[Finding]:
-    """Where the workspace has a managed network, machines of runs have no public address."""
+    """If the workspace has a managed network, machines of runs must have no public address."""
     isolated = any(each.get("managedNetwork.isolationMode", "Disabled") != "Disabled" for each in stack.of(WORKSPACE))
     for each in stack.of(COMPUTE):
         if isolated and each.get("properties.properties.enableNodePublicIp") is not False:

@@ -1,4 +1,4 @@
-"""What rules are made of. A rule reads resources as the engine knows them, and never a cloud or an SDK."""
+"""Parts of rules. A rule reads only resources as the engine knows them, never a cloud or an SDK."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -7,7 +7,7 @@ from typing import Any
 UNKNOWN = "04da6b54-80e4-46f7-96ec-b56ff0331ba9"
 """The engine's mark for a value that is known only after `up`, in `pulumi preview --json` and in its protocol."""
 SIGNATURE, SECRET = "4dabf18193072939515e22adb298388d", "1b47061264138c4ac30d75fd1eb44270"
-"""The engine's mark for a secret: a key of the object that stands in the value's place, and what it says."""
+"""The engine's mark for a secret: key and value in the object that replaces the secret."""
 _HIDDEN = "[secret]"  # in a preview
 _DYNAMIC = "pulumi-python:dynamic/"
 
@@ -22,7 +22,7 @@ class NotKnownError(Exception):
 
 @dataclass(frozen=True)
 class Resource:
-    """A resource as it will be: its inputs, and the option that keeps it from being deleted."""
+    """A declared resource: its inputs, and whether it is protected."""
 
     type: str
     name: str
@@ -31,7 +31,7 @@ class Resource:
     urn: str = ""
 
     def get(self, path: str, default: Any = None) -> Any:
-        """A property, such as `encryption.keySource`; the default where it, or what it is in, is not given.
+        """Returns a property, such as `encryption.keySource`, or the default if it or its parent is missing.
 
         Raises:
             NotKnownError: it is known only after `up`, or secret.
@@ -48,20 +48,20 @@ class Resource:
 
 @dataclass(frozen=True)
 class Violation:
-    """A rule that a resource breaks."""
+    """A resource's violation of a rule."""
 
     rule: str
     resource: str
     what: str
     fix: str
     advisory: bool = False
-    """Told, and no reason to stop: the stack keeps a weaker form that its settings ask for."""
+    """Reported, but does not stop the update: the settings ask for a weaker form of the rule."""
     urn: str = field(default="", repr=False)
 
 
 @dataclass(frozen=True)
 class Finding:
-    """What a check found: which resource, what is wrong with it, and how it is put right."""
+    """Result of a check: the resource, the problem and its fix."""
 
     resource: Resource
     what: str
@@ -77,7 +77,7 @@ StackCheck = Callable[["Stack"], Iterator[Finding]]
 class Checks:
     """Checks of one resource at a time, by its type, and of the whole stack.
 
-    The former run before a resource is created; the latter see what belongs together, such as a bucket without policy.
+    The former run before a resource is created; the latter compare resources, such as buckets with their policies.
     """
 
     resource: Mapping[str, Sequence[Check]] = field(default_factory=dict)
@@ -91,11 +91,11 @@ class Stack:
         self.resources = list(resources)
 
     def of(self, *types: str) -> list[Resource]:
-        """Resources of these types."""
+        """Returns the resources of these types."""
         return [each for each in self.resources if each.type in types]
 
     def parts_of(self, owner: Resource, type_: str, key: str, *names: str) -> list[Resource]:
-        """Resources of a type that name their owner in a property.
+        """Returns resources of a type that name their owner in a property.
 
         Args:
             owner: such as a bucket.
@@ -119,12 +119,12 @@ class Stack:
 
 
 def plain_type(type_: str) -> str:
-    """A resource's own type: the last of joined parent types, and a dynamic resource's without the engine's prefix."""
+    """Returns a resource's type without its parents' types and the engine's prefix for dynamic resources."""
     return type_.rpartition("$")[2].removeprefix(_DYNAMIC)
 
 
 def must_be(path: str, *wanted: Any, what: str, fix: str) -> Check:
-    """A check that a property has one of the wanted values; None stands for one that is not given."""
+    """Returns a check that a property has one of the wanted values; None: not given."""
 
     def check(resource: Resource) -> Iterator[Finding]:
         if resource.get(path) not in wanted:
@@ -134,7 +134,7 @@ def must_be(path: str, *wanted: Any, what: str, fix: str) -> Check:
 
 
 def must_be_set(path: str, what: str, fix: str) -> Check:
-    """A check that a property is given. A value that is known only after `up` is given."""
+    """Returns a check that a property is given. A value that is known only after `up` counts."""
 
     def check(resource: Resource) -> Iterator[Finding]:
         try:
@@ -148,13 +148,13 @@ def must_be_set(path: str, what: str, fix: str) -> Check:
 
 
 def must_be_protected(resource: Resource) -> Iterator[Finding]:
-    """A check that `pulumi destroy` refuses to delete a resource."""
+    """Returns a check that a resource is protected from `pulumi destroy`."""
     if not resource.protect:
         yield Finding(resource, "can be deleted by a plain `pulumi destroy`", "set the option `protect=True`")
 
 
 def refused(what: str, fix: str) -> Check:
-    """A check that finds every resource of its type."""
+    """Returns a check that rejects every resource of its type."""
 
     def check(resource: Resource) -> Iterator[Finding]:
         yield Finding(resource, what, fix)
@@ -163,7 +163,7 @@ def refused(what: str, fix: str) -> Check:
 
 
 def each_has(owner: str, part: str, key: str, *names: str, what: str, fix: str) -> StackCheck:
-    """A check that each resource of a type has a part, such as a bucket its policy."""
+    """Returns a check that each resource of a type has a part, such as a bucket its policy."""
 
     def check(stack: Stack) -> Iterator[Finding]:
         for resource in stack.of(owner):

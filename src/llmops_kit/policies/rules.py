@@ -1,4 +1,4 @@
-"""The rules, and how a stack is judged by them."""
+"""The rules, and the check of a stack against them."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -13,15 +13,15 @@ _CLOUDS = (aws_rules.CHECKS, azure_rules.CHECKS)
 
 @dataclass(frozen=True)
 class Verdict:
-    """What was found of a stack."""
+    """Result of checking a stack."""
 
     violations: list[Violation] = field(default_factory=list)
     accepted: list[Violation] = field(default_factory=list)
-    """What breaks a rule that the stack file accepts."""
+    """Violations of rules that the stack file accepts."""
     unjudged: list[str] = field(default_factory=list)
-    """What could not be judged yet, as `rule: resource: property`: it is known only after `up`."""
+    """Checks that need a value known only after `up`, as `rule: resource: property`."""
     unused: list[str] = field(default_factory=list)
-    """Rules that are accepted and that nothing breaks."""
+    """Accepted rules without a violation."""
 
     @property
     def refused(self) -> list[Violation]:
@@ -29,10 +29,10 @@ class Verdict:
 
 
 def judge(resources: Iterable[Resource], accepted: Mapping[str, str]) -> Verdict:
-    """Judge all resources of a stack by all rules.
+    """Check all resources of a stack against all rules.
 
     Args:
-        resources: as they will be.
+        resources: as declared.
         accepted: rules that the stack may break, with the reason.
     """
     stack, unjudged = Stack(resources), set[str]()
@@ -48,14 +48,14 @@ def judge(resources: Iterable[Resource], accepted: Mapping[str, str]) -> Verdict
 
 
 def judge_resource(resource: Resource, unjudged: set[str]) -> Iterator[Violation]:
-    """Violations of one resource alone; `unjudged` gets what can't be judged yet."""
+    """Returns violations of one resource; adds checks that need an unknown value to `unjudged`."""
     for rule in RULES:
         for check in _of_resource(rule, resource.type):
             yield from _run(rule, check, resource, unjudged)
 
 
 def judge_stack(stack: Stack, unjudged: set[str]) -> Iterator[Violation]:
-    """Violations of what belongs together in a stack; `unjudged` gets what can't be judged yet."""
+    """Returns violations across resources; adds checks that need an unknown value to `unjudged`."""
     for rule in RULES:
         for checks in _CLOUDS:
             for check in checks[rule].stack if rule in checks else ():

@@ -13,7 +13,7 @@ Statement = Mapping[str, Any]
 
 
 def statements(resource: Resource, path: str) -> list[Statement]:
-    """Statements of a policy document in a property.
+    """Returns the statements of a policy document in a property.
 
     Raises:
         NotKnownError: the document, or a part of it, is known only after `up`.
@@ -31,14 +31,14 @@ def allowed(resource: Resource, path: str) -> Iterator[Statement]:
 
 
 def values(value: Any) -> list[str]:
-    """One or several values of an element, as a list."""
+    """Returns an element's value or values as a list."""
     if value is None:
         return []
     return [value] if isinstance(value, str) else [str(each) for each in value]
 
 
 def is_anybody(statement: Statement) -> bool:
-    """Is the principal everybody, of any account?"""
+    """Returns whether the principal is anybody in any account."""
     principal = statement.get("Principal")
     if isinstance(principal, Mapping):
         return any("*" in values(each) for each in principal.values())
@@ -46,29 +46,29 @@ def is_anybody(statement: Statement) -> bool:
 
 
 def services(statement: Statement) -> list[str]:
-    """Services that the statement's principal names."""
+    """Returns the services in the statement's principal."""
     principal = statement.get("Principal")
     return values(principal.get("Service")) if isinstance(principal, Mapping) else []
 
 
 def condition_keys(statement: Statement) -> set[str]:
-    """Keys that the statement's conditions compare, in small letters."""
+    """Returns the keys that the statement's conditions compare, in lower case."""
     return {key.lower() for operator in (statement.get("Condition") or {}).values() for key in operator}
 
 
 def refuses_plain_http(statement: Statement, action: str) -> bool:
-    """Does a statement deny everybody an action that comes without TLS? `s3:*` stands for all actions of S3."""
+    """Returns whether a statement denies an action without TLS to all principals; `s3:*`: all actions of S3."""
     compared = (statement.get("Condition") or {}).get("Bool") or {}
     return (
         statement.get("Effect") == "Deny"
         and is_anybody(statement)
         and bool({action, f"{action.partition(':')[0]}:*", "*"} & set(values(statement.get("Action"))))
-        and condition_keys(statement) == {"aws:securetransport"}  # any other would let some of it through
+        and condition_keys(statement) == {"aws:securetransport"}  # another condition would allow some requests
         and [str(value).lower() for value in compared.values()] == ["false"]
     )
 
 
 def is_whole_bucket(statement: Statement) -> bool:
-    """Is a statement about a bucket and all its objects?"""
+    """Returns whether a statement covers a bucket and all its objects."""
     resources = set(values(statement.get("Resource")))
     return "*" in resources or any(f"{each}/*" in resources for each in resources)

@@ -1,15 +1,15 @@
 """The rules for stacks, which a stack may accept to violate; llmops_kit.policies judges by them."""
 
 RULES = {
-    "no-public-store": "nothing that holds data or images can be read without credentials",
-    "tls-only": "nothing that holds data answers without TLS",
-    "encrypted": "data at rest is encrypted, on AWS with a key of the account, which is rotated",
-    "no-wildcard-principal": "no policy allows everybody, and services act for this account alone",
-    "no-shared-secret": "access is by roles and short-lived tokens, never by a key or password that stays valid",
-    "least-privilege": "no role has every action of a service, the right to give rights, or S3's of any account",
-    "boundary": "every role carries the permissions boundary",
-    "endpoint-isolated": "endpoints and jobs reach what they need, and not the Internet",
-    "data-protected": "what outlives a stack is not deleted with it, and what was overwritten can be brought back",
-    "retention-set": "logs and files of runs expire when the settings say",
+    "no-public-store": "data and images can't be read without credentials",
+    "tls-only": "data is served over TLS only",
+    "encrypted": "data at rest is encrypted, on AWS with a key of the account that is rotated",
+    "no-wildcard-principal": "no policy allows all principals, and services act for this account only",
+    "no-shared-secret": "access uses roles and short-lived tokens, never keys or passwords that stay valid",
+    "least-privilege": "no role has all actions of a service, the right to assign roles, or S3 actions in any account",
+    "boundary": "every role has the permissions boundary",
+    "endpoint-isolated": "endpoints and jobs reach what they need, but not the Internet",
+    "data-protected": "data that outlives a stack is not deleted with it, and overwritten data can be restored",
+    "retention-set": "logs and files of runs expire as set",
 }
-"""Rule -> what it keeps."""
+"""Rules and their descriptions."""

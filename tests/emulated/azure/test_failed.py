@@ -113,7 +113,7 @@ def fail(stack: AzureStack, *names: str) -> str:
 
 def made_anew(said: str) -> set[str]:
     """Models of the deployments that an update told to be made anew."""
-    return set(re.findall(r"its deployment (\w+)-1-\S+, whose making failed", said))
+    return set(re.findall(r"removed its failed deployment (\w+)-1-\S+, which", said))
 
 
 def refresh(stack: AzureStack) -> None:

@@ -98,7 +98,7 @@ def test_a_whole_life_leaves_nothing_but_what_azure_keeps(subscription: Subscrip
     assert groups(subscription) == []
     assert {kept["vault"], kept["workspace"]} <= set(subscription.admin("GET", "status")["deleted"])
     refused = stack.up(refused=True)
-    assert "was deleted, and keeps its name until" in refused
+    assert "was deleted, and its name is reserved until" in refused
     assert "az keyvault recover --name" in refused
 
     bring_back(subscription, kept)

@@ -78,6 +78,6 @@ def test_two_folders_are_served_until_ctrl_c_and_nothing_stays(tmp_path: Path) -
         assert process.wait(300) == 0
     words = log.read_text()
     assert "Traceback" not in words
-    assert "ended: nothing of it runs any more" in words
+    assert "stopped; all processes have ended" in words
     assert not home.exists()
     assert processes_of(home) == []

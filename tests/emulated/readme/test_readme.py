@@ -112,7 +112,7 @@ def test_the_demos_training_is_not_done_again(demo: Demo) -> None:
 
 @pytest.mark.long("tests/emulated/readme/test_readme.py::test_the_demos_training_is_not_done_again")
 def test_a_second_demo_trains_nothing_again(demo: Demo) -> None:
-    again = demo.run("make demo")
+    again = demo.run("make demo; cat .llmops/demo.log")
     assert "is complete" in again
     assert "stage=train" not in again
     assert "chatbot@1 is live at" in again

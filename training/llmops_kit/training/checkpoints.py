@@ -90,8 +90,8 @@ def newest(folder: Path) -> Path | None:
 
 
 def restored(folder: Path, local: Path) -> Path | None:
-    """Copies the newest complete checkpoint below `local`, where nobody else can change it, and returns the copy; None
-    without one.
+    """Copies the newest complete checkpoint below `local`, where no other process can change it, and returns the copy;
+    None without one.
     """
     found = next(_complete(folder, lambda path: fetched(path, local)), None)
     return found and local / found.name

@@ -138,7 +138,7 @@ class TrainingJob:
         """
         began = time.monotonic()
         say(stage="check_inputs")
-        if not self.spec.trainer:  # else it has trained already, on ranks of its own
+        if not self.spec.trainer:  # else it has trained already, on its own ranks
             check_batch_size(self.recipe.training.batch_size, self.ranks.size)
         base_manifest = self._check_inputs()
         set_threads(self.recipe.training.threads)

@@ -14,7 +14,7 @@ from llmops_kit.contract.garbage import collect_garbage_rarely
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # from malloc.h
 _PR_SET_PDEATHSIG = 1  # from sys/prctl.h
 
-# What a launcher or a platform of its own kind may have set: ranks are started by this program alone, as
+# What another launcher or platform may have set: ranks are started by this program alone, as
 # resourceconfig.json says, and how they compute stands in the recipe.
 _FOREIGN = ("ACCELERATE_", "FSDP_", "PET_", "TORCHELASTIC_", "OMPI_COMM_WORLD_", "PMI_", "MV2_COMM_WORLD_")
 _FOREIGN_NAMES = {"RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT", "NODE_RANK"}

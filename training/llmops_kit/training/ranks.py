@@ -34,7 +34,7 @@ class PeerError(RunError):
 
 
 class Alone:
-    """A job of one process, which waits for nobody."""
+    """A job of one process, which waits for no other."""
 
     rank, size = 0, 1
 
@@ -51,7 +51,7 @@ class Alone:
 
     def wait_for(self, mark: str) -> str:
         """Waits until rank 0 has reached a mark; returns its value."""
-        raise NotImplementedError("the first rank waits for nobody")
+        raise NotImplementedError("the first rank waits for no other")
 
     def connect(self) -> None:
         """Connects to the other ranks; called once."""

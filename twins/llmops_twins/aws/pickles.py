@@ -1,4 +1,4 @@
-"""Pickles of the twin's state: each of its documents and each of moto's backends is a part of its own, and so is each
+"""Pickles of the twin's state: each of its documents and each of moto's backends is a separate part, and so is each
 of S3's objects, which are pickled again only when they have changed: they are most of what an account has.
 """
 
@@ -130,7 +130,7 @@ class StatePickles:
             ObjectBody: self._reduce_body,
             **dict.fromkeys(_key_types(_PRIVATE_KEYS), _reduce_private),
             **dict.fromkeys(_key_types(_PUBLIC_KEYS), _reduce_public),
-            # moto's mappings with rules of their own, which would be applied to what went through them already
+            # moto's mappings with their own rules, which would be applied to what went through them already
             **dict.fromkeys(strict, _reduce_mapping),
         }
 

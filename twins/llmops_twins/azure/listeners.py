@@ -35,7 +35,7 @@ class Listeners:
             self._ports = json.loads(self._file.read_text())
 
     def add(self, name: str, app: Wsgi, tls: bool = True, port: int = 0) -> str:
-        """Serves an app on a port of its own, and returns its address; an existing listener of that name gets the new
+        """Serves an app on its own port, and returns its address; an existing listener of that name gets the new
         app.
         """
         with self._lock:

@@ -33,7 +33,7 @@ def environment_of(peer: str) -> Mapping[str, str]:
     why: object = "no process has this connection"
     for _ in range(_LOOKS):
         try:
-            # Several connections may share a port of their own side, each to another server.
+            # Several connections may share their local port, each to another server.
             servers = {
                 c.laddr.port for c in psutil.Process().net_connections("tcp") if c.raddr and c.raddr.port == port
             }

@@ -1,4 +1,4 @@
-"""CapturedRequest: a request to an endpoint, its answer and what its user thought of it; a line of *.capture.jsonl."""
+"""CapturedRequest: a request to an endpoint, its answer and the user's feedback; a line of *.capture.jsonl."""
 
 from typing import Any, ClassVar
 
@@ -19,20 +19,18 @@ class Feedback(Part):
     """A user's feedback on an answer."""
 
     score: float | None = Field(
-        default=None, ge=-1, le=1, description="-1: bad, 1: good. With 0 or less, the answer is not trained."
+        default=None, ge=-1, le=1, description="-1: bad, 1: good. An answer with 0 or less is not trained."
     )
     label: str = Field(
         default="",
         description="A word of the application's own, such as `wrong-tone`. The kit can't tell praise from blame: with "
         "a label and no score, the answer is not trained.",
     )
-    correction: str = Field(
-        default="", description="The answer that should have been given; it is trained in the answer's place."
-    )
+    correction: str = Field(default="", description="The right answer, which is trained instead.")
 
     @property
     def rejection(self) -> str:
-        """Why the answer must not be trained; empty if it may be, or if a correction takes its place."""
+        """Reason not to train the answer; empty if it may be trained, or if a correction replaces it."""
         if self.correction.strip():
             return ""
         if self.score is not None:
@@ -49,13 +47,13 @@ class CapturedRequest(Document):
     request: CapturedChat
     answer: dict[str, JsonValue] = Field(description="The assistant's message: `role`, `content`, `tool_calls`.")
     version: Sha256 = Field(description="Identity of the model version that answered.")
-    time: AwareDatetime = Field(description="When the request came, UTC.")
+    time: AwareDatetime = Field(description="Time of the request, UTC.")
     feedback: Feedback = Feedback()
 
     def to_row(self) -> dict[str, Any]:
         """Returns the conversation as a row of data: the request as `prompt`, and as `completion` the correction if
         there is one, else the answer; `tools`; and as metadata `version`, `time`, `endpoint`, `score`, `label`, and the
-        `answer` that was corrected. Earlier answers are not learned from this row: each has a line of its own, with its
+        `answer` that was corrected. Earlier answers are not learned from this row: each has its own line, with its
         own feedback.
         """
         feedback = self.feedback

@@ -24,9 +24,9 @@ class CollectedFile(Document):
     SCHEMA: ClassVar[str] = "collected-file/1"
 
     source: str = Field(description="The source as the recipe names it, without a URL's query.")
-    path: Key = Field(description="Where the file is, relative to the collected folder.")
-    url: str = Field(description="Where its bytes came from.")
-    member: str = Field(default="", description="Its path in the archive that `url` is; empty: `url` is the file.")
+    path: Key = Field(description="Path relative to the collected folder.")
+    url: str = Field(description="URL of its bytes.")
+    member: str = Field(default="", description="Its path in the archive at `url`; empty: `url` is the file itself.")
     revision: str = Field(
         description="Changes whenever the bytes at `url` do: ETag, commit, package version, or a local file's size and "
         "time. Empty: the server names none, and the next collect fetches again."
@@ -54,7 +54,7 @@ def read_receipts(path: Path) -> list[CollectedFile]:
     """Reads the receipts in a file; returns [] if there is no such file.
 
     Raises:
-        DocumentError: a line that is no receipt, by file and line.
+        DocumentError: a line is not a receipt; names file and line.
     """
     try:
         lines = path.read_bytes().splitlines()

@@ -15,7 +15,7 @@ from llmops_kit.contract.layout import MANIFEST, SIGNATURE
 from llmops_kit.contract.names import Name, Sha256
 
 PART_BYTES = 512 << 20
-"""Length of a large file's parts, the last one aside. S3 takes at most 10,000 of 5 GB in an upload."""
+"""Size of a large file's parts but the last. S3 accepts at most 10,000 of 5 GB in an upload."""
 
 
 def part_count(size: int) -> int:
@@ -30,14 +30,16 @@ class FileEntry(Part):
     size: int = Field(ge=0, description="Bytes.")
     parts: list[Sha256] = Field(
         default=[],
-        exclude_if=lambda parts: not parts,  # small files' entries, and so identities, stay as they were
-        description="Sha256 of each part of PART_BYTES, by which S3 knows a large file; of an older kit: none.",
+        exclude_if=lambda parts: (
+            not parts
+        ),  # keeps the entries of small files, and so the identities of versions, unchanged
+        description="Sha256 of each part of PART_BYTES, which S3 stores for large files; older kits: none.",
     )
 
     @model_validator(mode="after")
     def _complete(self) -> Self:
         if self.parts and len(self.parts) != part_count(self.size):
-            raise ValueError(f"lists {len(self.parts)} parts, where {self.size} bytes have {part_count(self.size)}")
+            raise ValueError(f"lists {len(self.parts)} parts, but {self.size} bytes have {part_count(self.size)}")
         return self
 
 
@@ -58,9 +60,9 @@ def files_of(manifest: bytes, where: str) -> dict[str, FileEntry]:
     """Returns the files that a dataset's or model's manifest lists; checks nothing else in it.
 
     Raises:
-        IntegrityError: it is no manifest, names a file twice or as a folder, or a path that leaves the folder.
+        IntegrityError: it is not a manifest, or lists a file twice or as a folder, or a path that leaves the folder.
     """
-    fix = "the version can't be used: make it again, or take another one"
+    fix = "the version can't be used: create it again, or use another one"
     try:
         return _Lists.model_validate(parse_json(manifest, where)).files
     except ValidationError as e:
@@ -87,7 +89,7 @@ class SourceEntry(Part):
 
 
 class StageCount(Part):
-    """A stage of preparing, and what it left."""
+    """Number of rows after a stage of preparation."""
 
     stage: str
     rows: int = Field(ge=0)
@@ -121,10 +123,10 @@ class DatasetManifest(Document):
         "column `row` of JSON; of an older kit, a file of JSON lines."
     )
     rows: dict[str, int] = Field(description="Split -> rows kept.")
-    group: str = Field(default="", description="Key of the rows whose value names their group; empty: their prompt.")
+    group: str = Field(default="", description="Key of the rows whose value is their group; empty: their prompt.")
     groups: dict[str, int] = Field(default={}, description="Split -> groups.")
     dropped: dict[str, int] = Field(default={}, description="Reason -> rows dropped.")
-    stages: list[StageCount] = Field(default=[], description="Rows after each stage; of an older kit: none.")
+    stages: list[StageCount] = Field(default=[], description="Rows after each stage; empty in manifests of older kits.")
     examples: dict[str, list[str]] = Field(
         default={},
         description="Reason -> beginnings of up to five dropped rows, or place and fault of rows that can't be used; "

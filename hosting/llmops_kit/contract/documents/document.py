@@ -17,7 +17,7 @@ _LONGEST_WITH_LINES = 200_000  # characters; some seconds
 
 
 class Part(BaseModel):
-    """A piece of a document: frozen, and refusing keys that it does not know."""
+    """Part of a document: frozen; rejects unknown keys."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -107,11 +107,11 @@ class Document(Part):
 
 
 def parse_json(text: str | bytes, where: str) -> object:
-    """Read JSON in which no object has a key twice: json itself takes the last one, other readers the first.
+    """Read JSON, rejecting duplicate keys: the json module takes the last one, other readers the first.
 
     Raises:
-        DocumentError: a key is there twice, or the text is nested too deeply.
-        ValueError: it is no JSON.
+        DocumentError: an object has a key twice, or the text is nested too deeply.
+        ValueError: it is not JSON.
     """
 
     if isinstance(text, bytes):
@@ -119,14 +119,14 @@ def parse_json(text: str | bytes, where: str) -> object:
     try:
         return _JSON.decode(text)
     except _TwiceError as e:
-        fix = "leave one of the two, or fetch it again"
+        fix = "remove one of the two, or fetch it again"
         raise DocumentError(f"names {shown(e.args[0])} twice", where=where, fix=fix) from None
     except RecursionError:
         raise _too_deep(where) from None
 
 
 class _TwiceError(Exception):
-    """A key that an object has twice."""
+    """Error for a key that an object has twice."""
 
 
 def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
@@ -145,7 +145,7 @@ def _decode(content: bytes, where: str) -> str:
         return content.decode()
     except UnicodeDecodeError as e:
         line = content.count(b"\n", 0, e.start) + 1
-        raise DocumentError("is not a text in UTF-8", where=f"{where}:{line}") from None
+        raise DocumentError("is not text in UTF-8", where=f"{where}:{line}") from None
 
 
 def _parse_yaml(text: str, where: str) -> object:
@@ -157,7 +157,7 @@ def _parse_yaml(text: str, where: str) -> object:
     except MarkedYAMLError as e:
         line = e.problem_mark.line + 1 if e.problem_mark else 1
         raise DocumentError(f"is not YAML: {e.problem}", where=f"{where}:{line}") from None
-    except (YAMLError, ValueError) as e:  # control characters; a date or a number that is none
+    except (YAMLError, ValueError) as e:  # control characters, or an invalid date or number
         raise DocumentError(f"is not YAML: {str(e).splitlines()[0]}", where=where) from None
     except RecursionError:
         raise _too_deep(where) from None

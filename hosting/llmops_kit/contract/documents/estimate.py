@@ -1,4 +1,4 @@
-"""What a training would take, asked of the training image's environment and answered by it, as JSON."""
+"""Request for an estimate of a training, and the training image's answer, as JSON."""
 
 from typing import Literal
 
@@ -12,18 +12,18 @@ class MachineMemory(Part):
     """A machine that could train."""
 
     name: str
-    gpus: int = Field(ge=0, description="Of all its hosts together; 0: it trains on processors.")
+    gpus: int = Field(ge=0, description="Number on all its hosts together; 0: it trains on processors.")
     memory: int = Field(gt=0, description="Bytes, of each GPU or of the machine.")
     bf16: bool = Field(description="Whether it multiplies bf16 in hardware, so that precision `auto` takes it.")
 
 
 class EstimateRequest(Part):
-    """Asks for machines on which a recipe could be trained."""
+    """Request for machines that could train a recipe."""
 
     training: TrainingRecipe
     system_prompt: str = ""
-    rows: str = Field(default="", description="File of the rows to train, JSON lines; empty: it is not known.")
-    machines: list[MachineMemory] = Field(description="Empty: the machine that answers.")
+    rows: str = Field(default="", description="File of the rows to train, JSON lines; empty: unknown.")
+    machines: list[MachineMemory] = Field(description="Machines to check; empty: the one that answers.")
 
 
 class RowLengths(Part):
@@ -57,7 +57,7 @@ class MachineFit(Part):
     name: str
     gpus: int
     fits: bool
-    reason: str = Field(default="", description="Why it does not.")
+    reason: str = Field(default="", description="Why it does not fit.")
     precision: Literal["bf16", "f32"]
     sharded: bool = Field(default=False, description="Weights, gradients and optimizer in shards, one on each GPU.")
     checkpointing: bool = Field(default=False, description="Activations are computed twice instead of kept.")

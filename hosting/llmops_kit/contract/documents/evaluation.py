@@ -1,7 +1,7 @@
-"""EvaluationAnswers: what a job's models answered to each evaluation row; scores and gate follow from it alone.
+"""EvaluationAnswers: a job's answers to each evaluation row, from which scores and gate are computed.
 
-A model version has it as evaluation.json, listed and hashed in the manifest. Answers alone: whether one is right is
-decided from the dataset, in the job and again by whoever collects the run.
+A model version has it as evaluation.json, listed and hashed in the manifest. It has only answers: the
+dataset decides whether they are right, in the job and again when the run is collected.
 """
 
 from typing import ClassVar

@@ -1,5 +1,5 @@
-"""Judgements: what the judges of suites `judge` said of answers, and the scores of suites `comet` and `program`.
-Results follow from them and the answers.
+"""Judgements: the verdicts of judges (suites `judge`), and the scores of suites `comet` and `program`.
+Results are computed from them and the answers.
 
 A model version has them as judgements.json, listed and hashed in the manifest. The caller asked for them, not the job.
 """
@@ -13,8 +13,8 @@ from llmops_kit.contract.names import Sha256
 
 
 class JudgeVerdict(Part):
-    """A judge's reply to one request, or a COMET model's `score`. With none of `rating`, `better` and `score`: it was
-    in no form that can be read.
+    """A judge's reply to one request, or a COMET model's `score`. Without `rating`, `better` and `score`: an unreadable
+    reply.
     """
 
     rating: int | None = Field(default=None, ge=1, le=5, description="Of an answer that was shown alone.")
@@ -30,7 +30,7 @@ class JudgeVerdict(Part):
 
     @property
     def readable(self) -> bool:
-        """Whether the reply was in the form that was asked for."""
+        """Whether the reply had the requested form."""
         return (self.rating, self.better, self.score) != (None, None, None)
 
 

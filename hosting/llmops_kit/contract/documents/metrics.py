@@ -1,4 +1,4 @@
-"""metrics.jsonl of a trained version: what was measured at each step of its training, one JSON object a line."""
+"""metrics.jsonl of a trained version: measurements at each training step, one JSON object per line."""
 
 import math
 from collections.abc import Iterable

@@ -19,8 +19,8 @@ from llmops_kit.contract.models.tool_calls import ParsedCall, equal_calls, parse
 from llmops_kit.contract.names import Name
 
 Task = Literal["text-generation", "token-classification", "feature-extraction", "translation-scoring"]
-"""The hub's names of what a model does: it generates answers, gives each token a label, such as PER for a name, or
-makes an embedding of a text. The last one is the kit's: it scores translations (COMET).
+"""Tasks of models as the hub names them: generating answers, labelling tokens (such as PER for a name), and embedding
+texts. The last one is the kit's own: scoring translations (COMET).
 """
 
 
@@ -29,11 +29,11 @@ class Origin(Part):
 
     source: str
     revision: str
-    files: dict[Key, FileEntry] = Field(default={}, description="What was fetched, before conversion.")
+    files: dict[Key, FileEntry] = Field(default={}, description="Digest of the fetched files, before conversion.")
     chat_template: str = Field(
         default="",
         exclude_if=lambda sha256: not sha256,
-        description="SHA-256 of the chat template that the import put in the place of the model's own; empty: none.",
+        description="SHA-256 of the chat template that replaced the model's on import; empty: none.",
     )
     tools: bool | None = Field(
         default=None,
@@ -43,7 +43,7 @@ class Origin(Part):
 
 
 class Lineage(Part):
-    """From the version back to what it was made of. Imported versions have `origin`, trained ones the rest."""
+    """Inputs from which a version was made. Imported versions have `origin`, trained ones the rest."""
 
     origin: Origin | None = None
     base_model: Pinned | None = None
@@ -54,7 +54,7 @@ class Lineage(Part):
     trainer: str = Field(
         default="",
         exclude_if=lambda image: not image,
-        description="The image that trained, where `image` only evaluated.",
+        description="Image that trained, if `image` only evaluated.",
     )
     kit_version: str = ""
 
@@ -75,17 +75,17 @@ class Lineage(Part):
 
 
 class Score(Part):
-    """A mean over rows with its 95 % interval, which takes rows of one group as one observation."""
+    """A mean over rows with its 95 % interval; rows of one group count as one observation."""
 
     value: float
     low: float
     high: float
     rows: int
-    groups: int = Field(description="Independent observations; of an older kit: rows.")
+    groups: int = Field(description="Independent observations; in manifests of older kits: rows.")
 
 
 class CorpusScore(Part):
-    """A score of all answers at once, from 0 to 100, as papers state it. It has no interval, and no gate reads it."""
+    """A score of all answers together, from 0 to 100, as in papers. It has no interval, and no gate uses it."""
 
     name: str = Field(
         description="chrF++; BLEU, with its tokens where they are not BLEU's usual ones (13a); or placeholders: the "
@@ -107,17 +107,17 @@ class CopiedSources(Part):
 
 
 class JudgeUse(Part):
-    """What a suite's judge was asked, or its COMET model."""
+    """Use of a suite's judge or COMET model."""
 
     model: str
     asked: int = Field(description="Requests.")
-    unreadable: int = Field(description="Replies in no form that can be read; they count as the lowest rating, or tie.")
+    unreadable: int = Field(description="Unreadable replies; they count as the lowest rating, or as a tie.")
     prompt_tokens: int
     completion_tokens: int
 
 
 class SuiteResult(Part):
-    """A suite before training (the base model) and after it (the packaged weights)."""
+    """Scores of a suite before training (base model) and after it (packaged weights)."""
 
     suite: Name
     split: str
@@ -140,7 +140,7 @@ class SuiteResult(Part):
 
 
 class GateResult(Part):
-    """Whether the version may take traffic, and each condition in words."""
+    """Whether the version may get traffic, and a sentence for each condition."""
 
     passed: bool
     reasons: list[str]
@@ -174,20 +174,20 @@ class GoldenCall(Part):
 
 
 class Golden(Part):
-    """A prompt that a server must answer before it is ready: every string in `expect` must stand in the answer, or it
-    must make the calls.
+    """A prompt that a server must answer before it is ready: the answer must contain every string in `expect`, or make
+    the calls.
     """
 
     messages: list[Message]
-    expect: list[str] = Field(default=[], description="May be empty: then any answer that is not empty will do.")
+    expect: list[str] = Field(default=[], description="If empty, any answer passes that is not empty.")
     max_tokens: int = 64
     tools: list[dict[str, Any]] = Field(
-        default=[], exclude_if=lambda tools: not tools, description="What the model may call, in OpenAI's form."
+        default=[], exclude_if=lambda tools: not tools, description="Tools that the model may call, in OpenAI's format."
     )
     calls: list[GoldenCall] = Field(
         default=[],
         exclude_if=lambda calls: not calls,
-        description="Of a prompt with tools: the calls that the answer must make, in any order, and no others.",
+        description="For a prompt with tools: the calls that the answer must make, in any order, and no others.",
     )
 
     @model_validator(mode="after")
@@ -198,7 +198,7 @@ class Golden(Part):
 
     @property
     def is_telling(self) -> bool:
-        """Whether it tells a right answer from a wrong one."""
+        """Whether it distinguishes right answers from wrong ones."""
         return bool(self.expect or self.calls)
 
     def is_called_by(self, made: Sequence[tuple[str, str]]) -> bool:
@@ -206,7 +206,7 @@ class Golden(Part):
         wanted = [ParsedCall(call.name, call.arguments) for call in self.calls]
         try:
             return equal_calls([parse_call(*call) for call in made], wanted, self.tools)
-        except ValueError:  # arguments that are no JSON
+        except ValueError:  # arguments that are not JSON
             return False
 
 
@@ -214,7 +214,7 @@ Pooling = Literal["mean", "cls", "last"]
 
 
 class EmbeddingForm(Part):
-    """How an embedding model makes one vector of a text."""
+    """How an embedding model pools a text into one vector."""
 
     pooling: Pooling = Field(description="Of the tokens' vectors: their mean, the first one, or the last one.")
     normalize: bool = Field(description="Scaled to length 1.")
@@ -257,7 +257,9 @@ class ModelManifest(Document):
     )
     created: str
     licence: str = ""
-    engines: list[Literal["transformers", "openvino"]] = Field(description="What can load it; openvino has a folder.")
+    engines: list[Literal["transformers", "openvino"]] = Field(
+        description="Engines that can load it; openvino has a folder."
+    )
     dtype: str = Field(description="Of the safetensors: F32 or BF16.")
     files: Files = Field(description="Path in the folder -> file; the manifest and its signature aside.")
     lineage: Lineage
@@ -290,10 +292,10 @@ class ModelManifest(Document):
         return self
 
     def require_task(self, where: str, *tasks: Task) -> None:
-        """Checks that the model does what is wanted of it.
+        """Checks that the model is for the wanted task.
 
         Raises:
-            KitError: it does something else.
+            KitError: it is for another task.
         """
         if self.task not in tasks:
             wanted = " or ".join(tasks)

@@ -1,4 +1,4 @@
-"""What an import of a base model would give, judged by its small files alone: `llmops models import --check`."""
+"""Check of a base model before its import, from its small files only: `llmops models import --check`."""
 
 from typing import Literal
 
@@ -10,20 +10,20 @@ from llmops_kit.contract.documents.recipe_training import Adapter
 
 
 class CheckRequest(Part):
-    """Asks the training image's environment about a model."""
+    """Request to the training image's environment to check a model."""
 
     machines: list[MachineMemory] = Field(description="From the smallest; empty: the machine that answers.")
     max_tokens: int = Field(default=512, description="Of the rows for which memory is estimated.")
 
 
 class TemplateReport(Part):
-    """What a chat template lets be trained and served. Reasons that are empty: it works."""
+    """What a chat template supports in training and serving. An empty reason: it works."""
 
-    refusal: str = Field(default="", description="Why an import refuses it.")
-    system: str = Field(default="", description="Why rows with a system message are refused.")
-    tools: str = Field(default="", description="Why rows with tools are refused.")
+    refusal: str = Field(default="", description="Why an import rejects it.")
+    system: str = Field(default="", description="Why rows with a system message are rejected.")
+    tools: str = Field(default="", description="Why rows with tools are rejected.")
     calls: Literal["", "hermes", "llama", "ours"] = Field(
-        default="", description="Form in which a server reads the model's calls; empty: in none."
+        default="", description="Format in which servers parse the model's calls; empty: none."
     )
 
 
@@ -31,8 +31,8 @@ class AdapterFit(Part):
     """The smallest machine on which an adapter is trained, by `sft` with rows of `max_tokens`."""
 
     adapter: Adapter
-    machine: MachineFit | None = Field(description="None: it fits on none of those that were asked for.")
-    reason: str = Field(default="", description="Why it fits on none: of the largest.")
+    machine: MachineFit | None = Field(description="None: it fits on none of the requested ones.")
+    reason: str = Field(default="", description="Why it does not fit on the largest one.")
 
 
 class ModelCheck(Part):

@@ -1,4 +1,4 @@
-"""StackOutputs: what a deployed stack says of itself; the one thing that a Platform is made from."""
+"""StackOutputs: the outputs of a deployed stack, from which a Platform is created."""
 
 from typing import ClassVar, Literal
 
@@ -10,7 +10,7 @@ from llmops_kit.contract.names import Name, Sha256
 
 
 class StoreOutput(Part):
-    """Where the stack keeps dataset and model versions."""
+    """Store of the stack's dataset and model versions."""
 
     url: str = Field(description="file:///…, later s3://… or https://….")
 
@@ -31,7 +31,7 @@ class TrainingOutput(Part):
 
 
 class EndpointOutput(Part):
-    """A deployed endpoint: how it is reached, and what it serves."""
+    """A deployed endpoint: its address, and the version that it serves."""
 
     url: str = Field(description="Base URL; empty while the endpoint is off.")
     model: str = Field(description="name@number@sha256:… that was asked for.")
@@ -65,7 +65,7 @@ class AwsOutput(Part):
 
 
 class AzureCompute(Part):
-    """A cluster of the stack, on which runs execute; it has no machine while nothing runs."""
+    """A cluster of the stack for runs; it scales to zero."""
 
     vm_size: str
     spot: bool = Field(default=False, description="Low-priority machines, which Azure may take back.")
@@ -110,7 +110,7 @@ class StackOutputs(Document):
     target: str
     stack: str
     project: str = Field(description="Folder of the Pulumi project on the machine that deployed, for `local`.")
-    expires: str = Field(default="", description="When the stack may go, as 2026-12-31T18:00:00Z; empty: never.")
+    expires: str = Field(default="", description="Expiry of the stack, as 2026-12-31T18:00:00Z; empty: never.")
     store: StoreOutput
     signing: SigningOutput
     training: TrainingOutput

@@ -1,4 +1,4 @@
-"""Recipe: one YAML file that says what a model is made from, how, and what it must pass."""
+"""Recipe: one YAML file with a model's data, training and gate."""
 
 import copy
 from collections.abc import Callable
@@ -17,7 +17,7 @@ from llmops_kit.contract.names import Name
 
 
 class BaseModelSource(Part):
-    """Where the base model comes from; imported into the store once."""
+    """Source of the base model, which is imported into the store once."""
 
     name: Name = Field(description="Its name in the store.")
     source: str = Field(
@@ -35,7 +35,7 @@ class BaseModelSource(Part):
     token: str = Field(
         default="",
         pattern=r"^(secret:[a-zA-Z][a-zA-Z0-9-]{0,62})?$",
-        description="secret:NAME, for a gated model of the hub: where the token is kept, never the token.",
+        description="secret:NAME of the token for a gated model of the hub; never the token itself.",
     )
 
     @model_validator(mode="after")
@@ -43,13 +43,13 @@ class BaseModelSource(Part):
         if self.source.startswith("hub:") and not self.revision:
             raise ValueError("a hub model needs `revision` (a commit), so that the same recipe gives the same model")
         if self.token and not self.source.startswith("hub:"):
-            raise ValueError("`token` has no effect but with hub:")
+            raise ValueError("`token` has no effect without hub:")
         if self.chat_template and self.source.startswith("store:"):
             raise ValueError("`chat_template` has no effect with store: a stored version keeps its own")
         return self
 
     def require_commit(self, where: str) -> None:
-        """See that a model of the hub is named by a commit: whoever owns a branch or tag can move it.
+        """Check that a model of the hub is named by a commit, because branches and tags can be moved.
 
         Not part of reading a document: recipes and runs of older kits that name a branch stay readable.
 
@@ -70,20 +70,20 @@ class BaseModelSource(Part):
 
 
 class ServingDefaults(Part):
-    """What a server does where a request is silent."""
+    """Defaults of a server for requests."""
 
-    system_prompt: str = Field(default="", description="Put first when a conversation has no system message.")
+    system_prompt: str = Field(default="", description="System message of conversations without one.")
     max_tokens: int = Field(default=256, ge=1)
     temperature: float = Field(default=0.0, ge=0, le=2)
 
 
 class ChatPage(Part):
-    """What the chat page offers of a version."""
+    """What the chat page offers for a version."""
 
     questions: list[Annotated[str, Field(min_length=1, max_length=200)]] = Field(
         default=[],
         max_length=8,
-        description="Questions to click on. Empty: up to three that the version's golden prompts ask.",
+        description="Suggested questions. Empty: up to three of the version's golden prompts.",
     )
     tools: list[dict[str, Any]] = Field(
         default=[],
@@ -102,11 +102,11 @@ class ChatPage(Part):
 
 
 class Export(Part):
-    """The forms that a version has beside its safetensors."""
+    """Formats of a version in addition to its safetensors."""
 
     openvino: bool | None = Field(
         default=None,
-        description="OpenVINO's, which endpoints on CPUs serve. Default: for models below 2 billion parameters.",
+        description="OpenVINO, for endpoints on CPUs. Default: for models below 2 billion parameters.",
     )
 
 
@@ -159,7 +159,7 @@ class Recipe(Document):
 
     @property
     def has_two_jobs(self) -> bool:
-        """Whether a first job trains it, with another image than the one that evaluates in a second job."""
+        """Whether it is trained in a first job, and evaluated in a second one with another image."""
         return self.trainer is not None or self.training.framework != "pytorch"
 
     @model_validator(mode="after")
@@ -172,5 +172,5 @@ class Recipe(Document):
     @model_validator(mode="after")
     def _has_one_trainer(self) -> "Recipe":
         if self.trainer and self.training.framework != "pytorch":
-            raise ValueError("`training.framework` has no effect with `trainer`: leave one of them out")
+            raise ValueError("`training.framework` has no effect with `trainer`: remove one of them")
         return self

@@ -1,4 +1,4 @@
-"""A recipe's section `data`: sources, and how rows are held out."""
+"""A recipe's section `data`: sources, and splits."""
 
 import re
 from typing import Literal
@@ -13,7 +13,7 @@ COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
 class DataSource(Part):
-    """Files of rows, and where they lie. They are fetched on the caller's machine, with the caller's rights."""
+    """Files of rows. They are fetched on the caller's machine, with the caller's credentials."""
 
     source: str = Field(
         min_length=1,
@@ -22,7 +22,7 @@ class DataSource(Part):
         "wheel's files, never run) or `capture:endpoint` (its recorded traffic).",
     )
     files: str = Field(
-        default="", description="Glob of the files taken from an archive, a package or the hub; empty: all."
+        default="", description="Glob that selects files in an archive, a package or on the hub; empty: all."
     )
     format: Literal["", "bfcl"] = Field(
         default="",
@@ -32,7 +32,7 @@ class DataSource(Part):
     )
     revision: str = Field(default="", description="The hub's commit, 40 hex digits.")
     languages: list[str] = Field(
-        default=[], max_length=2, description="Of sentence pairs, source and target, as in `[en, de]`."
+        default=[], max_length=2, description="For sentence pairs: source and target, as in `[en, de]`."
     )
     token: str = Field(
         default="",
@@ -58,7 +58,7 @@ SplitName = Literal["train", "validation", "test", "rephrased"]
 
 
 class Split(Part):
-    """How rows are held out, by group: rows of one group stay in one split, `rephrased` aside."""
+    """How rows are split by group: all rows of a group are in one split, except for `rephrased`."""
 
     group: str = Field(
         default="",
@@ -66,11 +66,9 @@ class Split(Part):
         "`translation.en`: the words of a pair's text in that language. Empty: each prompt is a group.",
     )
     validation: float = Field(
-        default=0, ge=0, description="Groups whose loss is watched during training: a share below 1, or a number."
+        default=0, ge=0, description="Groups whose loss is measured during training: a share below 1, or a number."
     )
-    test: float = Field(
-        default=0, ge=0, description="Groups that are only evaluated: a share below 1, or a number of them."
-    )
+    test: float = Field(default=0, ge=0, description="Groups that are only evaluated: a share below 1, or a number.")
     rephrased: int = Field(
         default=0, ge=0, description="Prompts of each trained group that are only evaluated: split `rephrased`."
     )
@@ -83,12 +81,12 @@ class Split(Part):
             if value >= 1 and value != int(value):
                 raise ValueError(f"`{name}` is {value}: write a share below 1, or a whole number of groups")
         if self.rephrased and not self.group:
-            raise ValueError("`rephrased` needs `group`: each prompt is a group of its own")
+            raise ValueError("`rephrased` needs `group`: each prompt is a separate group")
         return self
 
 
 class Data(Part):
-    """What the dataset version is made from."""
+    """Inputs of the dataset version."""
 
     sources: list[DataSource] = Field(min_length=1)
     prepare: Prepare = Prepare()
@@ -97,6 +95,6 @@ class Data(Part):
         default=0,
         ge=0,
         lt=1,
-        description="Share of rows that may be unusable: they are dropped and counted. 0: the first one is an error.",
+        description="Maximum share of unusable rows, which are dropped and counted. 0: the first one is an error.",
     )
     max_characters: int = Field(default=8000, ge=1, description="Longer rows are dropped, and counted in the manifest.")

@@ -29,27 +29,27 @@ Metric = Literal[
     "comet",
     "program",
 ]
-"""docs/how-to/evaluation.md says what each needs and measures."""
+"""docs/how-to/evaluation.md describes each of them."""
 
 LIKELIHOOD: Metric = "perplexity"
-"""The one metric that needs no answers: lower is better, and it has no upper end. All others are from 0 to 1."""
+"""The only metric without answers: lower is better, without an upper bound. All others are from 0 to 1."""
 
 MIN_GATE_GROUPS = 30
 """Fewer independent groups than this can't carry a gate: the interval of their mean is wider than any useful bound."""
 
 _KEY_VARIABLE = re.compile(r"([A-Z][A-Z0-9_]*_)?API_KEY")
 _OF_THE_KIT = ("model", "messages", "response_format", "stream", "n", "tools")
-"""Of a request to a judge: what `parameters` can't set."""
+"""Fields of a request to a judge that `parameters` can't set."""
 
 MARGIN = 0.05
-"""Of `not_worse_than` where a recipe says none: equal answers to 54 groups pass it."""
+"""Default margin of `not_worse_than`: equal answers to 54 groups pass it."""
 
 _ROOM = 1.959964 * math.sqrt(2)
 """Equal answers to n groups leave a difference's lower bound at -_ROOM / (n + 2) (training/evaluation/metrics.py)."""
 
 
 def unit_of(metric: Metric) -> str:
-    """The unit of a metric's score; empty: a share, from 0 to 1."""
+    """Returns the unit of a metric's score; empty: a share, from 0 to 1."""
     return "nats per token" if metric == LIKELIHOOD else ""
 
 
@@ -57,7 +57,7 @@ class Judge(Part):
     """A model that scores answers, behind an OpenAI-compatible API. The caller asks it, never the job."""
 
     url: str = Field(description="Base URL, as in https://models.example.com/v1; http only to this machine.")
-    model: str = Field(min_length=1, description="As the server calls it.")
+    model: str = Field(min_length=1, description="Name of the model on the server.")
     key: str = Field(
         default="",
         description="Environment variable of the caller that holds the API key; its name ends in API_KEY. Empty: none "
@@ -67,10 +67,12 @@ class Judge(Part):
         default="rating",
         description="`rating`: each answer alone, from 1 to 5. `pairwise`: both models' answers, in both orders.",
     )
-    rubric: str = Field(default="", description="What a good answer is. Empty: the one of the evaluation page.")
+    rubric: str = Field(
+        default="", description="Description of a good answer. Empty: the one in docs/how-to/evaluation.md."
+    )
     parameters: dict[str, Any] = Field(
         default={"max_tokens": 1024, "temperature": 0},
-        description="Of the request, beside model and messages, instead of these.",
+        description="Fields of the request besides model and messages; they replace the default.",
     )
     structured: bool = Field(
         default=True,
@@ -82,19 +84,19 @@ class Judge(Part):
     def _is_safe(cls, url: str) -> str:
         parts = urlsplit(url)
         if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise ValueError("`url` is no address: write https://HOST/v1")
+            raise ValueError("`url` is not a URL: write https://HOST/v1")
         if parts.username or parts.password or parts.query or parts.fragment:
             raise ValueError(
-                "`url` has a user, a password, a query or a fragment in it: `key` names the key's variable"
+                "`url` contains a user, a password, a query or a fragment: name the variable of the key in `key`"
             )
         if parts.scheme == "http" and not is_loopback(url):
-            raise ValueError("`url` would be sent answers and key unencrypted: write https://")
+            raise ValueError("`url` would get answers and key unencrypted: write https://")
         return url
 
     @field_validator("key")
     @classmethod
     def _is_a_name(cls, key: str) -> str:
-        # The value is not repeated, since it may be a key. Other variables are not for a judge's server to see.
+        # The error omits the value, which may be a key. The suffix keeps other variables from a judge's server.
         if key and not _KEY_VARIABLE.fullmatch(key):
             raise ValueError("`key` names an environment variable, as in JUDGE_API_KEY: it ends in API_KEY")
         return key
@@ -112,25 +114,26 @@ class CometScorer(Part):
 
     model: str = Field(
         pattern=MODEL_PATTERN,
-        description="A version of the stack's store for translation scoring, as in `comet-da@1`. `llmops train` adds "
+        description="Version in the stack's store for translation scoring, as in `comet-da@1`. `llmops train` adds "
         "its identity.",
     )
 
 
 class ScoreProgram(Part):
-    """A Python file of the user's that scores answers. The caller runs it, confined, never the job."""
+    """A Python file of the user that scores answers. The caller runs it in a sandbox; a job never does."""
 
     file: str = Field(
         min_length=1,
-        description="Relative to the recipe. It has a function `score`, which gets a row and returns a number from 0 "
-        "to 1.",
+        description="Path relative to the recipe. Its function `score` gets a row and returns a number from 0 to 1.",
     )
-    sha256: str = Field(default="", pattern=r"^([0-9a-f]{64})?$", description="Of the file; `llmops train` adds it.")
-    minutes: int = Field(default=60, ge=1, le=1440, description="For all rows together; then it is ended.")
+    sha256: str = Field(
+        default="", pattern=r"^([0-9a-f]{64})?$", description="Digest of the file; `llmops train` adds it."
+    )
+    minutes: int = Field(default=60, ge=1, le=1440, description="Timeout for all rows together.")
 
 
 class Suite(Part):
-    """Greedy answers to a split's rows, each with a score from 0 to 1; of `perplexity`, the loss of the rows' own."""
+    """Greedy answers to a split's rows, each scored from 0 to 1; for `perplexity`, the loss of the rows' answers."""
 
     name: Name
     split: SplitName
@@ -149,12 +152,11 @@ class Suite(Part):
     only: dict[str, str] = Field(
         default={},
         exclude_if=lambda keys: not keys,
-        description="Of the split's rows, those whose keys have these values, as in `{category: irrelevance}`; empty: "
-        "all.",
+        description="Only rows whose keys have these values, as in `{category: irrelevance}`; empty: all.",
     )
-    limit: int = Field(default=0, ge=0, description="Rows taken, in order; 0: all.")
+    limit: int = Field(default=0, ge=0, description="Maximum number of rows, in order; 0: all.")
     languages: list[str] = Field(
-        default=[], max_length=2, description="Of rows of kind translation: from and to, as in `[en, de]`."
+        default=[], max_length=2, description="For rows of kind translation: from and to, as in `[en, de]`."
     )
     prompt: str = Field(
         default="",
@@ -166,30 +168,36 @@ class Suite(Part):
     )
 
     judge: Judge | None = Field(
-        default=None, exclude_if=lambda judge: judge is None, description="Of `judge`: who scores the answers, and how."
+        default=None,
+        exclude_if=lambda judge: judge is None,
+        description="For `judge`: the model that scores the answers, and how.",
     )
 
     comet: CometScorer | None = Field(
-        default=None, exclude_if=lambda comet: comet is None, description="Of `comet`: which model scores the answers."
+        default=None,
+        exclude_if=lambda comet: comet is None,
+        description="For `comet`: the model that scores the answers.",
     )
 
     program: ScoreProgram | None = Field(
-        default=None, exclude_if=lambda program: program is None, description="Of `program`: what scores the answers."
+        default=None,
+        exclude_if=lambda program: program is None,
+        description="For `program`: the file that scores the answers.",
     )
 
     @property
     def judged(self) -> bool:
-        """Whether another model or a program of the user's scores the answers, when the run is collected."""
+        """Whether another model or a program of the user scores the answers, when the run is collected."""
         return any(each is not None for each in (self.judge, self.comet, self.program))
 
     @model_validator(mode="after")
     def _belongs_together(self) -> "Suite":
         if len(self.languages) == 1:
-            raise ValueError("`languages` are two: from and to, as in [en, de]")
+            raise ValueError("`languages` must be two: from and to, as in [en, de]")
         if self.prompt and not self.languages:
             raise ValueError("`prompt` has no effect without `languages`")
         if self.prompt and "{text}" not in self.prompt:
-            raise ValueError("`prompt` must hold {text}, where the sentence stands")
+            raise ValueError("`prompt` must contain {text}, the place of the sentence")
         if (self.judge is None) == (self.metric == "judge"):
             raise ValueError("`judge` and `metric: judge` go together")
         if (self.comet is None) == (self.metric == "comet"):
@@ -209,12 +217,16 @@ class Suite(Part):
 
 
 class GateCheck(Part):
-    """Bounds on a suite's mean score. They hold for an end of the 95 % interval, not for the mean itself."""
+    """Bounds on a suite's mean score. They are compared with an end of its 95 % interval, not with the mean."""
 
     suite: Name
-    low: float | None = Field(default=None, gt=0, le=1, description="Least lower bound of the score after training.")
+    low: float | None = Field(
+        default=None, gt=0, le=1, description="Minimum of the lower bound of the score after training."
+    )
     high: float | None = Field(
-        default=None, gt=0, description="Greatest upper bound of the loss after training, nats per token: `perplexity`."
+        default=None,
+        gt=0,
+        description="For `perplexity`: maximum of the upper bound of the loss after training, in nats per token.",
     )
     gain_low: float | None = Field(
         default=None,
@@ -237,7 +249,7 @@ class GateCheck(Part):
         default=MARGIN,
         gt=0,
         le=1,
-        description="By how much it may be worse than that: the difference's lower bound is at least -margin.",
+        description="How much worse it may be: the lower bound of the difference must be at least -margin.",
     )
 
     @model_validator(mode="after")
@@ -251,11 +263,11 @@ class GateCheck(Part):
 
     @property
     def least_groups(self) -> int:
-        """Fewer groups can't pass it, however good the answers are: even equal ones would not show it."""
+        """Minimum number of groups to pass it: with fewer, even equal answers would not."""
         return max(MIN_GATE_GROUPS, math.ceil(_ROOM / self.margin) - 2 if self.not_worse_than else 0)
 
     def require_fit(self, suite: Suite) -> None:
-        """Refuse bounds on the wrong side of a suite's metric, and those that it has no score for.
+        """Reject bounds on the wrong side of a suite's metric, and those without a score.
 
         Raises:
             ValueError: naming the key to use.

@@ -1,4 +1,4 @@
-"""A recipe's section `data.prepare`: which rows are dropped, and what is replaced in them; all off unless set."""
+"""A recipe's section `data.prepare`: filters and redaction of rows; all off unless set."""
 
 from typing import Annotated, Any, Literal
 
@@ -10,7 +10,7 @@ Action = Literal["drop", "redact"]
 PiiEntity = Literal[
     "CREDIT_CARD", "CRYPTO", "EMAIL_ADDRESS", "IBAN_CODE", "IP_ADDRESS", "MAC_ADDRESS", "PHONE_NUMBER", "US_SSN"
 ]
-"""Presidio's names, of those that patterns and check digits find."""
+"""Presidio's names of entities that patterns and check digits find."""
 _ALL: tuple[PiiEntity, ...] = (
     "CREDIT_CARD", "CRYPTO", "EMAIL_ADDRESS", "IBAN_CODE", "IP_ADDRESS", "MAC_ADDRESS", "PHONE_NUMBER", "US_SSN",
 )  # fmt: skip
@@ -47,18 +47,20 @@ class TextQuality(Part):
 class Pairs(Part):
     """Checks of sentence pairs; other rows pass."""
 
-    max_length_ratio: float = Field(default=3, ge=1, description="Characters of the longer side to the shorter's.")
+    max_length_ratio: float = Field(default=3, ge=1, description="Maximum ratio of the sides' lengths in characters.")
     languages: bool = Field(default=True, description="Each side must be in the language that the row names.")
     untranslated: bool = Field(default=True, description="The sides differ in more than letter case and spaces.")
-    placeholders: bool = Field(default=True, description="Both sides hold the same ones: `%s`, `%(x)d`, `{name}`.")
+    placeholders: bool = Field(
+        default=True, description="Both sides have the same placeholders: `%s`, `%(x)d`, `{name}`."
+    )
 
 
 class NamedEntities(Part):
-    """Personal data that a model finds: names of people and places, which no pattern tells."""
+    """Personal data that a model finds, such as names of people and places, which patterns can't find."""
 
     model: str = Field(
         pattern=MODEL_PATTERN,
-        description="A version of the stack's store for token classification, as in `pii-model@2`.",
+        description="Version in the stack's store for token classification, as in `pii-model@2`.",
     )
     entities: Action | dict[str, Action] = Field(
         default="redact",
@@ -68,7 +70,7 @@ class NamedEntities(Part):
 
 
 class Prepare(Part):
-    """What is done to rows before they are split. Each part but `max_characters` runs in the image `preparation`."""
+    """Processing of rows before they are split. Each part but `max_characters` runs in the image `preparation`."""
 
     languages: list[str] = Field(
         default=[], description="Rows in other languages are dropped: codes of ISO 639-1, as in `[en, de]`."
@@ -81,13 +83,13 @@ class Prepare(Part):
     )
     ner: NamedEntities | None = Field(default=None, description="Personal data found by a model.")
     secrets: Literal["off", "drop", "redact"] = Field(
-        default="off", description="Keys, tokens and passwords that detect-secrets knows by their form."
+        default="off", description="Keys, tokens and passwords whose format detect-secrets knows."
     )
     near_duplicates: float = Field(
         default=0,
         ge=0,
         le=1,
-        description="Rows that share this part of their 5-word shingles (Jaccard) are one; 0: off, 0.5 at least.",
+        description="Rows that share this part of their 5-word shingles (Jaccard) are duplicates; 0.5 or more, 0: off.",
     )
     overlap_words: int = Field(
         default=0,
@@ -96,7 +98,7 @@ class Prepare(Part):
     )
     pairs: Pairs | None = Field(default=None, description="`{}`: every check.")
     tokenizer: str = Field(
-        default="", description="A tokenizer.json below the recipe's folder, by which tokens are counted."
+        default="", description="tokenizer.json below the recipe's folder, with which tokens are counted."
     )
 
     @model_validator(mode="after")
@@ -109,5 +111,5 @@ class Prepare(Part):
 
     @property
     def is_off(self) -> bool:
-        """Whether no part is set: rows are read, deduplicated and split by any Python."""
+        """Whether no part is set, so that any Python can read, deduplicate and split the rows."""
         return self == Prepare()

@@ -1,4 +1,4 @@
-"""A recipe's section `trainer`: a program of the user's that trains in place of the kit's code."""
+"""A recipe's section `trainer`: a program of the user that trains instead of the kit's code."""
 
 from pydantic import Field, field_validator
 
@@ -10,7 +10,7 @@ _DIGEST = r"[a-z0-9][^\s@]*@sha256:[0-9a-f]{64}"
 class Trainer(Part):
     """A program that trains in the first of a run's two jobs; the kit's training image evaluates in the second one.
 
-    It gets the whole run.json, and decides what it reads of `training` (docs/how-to/own-trainer.md).
+    It gets the whole run.json, and decides which parts of `training` it uses (docs/how-to/own-trainer.md).
     """
 
     image: str = Field(
@@ -30,7 +30,7 @@ class Trainer(Part):
     def _are_words(cls, command: list[str]) -> list[str]:
         for number, word in enumerate(command, 1):
             if not word or any(ord(letter) < 32 for letter in word):
-                raise ValueError(f"`command`, word {number}: is empty, or holds a control character")
+                raise ValueError(f"`command`, word {number}: is empty or contains a control character")
             if "${{" in word:
                 raise ValueError(f"`command`, word {number}: Azure ML would replace ${{{{…}}}}; write the value")
         return command

@@ -21,7 +21,7 @@ class Lora(Part):
 
 
 class TranslationTask(Part):
-    """How rows of kind translation are learned: a prompt with one language's text, and the other one's as answer."""
+    """How rows of kind translation are trained: a prompt with the text in one language, an answer in the other."""
 
     languages: list[str] = Field(min_length=2, max_length=2, description="From and to, as in `[en, de]`.")
     prompt: str = Field(
@@ -34,12 +34,12 @@ class TranslationTask(Part):
     @classmethod
     def _holds_the_text(cls, prompt: str) -> str:
         if prompt and "{text}" not in prompt:
-            raise ValueError("`prompt` must hold {text}, where the sentence stands")
+            raise ValueError("`prompt` must contain {text}, the place of the sentence")
         return prompt
 
 
 class TrainingRecipe(Part):
-    """What is learned from the rows, and how. The optimizer is AdamW; gradients are clipped to norm 1."""
+    """How the rows are trained. The optimizer is AdamW; gradients are clipped to norm 1."""
 
     framework: Framework = Field(
         default="pytorch",
@@ -56,7 +56,7 @@ class TrainingRecipe(Part):
     translations: list[TranslationTask] = Field(
         default=[],
         exclude_if=lambda tasks: not tasks,
-        description="Of `sft`: what is learned of rows of kind translation; several: each row is learned in each way.",
+        description="For `sft`: how rows of kind translation are trained; several: each row is trained in each way.",
     )
     adapter: Adapter = Field(
         default="lora",
@@ -65,7 +65,7 @@ class TrainingRecipe(Part):
     )
     lora: Lora = Lora()
     beta: float = Field(
-        default=0.1, gt=0, description="Of `dpo`: how strongly the model is held to the base model's answers."
+        default=0.1, gt=0, description="For `dpo`: how strongly the model is kept near the base model's answers."
     )
     epochs: int = Field(default=1, ge=1, description="How often each row is trained.")
     max_steps: int = Field(default=0, ge=0, description="Optimizer steps; 0: `epochs` decides.")
@@ -75,7 +75,7 @@ class TrainingRecipe(Part):
         description="Rows an optimizer step, of all processes together; of `pretrain`, chunks. As many as fit into the "
         "memory are computed at a time.",
     )
-    learning_rate: float = Field(default=1e-4, gt=0, description="The highest one, after the warm-up.")
+    learning_rate: float = Field(default=1e-4, gt=0, description="Peak learning rate, after the warm-up.")
     warmup_steps: int = Field(default=0, ge=0, description="Steps in which the learning rate grows linearly from 0.")
     schedule: Schedule = Field(
         default="linear",
@@ -131,7 +131,7 @@ class TrainingRecipe(Part):
 
     @model_validator(mode="after")
     def _each_key_counts(self) -> "TrainingRecipe":
-        """Refuse what would have no effect."""
+        """Reject settings without effect."""
         default = TrainingRecipe.model_fields
         if self.adapter == "none" and self.lora != default["lora"].default:
             raise ValueError("`lora` has no effect with `adapter: none`: leave it out, or set `adapter: lora`")
@@ -140,9 +140,9 @@ class TrainingRecipe(Part):
         if self.translations and self.method != "sft":
             raise ValueError(f"`translations` has no effect with `method: {self.method}`: leave it out")
         if self.method == "dpo" and self.packing:
-            raise ValueError("`packing` is not there for `method: dpo`: leave it out")
+            raise ValueError("`packing` is not supported with `method: dpo`: remove it")
         if self.sharding is True and self.adapter == "qlora":
-            raise ValueError("`sharding` is not there for `adapter: qlora`: leave it out, or set `adapter: lora`")
+            raise ValueError("`sharding` is not supported with `adapter: qlora`: remove it, or set `adapter: lora`")
         self._check_framework()
         if self.max_steps and self.epochs != default["epochs"].default:
             raise ValueError("`epochs` has no effect with `max_steps`: leave one of them out")
@@ -151,7 +151,7 @@ class TrainingRecipe(Part):
         return self
 
     def _check_framework(self) -> None:
-        """Refuse what the TensorFlow trainer has not."""
+        """Reject settings that the TensorFlow trainer does not support."""
         if self.framework == "pytorch":
             return
         lacking = {
@@ -164,6 +164,6 @@ class TrainingRecipe(Part):
         }
         if found := next((setting for setting, there in lacking.items() if there), ""):
             raise ValueError(
-                f"`{found}` is not there for `framework: tensorflow`: leave it out, or leave `framework` out, so that "
-                "PyTorch trains"
+                f"`{found}` is not supported with `framework: tensorflow`: remove it, or remove `framework` to train "
+                "with PyTorch"
             )

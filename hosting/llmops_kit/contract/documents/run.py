@@ -1,4 +1,4 @@
-"""RunSpec: everything that a training job needs to know, resolved; its one input besides folders."""
+"""RunSpec: all resolved inputs of a training job, besides folders."""
 
 from collections.abc import Callable
 from typing import Any, ClassVar, Literal, NamedTuple
@@ -10,23 +10,23 @@ from llmops_kit.contract.documents.recipe import Recipe
 from llmops_kit.contract.names import Name, Sha256
 
 RUN_VARIABLE = "LLMOPS_RUN"
-"""Tells a job its run's id where that is another than its spec's: a schedule repeats a spec."""
+"""Variable with a job's run id, if it differs from its spec's, as for a scheduled run."""
 
 
 SPEC_VARIABLE = "LLMOPS_SPEC_SHA256"
-"""Tells a job the sha256 of its run.json. It stands in the job's request, which the platform keeps as its caller wrote
-it: so whoever collects the run knows what was submitted, though jobs can write where run.json lies."""
+"""Variable with the sha256 of a job's run.json. It is in the job's request, which jobs can't change, while they can
+write to the folder of run.json: so the collector knows which spec was submitted."""
 
 
 class StoredSpec(NamedTuple):
-    """What a job is given in the bucket of runs: its RunSpec, and in the second of two jobs what the first one left."""
+    """A job's inputs in the bucket of runs: its RunSpec, and for the second of two jobs the output of the first."""
 
     folder: str
-    """Key of the folder that holds run.json alone."""
+    """Key of the folder with only run.json."""
     sha256: str
     """Of run.json."""
     trained: str = ""
-    """Key of the folder that the trainer's job left; empty: of a run's only job, or of the first one."""
+    """Key of the output of the trainer's job; empty for a run's only job, or the first one."""
 
 
 class Pinned(Part):
@@ -37,21 +37,26 @@ class Pinned(Part):
 
 
 class Compute(Part):
-    """The machines of a run in a cloud. What a run ends with does not depend on them."""
+    """The machines of a run in a cloud. They do not affect its result."""
 
     instance_type: str = Field(
         pattern=r"^[A-Za-z][A-Za-z0-9._-]*$",
-        description="The cloud's own word: ml.g5.xlarge, Standard_NC6s_v3.",
+        description="The cloud's name of a type: ml.g5.xlarge, Standard_NC6s_v3.",
     )
     instances: int = Field(default=1, ge=1, le=64, description="Each takes its share of the recipe's batch.")
     spot: bool = Field(
         default=False, description="on: spot capacity, cheaper; the run resumes elsewhere when interrupted."
     )
-    max_hours: int = Field(default=24, ge=1, le=120, description="Of training; then the job is stopped.")
-    max_wait_hours: int = Field(
-        default=0, ge=0, le=240, description="Of training and of waiting for spare capacity; 0: twice max_hours (spot)."
+    max_hours: int = Field(
+        default=24, ge=1, le=120, description="Maximum hours of training, after which the job is stopped."
     )
-    volume_gb: int = Field(default=50, ge=10, le=16_384, description="Disk of an instance that brings none.")
+    max_wait_hours: int = Field(
+        default=0,
+        ge=0,
+        le=240,
+        description="Maximum hours of training and waiting for spare capacity; 0: twice max_hours (spot).",
+    )
+    volume_gb: int = Field(default=50, ge=10, le=16_384, description="Disk in GB of instances without a local one.")
     warm_pool_minutes: int = Field(
         default=0, ge=0, le=360, description="How long instances are kept, and paid for, for the next run."
     )
@@ -61,14 +66,14 @@ class Compute(Part):
         if self.max_wait_hours and not self.spot:
             raise ValueError("max_wait_hours has no effect without `spot: on`; add it")
         if self.max_wait_hours and self.max_wait_hours < self.max_hours:
-            raise ValueError("max_wait_hours counts the training too: write at least max_hours, or leave it out")
+            raise ValueError("max_wait_hours includes the training: write at least max_hours, or remove it")
         if self.warm_pool_minutes and self.spot:
-            raise ValueError("spot instances are not kept: leave out warm_pool_minutes, or spot")
+            raise ValueError("spot instances are not kept: remove warm_pool_minutes or spot")
         return self
 
 
 class TrainerJob(Part):
-    """What the first job of a run with two runs: a trainer that is not the training image's own code."""
+    """First of a run's two jobs: a trainer other than the training image's."""
 
     image: str = Field(description="Its reference, by digest.")
     command: list[str] = Field(min_length=1, description="The program and its arguments.")
@@ -98,19 +103,19 @@ class RunSpec(Document):
     trainer: TrainerJob | None = Field(
         default=None,
         exclude_if=lambda trainer: trainer is None,
-        description="What a first job trains with; the training image then evaluates in a second one.",
+        description="Trainer of a first job; the training image then evaluates in a second one.",
     )
     kit_version: str
     compute: Compute | None = Field(default=None, description="In a cloud; runs of equal inputs may differ in it.")
 
     @property
     def inputs(self) -> tuple[Recipe, Pinned, Pinned, str, TrainerJob | None]:
-        """What identifies a run's inputs: runs with equal inputs end with equal weights, if the kit trains."""
+        """The identity of a run's inputs: runs with equal inputs give equal weights, if the kit trains."""
         return self.recipe, self.dataset, self.base_model, self.image, self.trainer
 
 
 RunJob = Literal["", "trainer", "evaluation"]
-"""The job that a run with a trainer of its own is at."""
+"""Current job of a run with its own trainer."""
 RunStatus = Literal["pending", "running", "completed", "failed", "stopped"]
 
 
@@ -120,8 +125,8 @@ class RunState(Document):
     SCHEMA: ClassVar[str] = "run-state/1"
 
     id: str
-    status: RunStatus = Field(description="`pending`: whoever follows or collects the run starts its (next) job.")
-    job: RunJob = Field(default="", description="Of a run with two jobs: the one that it is at.")
+    status: RunStatus = Field(description="`pending`: following or collecting the run starts its (next) job.")
+    job: RunJob = Field(default="", description="Current job of a run with two jobs.")
     started: str = ""
     ended: str = ""
     pid: int = Field(
@@ -130,5 +135,5 @@ class RunState(Document):
     pid_started: float = 0.0
     exit_code: int | None = None
     failure: str = Field(default="", description="The first 1,024 characters of opt/ml/output/failure.")
-    usd: float | None = Field(default=None, description="What it has cost so far; None where no price is known.")
+    usd: float | None = Field(default=None, description="Cost so far; None if no price is known.")
     spot_saving: float | None = Field(default=None, description="The share that spot saved, 0 to 1, as AWS reports it.")

@@ -1,4 +1,4 @@
-"""Archives from elsewhere: tar files, plain or gzipped, of regular files and folders.
+"""Untrusted archives: tar files, plain or gzipped, of regular files and folders.
 
 tarfile reads headers, block by block, and nothing else: its extraction filter "data" can be left (CVE-2025-4517), its
 reader hangs on negative sizes (CVE-2025-8194) and on long pax headers (CVE-2024-6232), and Python 3.11.7 has all three.
@@ -22,7 +22,7 @@ from llmops_kit.contract.integrity.object_keys import shown
 _BLOCK = tarfile.BLOCKSIZE
 _PACKED_PIECE, _PIECE = 64 << 10, 1 << 20
 SMALL = 16 << 20
-"""Bytes; up to this any ratio will do: text of one kind and zeros pack a thousandfold."""
+"""Bytes up to which any ratio is allowed: repetitive text and zeros compress a thousandfold."""
 _LONGEST_EXTRAS = 16 << 20  # of all long names and pax headers together
 _LONGEST_NUMBER = 18  # digits
 _GZIP, _GZIP_WINDOW = b"\x1f\x8b", 31
@@ -60,9 +60,9 @@ def take_all(_name: str) -> bool:
 def extract(
     archive: Path, target: Path, limits: ArchiveLimits = ArchiveLimits(), wanted: Callable[[str], bool] = take_all
 ) -> None:
-    """Unpack the wanted files of an archive into a folder that must not be there: all of them or nothing.
+    """Unpack the wanted files of an archive into a folder that must not exist: all of them or nothing.
 
-    Owners and times are not taken over; of the modes, whether a file can be executed is.
+    Owners and times are not restored; of the modes, only the executable bit.
 
     Raises:
         IntegrityError: it is damaged, or holds anything but regular files and folders, a name that leaves the folder or
@@ -78,7 +78,7 @@ def extract(
 
 
 class _Extraction:
-    """One archive, read once from its beginning to its end."""
+    """Extraction of one archive, in one pass."""
 
     def __init__(
         self, file: BinaryIO, where: str, fresh: FreshFolder, limits: ArchiveLimits, wanted: Callable[[str], bool]
@@ -94,7 +94,7 @@ class _Extraction:
 
     def run(self) -> None:
         """Write every member."""
-        extra: dict[str, bytes] = {}  # what a long name or a pax header says of the next member
+        extra: dict[str, bytes] = {}  # attributes of the next member from a long name or pax header
         members = 0
         while header := self._header():
             members += 1
@@ -147,7 +147,7 @@ class _Extraction:
         try:
             return tarfile.TarInfo.frombuf(block, "utf-8", "surrogateescape")
         except (tarfile.HeaderError, ValueError) as e:
-            self._refuse(f"is damaged, or no tar file: {e}")
+            self._refuse(f"is damaged, or not a tar file: {e}")
 
     def _extra(self, header: tarfile.TarInfo) -> bytes:
         if not 0 <= header.size <= self._extras_left:
@@ -173,7 +173,7 @@ class _Extraction:
 
     def _number(self, text: bytes) -> int:
         if not text.isdigit() or len(text) > _LONGEST_NUMBER:
-            self._refuse("has a header with a number that is none")
+            self._refuse("has a header with an invalid number")
         return int(text)
 
     def _whole(self, size: int) -> bytes:
@@ -216,5 +216,5 @@ class _Extraction:
         raise IntegrityError(
             f"{what}: {shown(name)}" if name else what,
             where=self._where,
-            fix="nothing of it was kept; pack regular files again, or take an archive that you trust",
+            fix="nothing was kept; pack it again with regular files only, or use an archive that you trust",
         )

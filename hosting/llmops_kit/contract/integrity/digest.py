@@ -12,7 +12,7 @@ from llmops_kit.contract.integrity import object_keys
 from llmops_kit.contract.layout import MANIFEST, SIGNATURE
 
 _PIECE = 1 << 20
-FETCH_AGAIN = "fetch the version from its store again; nothing of it was loaded"
+FETCH_AGAIN = "fetch the version from its store again; nothing was loaded"
 
 
 def sha256_bytes(data: bytes) -> str:
@@ -54,20 +54,22 @@ def list_files(folder: Path) -> dict[str, Path]:
     """Returns every file below a folder: path relative to it, with slashes -> file.
 
     Raises:
-        IntegrityError: a link or special file, which a version may not hold; or a name that no manifest may list.
+        IntegrityError: a link or special file, or a name that is invalid in a manifest.
     """
     found: dict[str, Path] = {}
     for base, folders, names in os.walk(folder):
         for name in [*names, *(d for d in folders if Path(base, d).is_symlink())]:
             path = Path(base, name)
             if path.is_symlink() or not path.is_file():
-                raise IntegrityError("is not a regular file", where=str(path), fix="a version holds regular files only")
+                raise IntegrityError(
+                    "is not a regular file", where=str(path), fix="a version can have only regular files"
+                )
             found[object_keys.check(path.relative_to(folder).as_posix(), str(folder))] = path
     return found
 
 
 def file_entries(folder: Path, leave_out: Iterable[str] = (MANIFEST, SIGNATURE)) -> dict[str, FileEntry]:
-    """Hash every file of a folder in parallel; what a manifest's `files` holds."""
+    """Hash every file of a folder in parallel, for a manifest's `files`."""
     skip = set(leave_out)
     files = {name: path for name, path in list_files(folder).items() if name not in skip}
     with ThreadPoolExecutor(os.cpu_count()) as pool:
@@ -85,7 +87,7 @@ def check_names(folder: Path, expected: Mapping[str, FileEntry]) -> dict[str, Pa
     """
     present = {name: path for name, path in list_files(folder).items() if name not in (MANIFEST, SIGNATURE)}
     for name in sorted(expected.keys() - present.keys()):
-        raise IntegrityError("is missing, though the manifest lists it", where=str(folder / name), fix=FETCH_AGAIN)
+        raise IntegrityError("is missing, but the manifest lists it", where=str(folder / name), fix=FETCH_AGAIN)
     for name in sorted(present.keys() - expected.keys()):
         raise IntegrityError("was added: the manifest does not list it", where=str(folder / name), fix=FETCH_AGAIN)
     return present

@@ -1,5 +1,5 @@
-"""Folders that are filled by names from elsewhere, through directory handles: no link on the way is followed and no
-file is written over, so that nothing ever lands outside (openat(2), O_NOFOLLOW, O_EXCL).
+"""Folders filled under untrusted names, through directory handles: links are not followed and files not overwritten, so
+that nothing is written outside (openat(2), O_NOFOLLOW, O_EXCL).
 """
 
 import errno
@@ -19,7 +19,7 @@ MOST_ENTRIES = 100_000
 
 
 class FreshFolder:
-    """A folder that was just made, and that only this object fills. Several threads may call its methods.
+    """A new folder that only this object fills. Thread-safe.
 
     Args:
         path: an empty folder.
@@ -56,7 +56,7 @@ class FreshFolder:
             return
 
     def link(self, key: str, file: Path, where: str) -> None:
-        """Give a file of the same file system a name here too; a symbolic link is linked as such, not followed.
+        """Hard-link a file of the same file system here; a symbolic link is linked itself, not followed.
 
         Raises:
             IntegrityError: as `create`.
@@ -82,7 +82,7 @@ class FreshFolder:
     def _count(self, key: str, where: str) -> None:
         self._left -= 1
         if self._left < 0:
-            raise _refused(key, "is one file or folder too many", where)
+            raise _refused(key, "exceeds the maximum number of files and folders", where)
 
 
 @contextmanager
@@ -127,5 +127,5 @@ def _refused(key: str, why: str, where: str) -> IntegrityError:
     return IntegrityError(
         f"{object_keys.shown(key)} {why}",
         where=where,
-        fix="nothing of it was kept; fetch it from a source that you trust",
+        fix="nothing was kept; fetch it from a source that you trust",
     )

@@ -1,6 +1,8 @@
-"""Keys: names of objects and files that come from a store, a job, a manifest, a listing or an archive.
+"""Keys: untrusted names of objects and files from a store, a job, a manifest, a listing or an archive.
 
-Nothing becomes a path before it was checked here. Limits: S3's and Azure's keys have at most 1,024 bytes and characters
+They are checked here before they are used as paths.
+
+Limits: S3's and Azure's keys have at most 1,024 bytes and characters
 (https://docs.aws.amazon.com/AmazonS3/latest/userguide/object-keys.html,
 https://learn.microsoft.com/rest/api/storageservices/naming-and-referencing-containers--blobs--and-metadata), a file's
 name on ext4, XFS, APFS and NTFS 255 bytes or characters.
@@ -27,7 +29,7 @@ def fault(key: str) -> str:
     try:
         size = len(key.encode())
     except UnicodeEncodeError:
-        return "is no Unicode text"
+        return "is not Unicode text"
     if size > MOST_BYTES:
         return f"has {size} bytes, more than {MOST_BYTES}"
     if not key:
@@ -124,5 +126,5 @@ def _refused(key: str, why: str, where: str) -> IntegrityError:
     return IntegrityError(
         f"the key {shown(key)} {why}",
         where=where,
-        fix="nothing was written; find out who wrote this name, and remove it from there",
+        fix="nothing was written; find out who created this name, and remove it",
     )

@@ -1,6 +1,6 @@
 """Signatures over manifests: ECDSA P-256 with SHA-256, DER, base64.
 
-The form that `cosign verify-blob` and `openssl dgst -sha256 -verify` read, and that AWS KMS and Azure Key Vault make.
+The format of `cosign verify-blob` and `openssl dgst -sha256 -verify`, and of AWS KMS and Azure Key Vault.
 """
 
 import base64
@@ -131,7 +131,7 @@ def _load_private(path: Path) -> ec.EllipticCurvePrivateKey:
     try:
         key = serialization.load_pem_private_key(path.read_bytes(), password=None)
     except (OSError, ValueError) as e:
-        raise KitError(f"the signing key can't be read: {e}", where=str(path), fix="`llmops up` makes it") from e
+        raise KitError(f"the signing key can't be read: {e}", where=str(path), fix="`llmops up` creates it") from e
     if not isinstance(key, ec.EllipticCurvePrivateKey):
-        raise KitError("the signing key is not an EC key", where=str(path), fix="`llmops up` makes one")
+        raise KitError("the signing key is not an EC key", where=str(path), fix="`llmops up` creates one")
     return key

@@ -1,11 +1,10 @@
 """A model version whose files are opened once and read by the verified handles, even if the folder changes.
 
-A file is read by the handle that it was verified by, so that a path that leads elsewhere by now is never followed. That
-leaves writing into the file itself. Whoever may do so other than this user and root gets no chance: such a file is
-copied while it is hashed, and the copy, which has no name, is read. On a file of this user's own, of root's, or on a
-read-only mount (SageMaker and Docker give the model on one), only the two could write, who could as well change this
-program; so it isn't copied, which would take a model's size of disk and time. But a file that was written to meanwhile
-by accident is found by `require_unchanged`.
+A file is read by the handle with which it was verified, so paths that change later have no effect. What remains is
+writing to the file itself. If anybody but this user and root can write to a file, it is copied to an unnamed file while
+it is hashed, and the copy is read. Files that only this user or root can write to, or on a read-only mount (as on
+SageMaker and Docker), are not copied, to save the disk space and time of a model's size: these two users could change
+this program as well. `require_unchanged` detects accidental changes of such files.
 """
 
 import hashlib
@@ -43,7 +42,7 @@ class VerifiedVersion:
     manifest: ModelManifest
     sha256: str
     handles: Mapping[str, int]
-    """File descriptors; their positions are nobody's: read with os.pread, or open /proc/self/fd/N."""
+    """File descriptors. Don't rely on their positions: read with os.pread, or open /proc/self/fd/N."""
     _states: Mapping[str, tuple[int, ...]] = field(repr=False)
 
     @classmethod
@@ -61,7 +60,7 @@ class VerifiedVersion:
             folder: the model version.
             public_key: PEM, from the stack.
             expected_sha256: the identity that was promoted; empty: any that the key signed.
-            report: told after each file how many bytes were verified, and how many there are.
+            report: called after each file with the verified and the total number of bytes.
             early: returns, once the manifest is verified, the files to verify before the others.
 
         Raises:
@@ -105,7 +104,7 @@ class VerifiedVersion:
                 )
 
     def close(self) -> None:
-        """Close the handles; harmless when repeated."""
+        """Close the handles. Can be repeated."""
         _close(self.handles.values())
         self.handles = {}
 
@@ -155,7 +154,7 @@ def _open(path: Path, entry: FileEntry) -> int:
         return handle
     os.close(handle)
     if not stat.S_ISREG(status.st_mode):
-        raise IntegrityError("is not a regular file", where=str(path), fix="a version holds regular files only")
+        raise IntegrityError("is not a regular file", where=str(path), fix="a version can have only regular files")
     raise IntegrityError(
         f"has {status.st_size} bytes, the manifest says {entry.size}", where=str(path), fix=FETCH_AGAIN
     )
@@ -212,7 +211,7 @@ def _unnamed_file(path: Path, size: int) -> int:
         raise IntegrityError(
             f"can be written to by others, and can't be copied to {folder} ({size} bytes): {e.strerror}",
             where=str(path),
-            fix="let its user alone write to it (chmod go-w), or make room there (TMPDIR)",
+            fix="let only its user write to it (chmod go-w), or free space there (TMPDIR)",
         ) from None
 
 

@@ -1,7 +1,7 @@
-"""Zip files from elsewhere: regular files alone, written through directory handles, no more than limits allow.
+"""Untrusted zip files: only regular files, written through directory handles, within limits.
 
-zipfile lists and inflates members; its `extract` is not used: names, kinds and sizes are checked here, and each size is
-the bytes that came out, not the one that the archive states. Members that overlap (Fifield's bombs) end at the total.
+zipfile lists and inflates members, but its `extract` is not used: names, kinds and sizes are checked here, and sizes
+are counted in inflated bytes, not read from the archive. Members that overlap (Fifield's bombs) end at the total.
 """
 
 import shutil
@@ -27,7 +27,7 @@ _DAMAGED = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, OSErr
 def extract_zip(
     archive: Path, target: Path, limits: ArchiveLimits = _LIMITS, wanted: Callable[[str], bool] = take_all
 ) -> None:
-    """Unpack the wanted files of a zip file into a folder that must not be there: all of them or nothing.
+    """Unpack the wanted files of a zip file into a folder that must not exist: all of them or nothing.
 
     Raises:
         IntegrityError: it is damaged or encrypted, holds a link or special file, a name that leaves the folder or is
@@ -53,7 +53,7 @@ class _Unzipping:
         try:
             opened = zipfile.ZipFile(self._archive)
         except _DAMAGED as e:
-            self._refuse(f"is damaged, or no zip file: {e}")
+            self._refuse(f"is damaged, or not a zip file: {e}")
         with opened:
             members = opened.infolist()
             if len(members) > self._limits.members:
@@ -92,5 +92,5 @@ class _Unzipping:
         raise IntegrityError(
             f"{what}: {shown(name)}" if name else what,
             where=str(self._archive),
-            fix="nothing of it was kept; pack regular files again, or take an archive that you trust",
+            fix="nothing was kept; pack it again with regular files only, or use an archive that you trust",
         )

@@ -1,1 +1,1 @@
-"""JSON schemas that others supply: bounded, checked, and values held against them."""
+"""Untrusted JSON schemas: limits, checks, and validation of values against them."""

@@ -1,4 +1,4 @@
-"""Bounds on JSON schemas that others supply, checked before anything of them is compiled, resolved or expanded.
+"""Limits of untrusted JSON schemas, checked before they are compiled, resolved or expanded.
 
 The check takes time linear in the size of the schemas. What patterns, references and lists cost later follows from what
 is counted here.
@@ -163,7 +163,7 @@ def _check_names(node: Mapping[str, Any], path: _Path) -> None:
             lists += [(((path, keyword), name), each) for name, each in names.items()]
     for place, names in lists:
         if isinstance(names, list) and not all(isinstance(name, str) for name in names):
-            raise ValueError(f"is no JSON schema: {_shown(place)}: it is no list of names")
+            raise ValueError(f"is not a JSON schema: {_shown(place)}: it is not a list of names")
     if isinstance(types := node.get("type"), list) and len(types) > _MAX_TYPES:
         raise ValueError(f"is no JSON schema: {_shown((path, 'type'))}: there are {_MAX_TYPES} types")
 
@@ -184,7 +184,7 @@ class _Graph:
         """Adds what references lead to, once all schemas are there.
 
         Raises:
-            ValueError: one leads to nothing, or to what no keyword makes a schema, which would be checked by nobody.
+            ValueError: one leads to nothing, or to a value that no keyword makes a schema, and so no check covers.
         """
         for key, (node, path) in self._nodes.items():
             if isinstance(ref := node.get("$ref"), str):

@@ -1,8 +1,8 @@
-"""Whether a JSON schema is one, and whether a value fits it.
+"""Checks that a JSON schema is valid, and that a value matches it.
 
-Of JSON schema (draft 2020-12, https://json-schema.org/specification) everything is checked but what would let a schema
-reach out or run long: `bounds` come first, references are JSON pointers within the schema, patterns are matched in
-linear time, and `_REFUSED` is not taken.
+Supports JSON schema (draft 2020-12, https://json-schema.org/specification), except for what would let a schema access
+other documents or take long: `bounds` come first, references must be JSON pointers within the schema, patterns are
+matched in linear time, and `_REFUSED` is rejected.
 """
 
 import json
@@ -29,7 +29,7 @@ _MATCHES_A_STEP = 500
 
 
 def check_schema(schema: Any) -> None:
-    """Refuses what is no JSON schema, one beyond the limits, or one that `fault_of` does not check.
+    """Rejects an invalid JSON schema, one beyond the limits, or one that `fault_of` does not check.
 
     Raises:
         ValueError: naming the keyword.
@@ -56,7 +56,7 @@ def _check_schema_text(text: str) -> None:
 
 
 def fault_of(value: Any, schema: Any) -> str:
-    """Returns why a JSON value doesn't fit a schema that `check_schema` took; empty if it does.
+    """Returns why a JSON value doesn't match a schema that passed `check_schema`; empty if it does.
 
     Raises:
         ValueError: the comparison needs too many steps.

@@ -1,1 +1,1 @@
-"""Model families, GPUs, chat templates and forms of tool calls, as both training and serving read them."""
+"""Model families, GPUs, chat templates and formats of tool calls, for training and serving."""

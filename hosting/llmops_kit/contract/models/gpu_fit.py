@@ -64,7 +64,7 @@ class GpuFit:
         which = f"the {self.gpu.name}" if self.gpus == 1 else f"each of {self.gpus} {self.gpu.name}"
         room = f"vLLM takes {taken} of {which}, weights {weights} of it"
         if not self.fits:
-            return f"does not fit: {room}; take GPUs with more memory, or a smaller model"
+            return f"does not fit: {room}; use GPUs with more memory, or a smaller model"
         cut = "" if self.longest == self.context else f" (the model's {self.context} have no room)"
         return (
             f"fits: {room}; at most {self.tokens} tokens of cache at {self.token} bytes each, less activations, and "

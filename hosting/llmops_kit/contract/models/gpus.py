@@ -1,4 +1,4 @@
-"""NVIDIA GPUs that a process may use, told without loading a driver or a library."""
+"""NVIDIA GPUs that a process can use, found without loading a driver or a library."""
 
 import shutil
 import subprocess
@@ -22,19 +22,19 @@ def hides_all(environ: Mapping[str, str]) -> bool:
 
 
 def device_evidence() -> str:
-    """What says that this machine has NVIDIA GPUs: a device file, or `nvidia-smi`; empty: nothing does."""
+    """Returns the evidence of NVIDIA GPUs on this machine: a device file, or `nvidia-smi`; empty: none."""
     if found := sorted(_DEVICE_FILES.glob("nvidia[0-9]*")):
         return str(found[0])
     return "nvidia-smi" if _smi_lists_any() else ""
 
 
 def usable_gpus(environ: Mapping[str, str]) -> str:
-    """What says that a process with this environment has a GPU; empty: it has none, or is told to use none."""
+    """Returns the evidence that a process with this environment has a GPU; empty: none, or it is hidden."""
     return "" if hides_all(environ) else device_evidence()
 
 
 class GpuMemory(Protocol):
-    """What the choice of machines asks of a kind of GPU."""
+    """Properties of a kind of GPU for the choice of machines."""
 
     @property
     def name(self) -> str:
@@ -69,7 +69,7 @@ def installed_gpus(environ: Mapping[str, str]) -> list[InstalledGpu]:
     visible = [each.strip() for each in environ.get(VISIBLE, "").split(",") if each.strip()]
     if visible and all(each.isdigit() and int(each) < len(found) for each in visible):
         return [found[int(each)] for each in visible]
-    return found[: len(visible)] if visible else found  # by UUID: of a machine's GPUs one is as another
+    return found[: len(visible)] if visible else found  # by UUID: the GPUs of a machine are alike
 
 
 def _smi_lists_any() -> bool:
@@ -78,7 +78,7 @@ def _smi_lists_any() -> bool:
 
 
 def _ask_smi(*arguments: str) -> str:
-    """What NVIDIA's tool prints; empty if it is not there or fails."""
+    """Returns the output of NVIDIA's tool; empty if it is missing or fails."""
     if not (program := shutil.which("nvidia-smi")):
         return ""
     try:

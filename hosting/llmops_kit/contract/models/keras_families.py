@@ -13,7 +13,7 @@ few more, and some of those with other logits than it read."""
 
 
 def check_family(config: _Config, where: str) -> None:
-    """Refuses a model whose logits would change when KerasHub reads it, or writes it for servers.
+    """Rejects a model whose logits would change when KerasHub reads it or writes it for servers.
 
     Args:
         config: the base model's config.json.
@@ -22,7 +22,7 @@ def check_family(config: _Config, where: str) -> None:
     Raises:
         KitError: its family has no exporter, or it has parts that KerasHub's layers lack.
     """
-    fix = "leave training.framework out, so that PyTorch trains it, or take another base model"
+    fix = "remove training.framework, so that PyTorch trains it, or use another base model"
     family = str(config.get("model_type", ""))
     if family not in FAMILIES:
         raise KitError(

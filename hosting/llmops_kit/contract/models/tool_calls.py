@@ -4,7 +4,7 @@
 |---|---|---|
 | Hermes | Qwen, Hermes, SmolLM2 1.7B | `<tool_call>{"name": …, "arguments": {…}}</tool_call>`, one a call, or a list |
 | Llama | Llama 3.1 and later | `{"name": …, "parameters": {…}}`, several with `;` or a new line between them |
-| ours | models without a form of their own | `{"tool_calls": [{"name": …, "arguments": {…}}]}` |
+| ours | models without their own form | `{"tool_calls": [{"name": …, "arguments": {…}}]}` |
 
 Sources: https://github.com/NousResearch/Hermes-Function-Calling, Qwen2.5's chat template, and
 https://www.llama.com/docs/model-cards-and-prompt-formats/llama3_1/ (JSON based tool calling, `<function=…>`).

@@ -113,7 +113,7 @@ class _Handler(web.RequestHandler):
         super().connection_lost(None)
 
     def log_exception(self, *args: Any, **options: Any) -> None:
-        if not isinstance(options.get("exc_info"), web.RequestPayloadError):  # of a body that nobody waits for
+        if not isinstance(options.get("exc_info"), web.RequestPayloadError):  # of a body that is no longer awaited
             super().log_exception(*args, **options)
 
     def handle_error(

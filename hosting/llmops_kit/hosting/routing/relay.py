@@ -53,7 +53,7 @@ class Relay:
             return await _pass_on(request, upstream, backend, start)
         finally:
             if isinstance(upstream, aiohttp.ClientResponse):
-                # Not at its end: closes the connection, which tells the backend that nobody listens any more.
+                # Not at its end: closes the connection, which tells the backend that the client is gone.
                 upstream.release() if upstream.content.at_eof() else upstream.close()
 
     async def _open(

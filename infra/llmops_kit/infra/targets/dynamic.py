@@ -1,6 +1,6 @@
 """Base of the dynamic providers of every target.
 
-The engine starts them in a process of their own, which makes each from its released name (llmops_kit.infra.providers):
+The engine starts them in a separate process, which makes each from its released name (llmops_kit.infra.providers):
 what only create, update or delete need is imported there.
 """
 

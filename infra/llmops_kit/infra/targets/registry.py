@@ -1,4 +1,4 @@
-"""Finds a target by its name. Nobody else asks which target it is."""
+"""Finds a target by its name. No other module depends on which target it is."""
 
 from typing import Any
 

@@ -1,1 +1,1 @@
-"""Engines behind one protocol, each in a process of its own: `process` is the server's side, `worker` the other."""
+"""Engines behind one protocol, each in its own process: `process` is the server's side, `worker` the other."""

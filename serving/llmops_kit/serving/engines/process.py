@@ -1,4 +1,4 @@
-"""The server's side of an engine in a process of its own."""
+"""The server's side of an engine in its own process."""
 
 import asyncio
 import itertools
@@ -232,7 +232,7 @@ class _Vectors:
 
 
 class _LineConnection(asyncio.Protocol):
-    """Splits lines without a task of its own, so that a token reaches its handler with one callback."""
+    """Splits lines without another task, so that a token reaches its handler with one callback."""
 
     def __init__(self, receive: Callable[[Any], None], lost: Callable[[], None]) -> None:
         self._receive = receive

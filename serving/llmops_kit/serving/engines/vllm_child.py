@@ -4,7 +4,7 @@ the image serving-vllm.
 Does what `vllm serve` does for one server (vllm/entrypoints/launchers/api_server/entry.py), but ends with its parent,
 accepts connections from the socket on which the parent listens, and reads requests behind the kit's header guard.
 vLLM's functions pass a protocol on to uvicorn, and take a socket, but no option of its command line names either. So
-its `main` calls the kit's `_serve` in the place of its own `run_server`; what `main` imports moves between releases.
+its `main` calls the kit's `_serve` in place of its own `run_server`; what `main` imports moves between releases.
 """
 
 import ctypes
@@ -27,7 +27,7 @@ def main(parent: int, listener: int, arguments: list[str]) -> None:
         arguments: of vLLM's server.
     """
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, int(signal.SIGTERM), 0, 0, 0)
-    if os.getppid() != parent:  # it ended before prctl: nobody will ever send the signal
+    if os.getppid() != parent:  # it ended before prctl: the signal never comes
         sys.exit(1)
     from vllm.entrypoints.launchers.api_server import entry  # pyright: ignore[reportMissingImports]
 
@@ -44,7 +44,7 @@ async def _serve(entry: Any, sock: socket.socket, args: Any) -> None:
     guard = new_guard(ServerSettings.from_environ(os.environ).limits)
     signal.signal(signal.SIGTERM, _interrupt)  # until vLLM serves, and sets its own handler
     port, args.port = args.port, 0
-    # It checks the arguments, and binds a port, which nobody asked for.
+    # It checks the arguments, and binds a port, which is not needed.
     _, unused = entry.setup_server(args, reuse_port=False)
     unused.close()
     args.port = port

@@ -184,7 +184,7 @@ class _HandedConnection(asyncio.Protocol):
             self.ended.set_result((kept, bytes(self._rest)))
 
     def _tell(self, status: int) -> None:
-        with suppress(OSError):  # the router ended: nobody asks for the status
+        with suppress(OSError):  # the router ended: the status is not needed
             self._router.send(encode({"status": status}))
 
 

@@ -73,7 +73,7 @@ class _Work:
                 await engine.abort(list(self._running))
                 await self._idle.wait()
         except Exception as e:  # of vLLM's own code, whose engine may be dead; what it told until then is counted
-            say(f"vLLM did not end an answer that nobody reads: {e!r}")
+            say(f"vLLM did not abort an answer whose client is gone: {e!r}")
 
     def _count(self, output: Any, asked: float | None) -> None:
         """Counts an output that has just been generated; or, with the time when it was asked for, one that came at
@@ -120,7 +120,7 @@ async def counting(engine: Any, usage: Usage) -> AsyncIterator[None]:
     """Counts in `usage` what the engine reads and generates for the request that is answered in the block.
 
     A block that is cancelled ends the request in the engine too. vLLM's handlers don't: they compute an answer that is
-    not streamed in a task of its own, which goes on when the handler is cancelled
+    not streamed in its own task, which goes on when the handler is cancelled
     (vllm/entrypoints/serve/utils/api_utils.py, with_cancellation).
     """
     work = _Work(usage)

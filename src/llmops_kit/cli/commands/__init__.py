@@ -5,6 +5,7 @@ import inspect
 import json
 import os
 import sys
+import textwrap
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Annotated, Any
@@ -19,17 +20,38 @@ STACK_HELP = "Stack to use."
 
 
 class Verbs(typer.Typer):
-    """Commands that each take --stack: `llmops up --stack demo` means the same as `llmops --stack demo up`."""
+    """Commands that each take --stack: `llmops up --stack demo` means the same as `llmops --stack demo up`.
+
+    Their help wraps at the terminal's width, wherever the source breaks its lines.
+    """
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs | {"help": unwrapped(kwargs.get("help", ""))})
 
     def command(self, *args: Any, **kwargs: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-        """Registers a function as a command, as typer's own method does, and returns it as it is."""
-        register = super().command(*args, **kwargs)
+        """Registers a function as a command, as typer's own method does, and returns it unchanged."""
 
         def add(verb: Callable[..., Any]) -> Callable[..., Any]:
-            register(_with_stack(verb))
+            text = unwrapped(kwargs.pop("help", None) or inspect.getdoc(verb) or "")
+            super(Verbs, self).command(*args, help=text, **kwargs)(with_stack(verb))
             return verb
 
         return add
+
+
+def unwrapped(text: str) -> str:
+    """Returns a help text with each paragraph on one line; examples and indented paragraphs keep their lines.
+
+    typer joins the lines of the first paragraph only. The others would keep the line breaks of the source, which leave
+    ragged lines in a terminal that is narrower.
+    """
+    return "\n\n".join(_unwrapped(paragraph) for paragraph in inspect.cleandoc(text).split("\n\n"))
+
+
+def _unwrapped(paragraph: str) -> str:
+    if paragraph.startswith((" ", "llmops ")):
+        return textwrap.dedent(paragraph)
+    return " ".join(paragraph.split())
 
 
 @contextmanager
@@ -68,7 +90,7 @@ def print_error(error: KitError, as_json: bool = False) -> None:
     print("\n".join(lines), file=sys.stderr)
 
 
-def _with_stack(verb: Callable[..., Any]) -> Callable[..., Any]:
+def with_stack(verb: Callable[..., Any]) -> Callable[..., Any]:
     """Returns the function with one more parameter, from whose annotation typer makes the option."""
 
     @functools.wraps(verb)

@@ -18,13 +18,13 @@ if TYPE_CHECKING:
 _GITHUB = "OWNER[@ID]/REPO[@ID]"
 ByName = Annotated[
     bool,
-    typer.Option("--by-name", help="With ids in --github: also trust tokens that name the repository without them."),
+    typer.Option("--by-name", help="If --github has ids: also trust tokens that name the repository without ids."),
 ]
 bootstrap = Verbs(no_args_is_help=True, help="Prepare an account: state, secrets, CI roles.")
 
 
 def register(app: typer.Typer) -> None:
-    app.add_typer(bootstrap, name="bootstrap", rich_help_panel="Clouds")
+    app.add_typer(bootstrap, name="bootstrap")
 
 
 @bootstrap.command("aws")
@@ -41,15 +41,17 @@ def bootstrap_aws(
 ) -> None:
     """Create the state bucket and the key for secrets; with --github, roles for GitHub Actions.
 
-    The bucket is versioned, encrypted, private, TLS only. Workflows of pull requests get a
-    role that reads, for previews; those of the branch one that deploys the project's things,
-    and no others'; jobs of the environment `promote` one that trains, signs and promotes.
-    What the deploy role makes stays within a boundary. Repeating it changes only what
-    differs, and makes nothing weaker. Run it once an account and region, as its administrator.
+    Run it once per account and region, as an administrator. Repeating it changes only what
+    differs and weakens nothing. The bucket is versioned, encrypted, private and TLS only.
+
+    Workflows of pull requests get a read-only role for previews. Those of the branch get a role
+    that deploys this project's resources and no others; a permissions boundary limits the roles
+    that it creates. Jobs of the environment `promote` get a role that trains, signs and promotes.
 
     llmops bootstrap aws --dry-run
     llmops bootstrap aws --github acme@6811672/assistant@8675309
-    llmops plan --policy --out policy.json && llmops bootstrap aws --github acme/assistant --policy policy.json
+    llmops plan --policy --out policy.json
+    llmops bootstrap aws --github acme/assistant --policy policy.json
     """
     require_packages("aws", "boto3")
     from llmops_kit.cli.platforms.aws.bootstrap.bootstrap import bootstrap as run
@@ -94,7 +96,7 @@ def bootstrap_azure(
     ] = None,
     operators: Annotated[
         list[str] | None,
-        typer.Option("--operator", help="Further user of those stacks. Repeatable.", metavar="[KIND:]OBJECT_ID"),
+        typer.Option("--operator", help="Another user of those stacks. Repeatable.", metavar="[KIND:]OBJECT_ID"),
     ] = None,
     policy: Annotated[
         Path | None,
@@ -105,25 +107,26 @@ def bootstrap_azure(
 ) -> None:
     """Create the storage account for state and the key for secrets; with --github, identities for GitHub Actions.
 
-    The account has no keys, and is versioned, private, TLS only. A stack named by --for gets
-    a resource group, identities and a signing key. Workflows of pull requests get an
-    identity that reads, for previews; those of the branch one that deploys, in those groups
-    alone; those of the environment `promote` one that signs. Repeating it changes only what
-    differs, and makes nothing weaker. Run it once a subscription, as its owner.
+    Run it once per subscription, as its owner. Repeating it changes only what differs and
+    weakens nothing. The storage account has no access keys and is versioned, private and TLS
+    only. Each stack named by --for gets a resource group, identities and a signing key.
+
+    Workflows of pull requests get a read-only identity for previews. Those of the branch get an
+    identity that deploys into those resource groups only. Jobs of the environment `promote` get
+    an identity that signs.
 
     llmops bootstrap azure --location westeurope --dry-run
-    llmops bootstrap azure --for azure-dev --github acme@6811672/assistant@8675309
-    llmops bootstrap azure --for azure-dev --github acme/assistant --policy role.json
+    llmops bootstrap azure --for dev --github acme@6811672/assistant@8675309
+    llmops bootstrap azure --for dev --github acme/assistant --policy role.json
     """
     require_packages("azure", "azure.identity", "azure.mgmt.core")
     from llmops_kit.cli.platforms.azure.bootstrap.bootstrap import bootstrap as run
     from llmops_kit.cli.platforms.azure.exchanges import recorded_session
 
-    here: Context = context.obj
     document = _read(policy, "Actions", "a role definition") if policy else None
     done = run(
         recorded_session(),
-        here.project.name,
+        context.obj.project.name,
         say,
         location=location,
         github=github,
@@ -134,10 +137,7 @@ def bootstrap_azure(
         policy=document,
         dry_run=dry_run,
     )
-    if as_json:
-        print_json(_azure_fields(done))
-        return
-    _print_azure(done)
+    print_json(_azure_fields(done)) if as_json else _print_azure(done)
 
 
 def _azure_fields(done: "BootstrappedSubscription") -> dict[str, Any]:
@@ -146,7 +146,7 @@ def _azure_fields(done: "BootstrappedSubscription") -> dict[str, Any]:
         "region": done.location,
         "backend": done.backend,
         "secrets_provider": done.secrets_provider,
-        "boundary": "",  # Azure bounds no identity; what the deploy identity gives, its condition bounds
+        "boundary": "",  # Azure has no boundaries; a condition limits the roles that the deploy identity assigns
         "stacks": done.stacks,
         "roles": done.roles,
         "client_ids": done.client_ids,
@@ -158,14 +158,14 @@ def _azure_fields(done: "BootstrappedSubscription") -> dict[str, Any]:
 def _print_azure(done: "BootstrappedSubscription") -> None:
     print_rows(done.rows, ["what", "state"], False)
     names = done.names
-    print(f"subscription {names.subscription}, {done.location}. Every stack keeps its state and secrets there with:\n")
+    print(f"subscription {names.subscription}, {done.location}. To keep the state and secrets of stacks there:\n")
     print(f"  export PULUMI_BACKEND_URL='{done.backend}'    # or: pulumi login '{done.backend}'")
     if done.secrets_provider:
-        print(f"  pulumi stack init NAME --secrets-provider '{done.secrets_provider}'    # or: llmops up, the same\n")
+        print(f"  pulumi stack init NAME --secrets-provider '{done.secrets_provider}'    # `llmops up` does it too\n")
     else:
-        print("\nPulumi doesn't find the vault of a twin: there a passphrase protects secrets.\n")
+        print("\nPulumi can't reach a twin's vault: a passphrase protects secrets there.\n")
     for stack, settings in done.stacks.items():
-        print(f"In Pulumi.{stack}.yaml, so that the stack takes what was made for it:\n\n  llmops:azure:")
+        print(f"In Pulumi.{stack}.yaml, so that the stack uses these resources:\n\n  llmops:azure:")
         print("".join(f"    {name}: {json.dumps(value)}\n" for name, value in settings.items()))
     if done.roles:
         print("For the workflows' `client-id`:\n")
@@ -190,9 +190,9 @@ def _fields(done: "Bootstrapped") -> dict[str, Any]:
 def _print(done: "Bootstrapped") -> None:
     print_rows(done.rows, ["what", "state"], False)
     names = done.names
-    print(f"account {names.account}, {names.region}. Every stack keeps its state and secrets there with:\n")
+    print(f"account {names.account}, {names.region}. To keep the state and secrets of stacks there:\n")
     print(f"  export PULUMI_BACKEND_URL='{names.backend}'    # or: pulumi login '{names.backend}'")
-    print(f"  pulumi stack init NAME --secrets-provider '{names.key}'    # or: llmops up, which does the same\n")
+    print(f"  pulumi stack init NAME --secrets-provider '{names.key}'    # `llmops up` does it too\n")
     if done.roles:
         print("For the workflows' `role-to-assume`:\n")
         for kind, arn in done.roles.items():

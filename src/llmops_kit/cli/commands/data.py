@@ -1,4 +1,4 @@
-"""data: a recipe's data, fetched and looked at."""
+"""data: fetch, prepare and inspect a recipe's data."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -13,11 +13,11 @@ if TYPE_CHECKING:
     from llmops_kit.cli.data.versions import DatasetFolder
     from llmops_kit.contract.documents.recipe import Recipe
 
-data = Verbs(no_args_is_help=True, help="A recipe's data: fetch it, build dataset versions, look into them.")
+data = Verbs(no_args_is_help=True, help="Fetch a recipe's data; build and inspect dataset versions.")
 
 
 def register(app: typer.Typer) -> None:
-    app.add_typer(data, name="data", rich_help_panel="Runs and models")
+    app.add_typer(data, name="data")
 
 
 @data.command("collect")
@@ -26,28 +26,27 @@ def collect_data(
     recipe: Annotated[Path, typer.Argument(help="The recipe's file.", metavar="RECIPE")],
     out: Annotated[
         Path | None,
-        typer.Option(help="Folder to fill; without it one in the cache for each recipe.", metavar="FOLDER"),
+        typer.Option(help="Folder to write to. Default: one per recipe in the cache.", metavar="FOLDER"),
     ] = None,
-    max_gb: Annotated[int, typer.Option(help="Largest file that is fetched or unpacked, in GB.", min=1)] = 64,
+    max_gb: Annotated[int, typer.Option(help="Maximum size of a fetched or unpacked file, in GB.", min=1)] = 64,
     as_json: Json = False,
 ) -> None:
-    """Fetch a recipe's data sources, as they lie, into a folder with receipts.jsonl.
+    """Fetch a recipe's data sources, unchanged, into a folder with receipts.jsonl.
 
-    data.sources of a recipe, each with a licence:
+    Sources that `data.sources` of a recipe can list, each with a licence:
 
-    source: logs/*.jsonl.gz           below the recipe's folder
-    source: folder:~/data             another folder on this machine
-    source: s3://bucket/**/*.parquet  with this shell's AWS credentials
-    source: az://account/box/*.csv    with this shell's Azure credentials
-    source: https://host/pages.zip    `files: "**/*.html"` takes a part
-    source: hub:org/name              a dataset at `revision: COMMIT`
-    source: package:django==5.2       a wheel's files, which are never run
+      source: logs/*.jsonl.gz           below the recipe's folder
+      source: folder:~/data             another folder on this machine
+      source: s3://bucket/**/*.parquet  with this shell's AWS credentials
+      source: az://account/box/*.csv    with this shell's Azure credentials
+      source: https://host/pages.zip    `files: "**/*.html"` selects files
+      source: hub:org/name              a dataset at `revision: COMMIT`
+      source: package:django==5.2       a wheel's files, which are never run
 
-    JSON lines, JSON, CSV, TSV, Parquet, text, Markdown, HTML, .po and .mo;
-    each but Parquet also as .gz or .zst; all in .zip, .tar, .tar.gz, .tar.zst.
+    Formats: JSON lines, JSON, CSV, TSV, Parquet, text, Markdown, HTML, .po and .mo; each but
+    Parquet also as .gz or .zst; all of them also in .zip, .tar, .tar.gz and .tar.zst.
 
-    Repeat it whenever you like: what has not changed is not fetched again,
-    and what was interrupted is resumed.
+    Safe to repeat: unchanged files are not fetched again, and interrupted downloads resume.
 
     llmops data collect recipes/chatbot.yaml
     llmops data collect recipes/chatbot.yaml --out /data/chatbot
@@ -61,7 +60,7 @@ def collect_data(
     sources = parse_recipe(path).data.sources
     folder = here.cwd / out if out else default_folder(path)
     limits = FetchLimits(file=max_gb * 10**9)
-    # The stack is asked for a secret alone: data can be collected before there is one.
+    # The stack is opened only for a secret: data can be collected before the stack exists.
     found = collect(
         sources, path.parent, folder, secret=lambda name: here.platform.secret(name), say=say, limits=limits
     )
@@ -84,22 +83,21 @@ def build(
     context: typer.Context,
     recipe: Annotated[Path, typer.Argument(help="The recipe's file.", metavar="RECIPE")],
     out: Annotated[
-        Path | None, typer.Option(help="Folder to make; else .llmops/datasets/NAME-SHA256.", metavar="FOLDER")
+        Path | None, typer.Option(help="Folder to create. Default: .llmops/datasets/NAME-SHA256.", metavar="FOLDER")
     ] = None,
     workers: Annotated[
-        int, typer.Option(help="Processes that apply `data.prepare`; without it one for each processor.", min=0)
+        int, typer.Option(help="Processes that apply `data.prepare`. Default: one per processor.", min=0)
     ] = 0,
     ray: Annotated[
-        str, typer.Option(help="Apply `data.prepare` on a Ray cluster, such as ray://host:10001.", metavar="ADDRESS")
+        str, typer.Option(help="Ray cluster to apply `data.prepare` on, such as ray://host:10001.", metavar="ADDRESS")
     ] = "",
     as_json: Json = False,
 ) -> None:
-    """Collect and prepare a recipe's data: a dataset version in a folder, and its page beside it.
+    """Build a recipe's dataset version in a folder, with an HTML page beside it.
 
-    `llmops train` does the same by itself and stores the version. Building it
-    first shows what would be trained, what is dropped, and why. Equal sources
-    and equal recipes give equal versions, on any number of workers. Killed,
-    it goes on after the last finished stage.
+    `llmops train` also builds the version, and stores it. Building it first shows which rows
+    would be trained, which are dropped, and why. The same sources and recipe give the same
+    version on any number of workers. If interrupted, it resumes after the last finished stage.
 
     llmops data build recipes/chatbot.yaml
     """
@@ -127,7 +125,7 @@ def build(
 
 
 def _build(here: Context, recipe: "Recipe", path: Path, out: Path | None, workers: int, ray: str) -> tuple[Path, str]:
-    """Makes a recipe's dataset version, and returns its folder and identity. A version that is there is kept."""
+    """Builds a recipe's dataset version, unless it exists, and returns its folder and identity."""
     import tempfile
 
     from llmops_kit.cli.data.build import Workers, build_dataset, ner_folder
@@ -155,7 +153,7 @@ def _build(here: Context, recipe: "Recipe", path: Path, out: Path | None, worker
 
 @data.command("show")
 def show(context: typer.Context, folder: _Folder, as_json: Json = False) -> None:
-    """Show a dataset version's splits, sources and dropped rows, after its files were checked."""
+    """Check a dataset version's files, and show its splits, sources and dropped rows."""
     from llmops_kit.cli.data.versions import DatasetFolder
 
     here: Context = context.obj
@@ -176,10 +174,10 @@ def sample(
     folder: _Folder,
     split: Annotated[str, typer.Option(help="train, validation, test or rephrased.")] = "train",
     count: Annotated[int, typer.Option("--count", "-n", help="Rows to draw.", min=1)] = 5,
-    seed: Annotated[int, typer.Option(help="Another one draws others.")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of the draw.")] = 0,
     as_json: Json = False,
 ) -> None:
-    """Print some rows of a split as JSON lines, drawn at random; with --json as one array."""
+    """Print random rows of a split as JSON lines, or with --json as one array."""
     import json
 
     from llmops_kit.cli.data.versions import DatasetFolder
@@ -196,12 +194,12 @@ def sample(
 def diff(
     context: typer.Context,
     first: Annotated[Path, typer.Argument(help="Folder of a dataset version.", metavar="A")],
-    second: Annotated[Path, typer.Argument(help="Another one.", metavar="B")],
+    second: Annotated[Path, typer.Argument(help="Folder of another dataset version.", metavar="B")],
     as_json: Json = False,
 ) -> None:
-    """Compare two dataset versions row by row: which are in both, in one alone, or in another split.
+    """Compare two dataset versions: rows that are the same, added, removed or in another split.
 
-    Then how many rows each dropped, by reason.
+    Also prints how many rows each version dropped, by reason.
     """
     from llmops_kit.cli.data.versions import DatasetFolder, compare, compare_dropped
 
@@ -231,7 +229,7 @@ def _print_splits(version: "DatasetFolder") -> None:
 
 
 def _say_changes(version: "DatasetFolder") -> None:
-    """What was dropped and replaced."""
+    """Print how many rows were dropped or redacted, and why."""
     for reason, count in version.manifest.dropped.items():
         say(f"dropped {count}: {reason}")
     for kind, count in version.manifest.redacted.items():

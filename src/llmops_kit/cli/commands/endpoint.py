@@ -18,18 +18,17 @@ from llmops_kit.contract.errors import BusyError, KitError
 if TYPE_CHECKING:
     from llmops_kit.cli.platforms.platform import Platform
 
-_PANEL = "Endpoints"
 _Name = Annotated[str, typer.Argument(help="Endpoint to use; optional if the stack has only one.", metavar="ENDPOINT")]
 _Tokens = Annotated[int, typer.Option(help="Maximum tokens of an answer; 0: the model's default.", min=0)]
 _PATIENCE_SECONDS = 60.0
 _PAUSE_SECONDS = 1.0
-_HELP = "Write and press Enter. /new begins anew, /quit or Ctrl-D ends, Ctrl-C stops an answer."
+_HELP = "Type a message and press Enter. /new starts over, /quit or Ctrl-D ends, Ctrl-C stops an answer."
 
 
 def register(app: typer.Typer) -> None:
-    app.command(rich_help_panel=_PANEL)(chat)
-    app.command(rich_help_panel=_PANEL)(invoke)
-    app.command(rich_help_panel=_PANEL)(logs)
+    app.command()(chat)
+    app.command()(invoke)
+    app.command()(logs)
 
 
 def chat(
@@ -40,7 +39,7 @@ def chat(
 ) -> None:
     """Chat with an endpoint in the terminal; answers are streamed.
 
-    Write and press Enter. /new begins anew, /quit or Ctrl-D ends, Ctrl-C stops an answer.
+    Type a message and press Enter. /new starts over, /quit or Ctrl-D ends, Ctrl-C stops an answer.
     """
     here: Context = context.obj
     name = choose(here.platform, endpoint)
@@ -63,8 +62,8 @@ def chat(
             except KitError as e:
                 if not terminal:
                     raise
-                print_error(e)  # the conversation goes on without this question
-            else:  # stopped before its first word, it was as if not asked
+                print_error(e)  # the conversation continues without this question
+            else:  # a question stopped before the first word of its answer is dropped
                 messages = [*asked, {"role": "assistant", "content": text}] if text else messages
 
 
@@ -131,7 +130,9 @@ def invoke(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Send one question to an endpoint; `-` reads it from standard input. Calls of tools are printed, and not made.
+    """Send one question to an endpoint and print the answer.
+
+    `-` reads the question from standard input. Tool calls are printed, not executed.
 
     llmops invoke "What does promote do?"
     llmops invoke chatbot "What does promote do?" --json
@@ -156,7 +157,7 @@ def invoke(
 def logs(
     context: typer.Context,
     endpoint: _Name = "",
-    follow: Annotated[bool, typer.Option("--follow", "-f", help="Follow new lines.")] = False,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Print new lines as they arrive.")] = False,
 ) -> None:
     """Print the logs of an endpoint's servers and router."""
     here: Context = context.obj
@@ -169,7 +170,7 @@ def _tools_of(path: Path) -> list[dict[str, Any]]:
 
     tools = parse_recipe(path).page.tools
     if not tools:
-        raise KitError("has no tools", where=f"{path}: page.tools", fix="list them there, in OpenAI's form")
+        raise KitError("has no tools", where=f"{path}: page.tools", fix="list tools there, in OpenAI's format")
     return tools
 
 

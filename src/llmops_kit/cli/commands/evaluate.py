@@ -1,4 +1,4 @@
-"""evaluate: compare a model version with another one, with production, a folder or an endpoint."""
+"""evaluate: compare a model version with another version, production, a folder or an endpoint."""
 
 import os
 from dataclasses import asdict, replace
@@ -22,23 +22,23 @@ _KEY = "OPENAI_API_KEY"
 
 
 def register(app: typer.Typer) -> None:
-    app.command(rich_help_panel="Runs and models")(evaluate)
+    app.command()(evaluate)
 
 
 def evaluate(
     context: typer.Context,
     model: Annotated[str, typer.Argument(help="name@3, name@latest, or a Hugging Face folder.", metavar="MODEL")],
     against: Annotated[
-        str, typer.Option(help="The same, or `production` (default), or https://HOST/v1#MODEL.", metavar="MODEL")
+        str, typer.Option(help="As MODEL, or `production` (default), or https://HOST/v1#MODEL.", metavar="MODEL")
     ] = "",
     recipe: Annotated[
-        Path | None, typer.Option(help="Recipe with suites and data. Default: those of the version.", metavar="RECIPE")
+        Path | None, typer.Option(help="Recipe with suites and data. Default: the version's.", metavar="RECIPE")
     ] = None,
     dataset: Annotated[
-        Path | None, typer.Option(help="Folder of a dataset version to take rows from.", metavar="FOLDER")
+        Path | None, typer.Option(help="Folder of the dataset version whose rows are asked.", metavar="FOLDER")
     ] = None,
-    suite: Annotated[list[str] | None, typer.Option(help="Only this suite; may be repeated.", metavar="NAME")] = None,
-    gate: Annotated[bool, typer.Option("--gate", help="Exit with code 3 if the recipe's gate does not pass.")] = False,
+    suite: Annotated[list[str] | None, typer.Option(help="Run only this suite. Repeatable.", metavar="NAME")] = None,
+    gate: Annotated[bool, typer.Option("--gate", help="Exit with code 3 if the recipe's gate fails.")] = False,
     lm_eval: Annotated[
         str, typer.Option(help="Tasks of lm-evaluation-harness, instead of or beside --against.", metavar="TASK,…")
     ] = "",
@@ -50,13 +50,14 @@ def evaluate(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Compare two models on the same rows: each suite's scores, and the paired difference, with 95 % intervals.
+    """Compare two models on the same rows: scores of each suite, and their paired difference.
 
-    Both answer greedily on this machine, whatever the stack's target.
-    Answers that a run recorded, or that this machine gave before, are
-    used again: an interrupted evaluation resumes. An endpoint is asked
-    with the rows' messages, and with the key in $OPENAI_API_KEY. The judge
-    of a suite `judge` is asked with the key that the recipe names.
+    Scores and differences have 95 % intervals. If an interval of a difference contains 0, no
+    difference was shown. Both models answer greedily on this machine, whatever the stack's target.
+    Answers from a run or an earlier evaluation are reused, so an interrupted evaluation resumes.
+
+    An endpoint gets the rows' messages, with the key in $OPENAI_API_KEY. The judge of a suite
+    with metric `judge` is called with the key that the recipe names.
 
     llmops evaluate chatbot@3 --against chatbot@2
     llmops evaluate chatbot@latest --against production --page compared.html
@@ -84,7 +85,7 @@ def evaluate(
 def _models(
     here: Context, model: str, against: str, has_tasks: bool
 ) -> "tuple[StoredModel | FolderModel, AskedModel | None]":
-    """The model and the other one, which may be left out where tasks are asked."""
+    """Returns the model and the one to compare it with: None if only tasks are run."""
     from llmops_kit.cli.evaluation.models import PRODUCTION, RemoteModel, find_model
 
     mine = find_model(here.platform, model, here.cwd)
@@ -140,9 +141,9 @@ def _run_tasks(here: Context, model: "AskedModel", tasks: str, include: Path | N
 
     if not isinstance(model, StoredModel):
         raise KitError(
-            "is no version of the store, so it can't be served",
+            "is not a version in the store, so it can't be served",
             where=model.name,
-            fix=f"`llmops models import NAME --source folder:{model.name}` makes one",
+            fix=f"`llmops models import NAME --source folder:{model.name}` imports it",
         )
     folder = here.cwd / include if include else None
     names = [task for task in tasks.split(",") if task]

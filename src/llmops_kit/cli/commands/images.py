@@ -38,7 +38,7 @@ Print = Annotated[bool, typer.Option("--print", help="Print the references witho
 
 
 def register(app: typer.Typer) -> None:
-    app.add_typer(images, name="images", rich_help_panel="Deployment")
+    app.add_typer(images, name="images")
 
 
 @images.command("build")
@@ -46,18 +46,22 @@ def build_images(
     context: typer.Context,
     names: Names = None,
     runtime: Annotated[
-        Runtime | None, typer.Option(help="Default: process on a twin, docker on a cloud.", show_default=False)
+        Runtime | None,
+        typer.Option(
+            help="Runtime of the images. Default: process on a twin, docker on a real cloud.", show_default=False
+        ),
     ] = None,
     print_only: Print = False,
     as_json: Json = False,
 ) -> None:
     """Build the images of this checkout.
 
-    On a twin they are processes of this machine, which no cloud accepts; their
-    references are written into Pulumi.<stack>.yaml. With `--runtime docker`, and
-    on a cloud, Docker builds them: they are on this machine alone until
-    `llmops images push`. $LLMOPS_BASE_IMAGE names another base than
-    python:3.11-slim-bookworm. A stack of target local builds its images itself.
+    On a twin, an image is by default an environment of processes on this machine, which real
+    clouds reject; its reference is written into Pulumi.<stack>.yaml. On a real cloud, or with
+    `--runtime docker`, Docker builds the images, and `llmops images push` pushes them.
+
+    $LLMOPS_BASE_IMAGE replaces the base image python:3.11-slim-bookworm. On target local,
+    `llmops up` builds the images.
 
     llmops images build --stack aws-dev
     llmops images build serving --runtime docker --stack aws-dev
@@ -71,17 +75,16 @@ def build_images(
         return
     _print(references, as_json)
     if not print_only:
-        say("`llmops images push` pushes them, and writes their digests into the stack file")
+        say("`llmops images push` pushes them and writes their digests into the stack file")
 
 
 @images.command("push")
 def push_images(context: typer.Context, names: Names = None, print_only: Print = False, as_json: Json = False) -> None:
-    """Push the images of this checkout to the stack's repositories, and write their digests into Pulumi.<stack>.yaml.
+    """Push the images to the stack's repositories, and write their digests into Pulumi.<stack>.yaml.
 
-    Logs in by ECR's token, for this push alone, and builds what is not built
-    yet. The tag is the kit's version and the hash of the image's files: what is
-    there under it is not pushed again. On a twin the registry is one on this
-    machine. No real account was at hand to try it on.
+    Builds missing images first. Tags consist of the kit's version and a hash of the image's
+    files; a tag that exists is not pushed again. Logs in to the registry for this push only.
+    On a twin, the registry runs on this machine. Not yet tried on a real cloud.
 
     llmops images push --stack aws-dev
     llmops images push serving --stack aws-dev
@@ -113,7 +116,7 @@ def _write(here: Context, references: Mapping[str, str], as_json: bool) -> None:
     if as_json:
         _print(references, as_json)
     else:
-        print(diff or f"{file.path.name} has these images already")
+        print(diff or f"{file.path.name} already has these images")
 
 
 def _print(references: Mapping[str, str], as_json: bool) -> None:
@@ -125,18 +128,27 @@ def _print(references: Mapping[str, str], as_json: bool) -> None:
 
 @images.command("base")
 def base(
-    framework: Annotated[str, typer.Argument(help="Name in the sagemaker package: pytorch, djl-lmi, huggingface …")],
-    region: Annotated[str, typer.Option(help="Default: that of the AWS environment.")] = "",
-    instance_type: Annotated[str, typer.Option(help="Selects the CPU or the GPU image.")] = "ml.m5.xlarge",
-    framework_version: Annotated[str, typer.Option(help="Default: the newest that the package knows.")] = "",
+    framework: Annotated[
+        str, typer.Argument(help="Name in the sagemaker package, such as pytorch, djl-lmi or huggingface.")
+    ],
+    region: Annotated[str, typer.Option(help="Region. Default: that of the AWS environment.")] = "",
+    instance_type: Annotated[
+        str, typer.Option(help="Instance type, which selects the CPU or the GPU image.")
+    ] = "ml.m5.xlarge",
+    framework_version: Annotated[
+        str, typer.Option(help="Version of the framework. Default: the newest in the package.")
+    ] = "",
     training: Annotated[
         bool,
-        typer.Option("--training", help="Use the training image, if there is one for training and one for serving."),
+        typer.Option("--training", help="Print the training image, if training and serving have different ones."),
     ] = False,
 ) -> None:
-    """Print the URI of AWS's image of a framework, as BASE of a Dockerfile. Requires the extra `sagemaker`.
+    """Print the URI of AWS's image for a framework, for use as BASE of a Dockerfile.
 
-    docker build --build-arg BASE=$(llmops images base pytorch --training --instance-type ml.g5.xlarge) …
+    Requires the extra `sagemaker`.
+
+      BASE=$(llmops images base pytorch --instance-type ml.g5.xlarge)
+      docker build --build-arg BASE=$BASE .
     """
     require_packages("aws", "boto3")
     from llmops_kit.cli.platforms.aws.base_images import base_image

@@ -1,4 +1,4 @@
-"""What `llmops models import --check` prints."""
+"""Output of `llmops models import --check`."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def print_check(wanted: BaseModelSource, relative_to: Path, as_json: bool) -> None:
-    """Say what an import would give. Exit code 1 if it would be refused."""
+    """Print what works with a model once imported. Exits with code 1 if it can't be imported."""
     from llmops_kit.cli.store.import_check import check_import
 
     found = check_import(wanted, say, relative_to)
@@ -29,7 +29,7 @@ def print_check(wanted: BaseModelSource, relative_to: Path, as_json: bool) -> No
 
 def _print(found: "ImportCheck") -> None:
     model = found.model
-    family = found.family if found.tested else "not in the table (docs/base-models.md): the same code, never tried"
+    family = found.family if found.tested else "not in docs/base-models.md: same code, never tried"
     fields = {
         "source": found.source,
         "import": "works" if found.importable else f"refused: {found.refusal}",
@@ -39,10 +39,10 @@ def _print(found: "ImportCheck") -> None:
         "weights": f"{found.download / 1e9:.1f} GB",
         "memory": _memory(model) if model.parameters else "",
         "left out": ", ".join(found.pickles),
-        "licence": f"{found.licence or 'not stated'}{'; gated: the hub asks for an account' if found.gated else ''}",
+        "licence": f"{found.licence or 'not stated'}{'; gated: requires an account on the hub' if found.gated else ''}",
     }
     if not model.refusal:
-        fields |= _template(model.template) if model.template else {"training": "no: it generates no text"}
+        fields |= _template(model.template) if model.template else {"training": "no: it does not generate text"}
         fields |= {f"train {fit.adapter}": _fit(fit) for fit in model.fits}
         tensorflow = {"tensorflow": f"no: {model.tensorflow}" if model.tensorflow else "works"} if model.fits else {}
         fields |= tensorflow | found.engines
@@ -50,12 +50,12 @@ def _print(found: "ImportCheck") -> None:
 
 
 def _memory(model: "ModelCheck") -> str:
-    cache = f"; {model.cache / 1e3:,.0f} kB of cache for each token" if model.cache else ""
-    return f"{2 * model.parameters / 1e9:.1f} GB in bf16, {model.parameters / 1e9:.1f} GB in int8{cache}, to serve it"
+    cache = f"; {model.cache / 1e3:,.0f} kB of cache per token" if model.cache else ""
+    return f"to serve: {2 * model.parameters / 1e9:.1f} GB in bf16, {model.parameters / 1e9:.1f} GB in int8{cache}"
 
 
 def _template(report: "TemplateReport") -> dict[str, str]:
-    calls = f"read in the form of {report.calls}" if report.calls else "not read by servers"
+    calls = f"parsed as {report.calls}" if report.calls else "not parsed by servers"
     return {
         "system message": f"no: {report.system}" if report.system else "works",
         "tools": f"no: {report.tools}" if report.tools else f"trained; calls are {calls}",

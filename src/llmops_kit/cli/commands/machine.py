@@ -14,19 +14,17 @@ from llmops_kit.contract.errors import NotFoundError
 if TYPE_CHECKING:
     from llmops_kit.cli.doctor import Diagnosis
 
-_PANEL = "This machine"
-
 
 def register(app: typer.Typer) -> None:
-    app.command(rich_help_panel=_PANEL)(doctor)
-    app.command(rich_help_panel=_PANEL)(schema)
+    app.command()(doctor)
+    app.command(hidden=True)(schema)
 
 
 def doctor(context: typer.Context, as_json: Json = False) -> None:
     """Check this machine, and show how to install missing parts.
 
-    The exit code is 1 where the kit, or the target of the chosen stack, lacks
-    something. Without a stack (--stack, $PULUMI_STACK) clouds are notes.
+    The exit code is 1 if the kit, or the target of the chosen stack, lacks something. Without a
+    stack (--stack, $PULUMI_STACK), missing parts for clouds are only notes.
 
     llmops doctor
     llmops doctor --stack aws-dev

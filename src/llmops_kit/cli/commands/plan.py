@@ -1,11 +1,11 @@
-"""plan, prices: changes and cost of the next `up`."""
+"""plan: changes and cost of the next `up`, and the prices that it knows."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from llmops_kit.cli.commands import Json, Verbs
+from llmops_kit.cli.commands import Json, Verbs, with_stack
 from llmops_kit.cli.context import Context, say
 from llmops_kit.cli.terminal.tables import print_done, print_json, print_rows
 
@@ -17,70 +17,70 @@ if TYPE_CHECKING:
     from llmops_kit.policies.model import Violation
     from llmops_kit.policies.rules import Verdict
 
-_PANEL = "Deployment"
 _VERBS = {"create": "creates", "update": "updates", "replace": "replaces", "delete": "deletes"}
 _Region = Annotated[
     str, typer.Option(help="Region, such as eu-central-1 or westeurope. Default: the shell's.", metavar="REGION")
 ]
 
+plans = Verbs()
 prices = Verbs(no_args_is_help=True, help="Show and update the price table that `llmops plan` uses.")
 
 
 def register(app: typer.Typer) -> None:
-    app.command(rich_help_panel=_PANEL)(plan)
-    app.add_typer(prices, name="prices", rich_help_panel="Clouds")
+    plans.callback(invoke_without_command=True, subcommand_metavar="[prices]")(with_stack(plan))
+    plans.add_typer(prices, name="prices")
+    app.add_typer(plans, name="plan")
 
 
 def plan(
     context: typer.Context,
     tokens_per_second: Annotated[
-        float, typer.Option(help="Measured throughput of one instance, to compute the cost per million tokens.", min=0)
+        float, typer.Option(help="Measured throughput of one instance, for the cost per million tokens.", min=0)
     ] = 0.0,
     refresh: Annotated[bool, typer.Option("--refresh", help="Refresh the state from live resources first.")] = False,
     policy: Annotated[
-        bool, typer.Option("--policy", help="Record on a twin which permissions the deployer needs, and print them.")
+        bool, typer.Option("--policy", help="Record the deployer's permissions on a twin, and print them.")
     ] = False,
     use: Annotated[
         bool,
         typer.Option(
-            "--use", help="With --policy: for users who train, promote and send requests, instead of the deployer."
+            "--use", help="With --policy: print the permissions of users who train, promote and send requests."
         ),
     ] = False,
-    out: Annotated[Path | None, typer.Option(help="With --policy: file to write the JSON to.", metavar="FILE")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="With --policy: file to write them to, as JSON.", metavar="FILE")
+    ] = None,
     detailed_exitcode: Annotated[
         bool, typer.Option("--detailed-exitcode", help="Exit with code 2 if there are changes.")
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Say what the next `up` changes, how, for how long, and what it costs. Changes nothing: a stack
-    that does not exist yet is previewed in a temporary folder, and not made.
+    """Preview the next `up`: changes, rollout, duration, cost. Changes nothing.
 
-    Ends with code 3 where the stack breaks a rule of the kit (no public store, TLS
-    alone, encryption, isolation and others) that `accepted_rules` of the stack file does
-    not accept with a reason.
+    Endpoints are listed with their version, the rollout strategy that applies, and the
+    instances that run during the rollout. Instances of endpoints and runs are compared with the
+    account's quotas. Each price has a source and a date, or is called unknown. Scheduled runs
+    of a deployed stack are listed with their peak memory and the cheapest machine that fits.
 
-    The recipe of each scheduled run of a deployed stack is held against its machines: peak
-    memory, and the cheapest machine that can train it.
-
-    For an endpoint: the version, the rollout that will really be used, the instances that
-    it takes meanwhile. These and the machines of runs are held against the account's
-    quotas. Every line of the cost names its source and date; what isn't known is called
-    unknown.
+    Exit code 3: the stack breaks a rule of the kit, such as encryption or TLS only, and
+    `accepted_rules` in the stack file gives no reason to accept it.
 
     llmops plan --stack aws-dev
-    llmops plan --refresh --detailed-exitcode   code 2 tells a nightly job of drift
-    llmops plan --policy --out policy.json      the deployer's exact IAM policy, or role of Azure
-    llmops plan --policy --use                  what a deployed stack's users need
+    llmops plan --refresh --detailed-exitcode   exit code 2: drift or changes
+    llmops plan --policy --out policy.json      permissions of the deployer
+    llmops plan --policy --use                  permissions of the stack's users
     """
-    here: Context = context.obj
+    if context.invoked_subcommand:
+        _require_no_options(context)
+        return
     if policy:
-        _policy(here, out, use)
+        _policy(context.obj, out, use)
         return
     if out or use:
-        raise typer.BadParameter("goes with --policy", param_hint="--out" if out else "--use")
+        raise typer.BadParameter("has no effect without --policy", param_hint="--out" if out else "--use")
     from llmops_kit.cli.plan.plan import make_plan
 
-    made = make_plan(here.pulumi, say, tokens_per_second=tokens_per_second, refresh=refresh)
+    made = make_plan(context.obj.pulumi, say, tokens_per_second=tokens_per_second, refresh=refresh)
     if as_json:
         print_json(_fields(made))
     else:
@@ -91,17 +91,23 @@ def plan(
         raise typer.Exit(2)
 
 
+def _require_no_options(context: typer.Context) -> None:
+    """Raises BadParameter if options of `plan` stand before a subcommand, on which they have no effect."""
+    if any(value for name, value in context.params.items() if name != "stack"):
+        raise typer.BadParameter(f"have no effect on `{context.invoked_subcommand}`", param_hint="options of `plan`")
+
+
 def _policy(here: Context, out: Path | None, use: bool) -> None:
     import json
 
     if use:
         from llmops_kit.cli.platforms.registry import use_policy
 
-        policy, what = use_policy(here.pulumi.outputs()), "what every verb takes that deploys nothing"
+        policy, what = use_policy(here.pulumi.outputs()), "permissions of all commands that deploy nothing"
     else:
         from llmops_kit.cli.plan.policy import record_policy
 
-        policy, what = record_policy(here.pulumi, say), "what `up`, changes, `llmops down` and `down --data` take"
+        policy, what = record_policy(here.pulumi, say), "permissions of `up`, updates, `llmops down` and `down --data`"
     text = json.dumps(policy, indent=2)
     if out is None:
         print(text)
@@ -114,14 +120,14 @@ def _policy(here: Context, out: Path | None, use: bool) -> None:
 def show_prices(region: _Region = "", as_json: Json = False) -> None:
     """List the known prices of a region, with source and date.
 
-    llmops prices show --region us-east-1
-    llmops prices show --region westeurope
+    llmops plan prices show --region us-east-1
+    llmops plan prices show --region westeurope
     """
     from llmops_kit.cli.plan.prices import known_regions, load_prices
 
     name = _region(region)
     found = load_prices(name)
-    empty = f"no prices of {name} are known; `llmops prices refresh --region {name}` fetches them (known: "
+    empty = f"no prices of {name} are known; `llmops plan prices refresh --region {name}` fetches them (known: "
     empty += ", ".join(known_regions()) + ")"
     print_rows(list(found.rows()), ["kind", "name", "usd", "per", "date"], as_json, empty)
     if not as_json:
@@ -140,9 +146,9 @@ def refresh_prices(
 
     A region with dashes is AWS's, one without is Azure's.
 
-    llmops prices refresh --region eu-central-1
-    llmops prices refresh --region westeurope
-    llmops prices refresh --region us-east-1 --file llmops/prices.json
+    llmops plan prices refresh --region eu-central-1
+    llmops plan prices refresh --region westeurope
+    llmops plan prices refresh --region us-east-1 --file llmops/prices.json
     """
     from llmops_kit.cli.plan.prices import is_azure, refresh, refreshed_file
 
@@ -182,7 +188,7 @@ def _print(made: "Plan") -> None:
     print(f"{place}: {_summary(made)}\n")
     for name, (before, after) in made.versions.items():
         if before != after:
-            print(f"  endpoint {name}: {before or 'new'} -> {after or 'taken out'}")
+            print(f"  endpoint {name}: {before or 'new'} -> {after or 'removed'}")
     for name, limits in made.limits.items():
         print(f"  endpoint {name}: {', '.join(limits)}")
     for action, verb in _VERBS.items():
@@ -194,7 +200,7 @@ def _print(made: "Plan") -> None:
         print(_together(made.idle, made.busy))
     for cost in made.tokens:
         amount = "unknown" if cost.usd is None else f"${cost.usd:.3f}"
-        print(f"{cost.endpoint}: {amount} a million tokens ({cost.basis})")
+        print(f"{cost.endpoint}: {amount} per million tokens ({cost.basis})")
     for quota in made.quotas:
         code, allowed = (
             quota.code or "code unknown",
@@ -212,13 +218,13 @@ def _print(made: "Plan") -> None:
 def _together(idle: "Total", busy: "Total") -> str:
     """Return the total line: a lower bound if some prices are unknown, no amount if all are."""
     if idle.usd is None or busy.usd is None:
-        return "total unknown: no price of this stack is known; `llmops prices refresh` fetches them"
+        return "total unknown: no price of this stack is known; `llmops plan prices refresh` fetches prices"
     amounts = f"${idle.usd:.3f} an hour idle (${idle.usd * 730:,.0f} a month), ${busy.usd:.3f} busy"
     if not idle.unknown:
         return f"total {amounts}"
     count = len(idle.unknown)
     lacking = "1 price is unknown" if count == 1 else f"{count} prices are unknown"
-    return f"total at least {amounts}: {lacking}; `llmops prices refresh` fetches prices"
+    return f"total at least {amounts}: {lacking}; `llmops plan prices refresh` fetches prices"
 
 
 def _print_verdict(verdict: "Verdict") -> None:
@@ -232,7 +238,7 @@ def _print_verdict(verdict: "Verdict") -> None:
     for rule in verdict.unused:
         print(f"warning: accepted_rules: nothing breaks {rule}: remove it")
     for each in verdict.unjudged:
-        print(f"not judged before `up`: {each}")
+        print(f"not checked before `up`: {each}")
 
 
 def _alike(violations: "Sequence[Violation]") -> dict[tuple[bool, str, str, str], list[str]]:
@@ -255,7 +261,7 @@ def _print_changes(made: "Plan", action: str, verb: str) -> None:
         return
     print(f"{verb}:")
     for change in found:
-        why = f", since {', '.join(change.because)} can't be changed in place" if change.because else ""
+        why = f", because {', '.join(change.because)} can't be changed in place" if change.because else ""
         what = f": {', '.join(change.properties)}" if change.properties else ""
         name = "" if change.name == change.kind else f" {change.name}"
         print(f"  {change.kind}{name}{what}{why}")

@@ -11,13 +11,12 @@ from llmops_kit.cli.terminal.tables import print_json
 if TYPE_CHECKING:
     from llmops_kit.cli.stacks.promotion import PromotionChange
 
-_PANEL = "Deployment"
 _Endpoint = Annotated[str, typer.Option("--endpoint", "-e", help="Name of the endpoint.", metavar="NAME")]
 
 
 def register(app: typer.Typer) -> None:
-    app.command(rich_help_panel=_PANEL)(promote)
-    app.command(rich_help_panel=_PANEL)(rollback)
+    app.command()(promote)
+    app.command()(rollback)
 
 
 def promote(
@@ -25,16 +24,15 @@ def promote(
     version: Annotated[str, typer.Argument(help="name@3 or name@latest.", metavar="NAME@N")],
     endpoint: _Endpoint = "",
     force: Annotated[bool, typer.Option("--force", help="Promote even if the version did not pass its gate.")] = False,
-    reason: Annotated[str, typer.Option(help="Why --force is used, in a line; recorded.", metavar="TEXT")] = "",
+    reason: Annotated[str, typer.Option(help="Reason for --force, in one line; recorded.", metavar="TEXT")] = "",
     as_json: Json = False,
 ) -> None:
     """Write a model version into Pulumi.<stack>.yaml after checking its signature, files and gate.
 
-    It changes that one line, which you can review, commit and revert.
-    Nothing is deployed before `llmops up`. Files are checked by the
-    SHA-256 that S3 keeps; where there is none, as on Azure, they are read.
-    A gate with `not_worse_than: production` is held against the version
-    that the endpoint was deployed with.
+    Changes one line, which you can review, commit and revert. `llmops up` deploys it.
+
+    Files are checked by the SHA-256 that S3 stores; without one, as on Azure, they are read. A
+    gate with `not_worse_than: production` compares the version with the deployed one.
 
     llmops promote chatbot@latest
     llmops promote chatbot@3 --endpoint assistant
@@ -51,7 +49,7 @@ def promote(
 
 
 def rollback(context: typer.Context, endpoint: _Endpoint = "", as_json: Json = False) -> None:
-    """Write the endpoint's previous version into Pulumi.<stack>.yaml; each repetition goes back one further.
+    """Write the endpoint's previous version into Pulumi.<stack>.yaml. Repeat it to go back further.
 
     llmops rollback && llmops up
     """
@@ -74,7 +72,7 @@ def _print(change: "PromotionChange", as_json: bool) -> None:
         print_json({**fields, "gate": "waived" if change.waived else "passed", "changed": bool(change.diff)})
         return
     if not change.diff:
-        print(f"endpoint {change.endpoint} has {change.after.alias} already")
+        print(f"endpoint {change.endpoint} already has {change.after.alias}")
         return
     print(change.diff)
     print(

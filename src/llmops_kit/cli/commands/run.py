@@ -1,4 +1,4 @@
-"""runs: list, follow, compare, stop and collect runs."""
+"""runs: list, follow, stop and collect runs."""
 
 import shlex
 from pathlib import Path
@@ -20,7 +20,7 @@ runs = Verbs(no_args_is_help=True, help="List, follow, stop and collect runs.")
 
 
 def register(app: typer.Typer) -> None:
-    app.add_typer(runs, name="runs", rich_help_panel="Runs and models")
+    app.add_typer(runs, name="runs")
 
 
 @runs.command("list")
@@ -90,7 +90,7 @@ def _cost(state: "RunState") -> str:
 
 @runs.command("follow")
 def follow(context: typer.Context, run: _RunId, as_json: Json = False) -> None:
-    """Watch a run until it ends, then collect it. Ctrl-C stops watching; the run goes on.
+    """Watch a run until it ends, then collect it. Ctrl-C stops watching, not the run.
 
     The exit code is 3 if the version did not pass the recipe's gate.
     """
@@ -106,13 +106,15 @@ def follow(context: typer.Context, run: _RunId, as_json: Json = False) -> None:
 def page(
     context: typer.Context,
     run: _RunId,
-    out: Annotated[Path | None, typer.Option("--out", help="The file; else RUN.html.", metavar="FILE")] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="File to write to. Default: RUN.html.", metavar="FILE")
+    ] = None,
     as_json: Json = False,
 ) -> None:
-    """Write a run's page: scores with intervals, training curves, data and answers, the wrong ones first.
+    """Write a run's HTML page: scores with intervals, training curves, data and answers, wrong ones first.
 
-    One HTML file that loads nothing from elsewhere. It holds the evaluation's
-    prompts and answers: whoever may read it may read those.
+    The page is one file that loads nothing else. It contains the evaluation's prompts and
+    answers: share it only with people who may read them.
 
     llmops runs page latest
     """
@@ -132,30 +134,6 @@ def page(
     print_done(str(target), {"run": found.spec.id, "page": str(target)}, as_json)
 
 
-@runs.command("compare")
-def compare(
-    context: typer.Context,
-    first: Annotated[str, typer.Argument(help="A run: its id, its beginning, or `latest`.", metavar="A")],
-    second: Annotated[str, typer.Argument(help="Another one.", metavar="B")],
-    as_json: Json = False,
-) -> None:
-    """Compare two runs on the rows that both were asked: each suite's scores, and B's gain over A.
-
-    The gain is paired, row by row, with a 95 % interval over groups: one that
-    holds 0 tells no difference.
-
-    llmops runs compare chatbot-20260131 latest
-    """
-    from llmops_kit.cli.runs.comparison import compare_runs
-    from llmops_kit.cli.runs.runs import find_run
-
-    here: Context = context.obj
-    runs_ = [find_run(here.platform, name) for name in (first, second)]
-    rows = [each.fields() for each in compare_runs(here.platform, *runs_)]
-    columns = ["suite", "metric", "a", "b", "gain", "low", "high", "rows", "groups"]
-    print_rows(rows, columns, as_json, "the two runs share no suite with the same rows")
-
-
 @runs.command("stop")
 def stop(context: typer.Context, run: _RunId, as_json: Json = False) -> None:
     """Stop a run gracefully; `llmops train --resume` resumes it from its last checkpoint."""
@@ -164,7 +142,7 @@ def stop(context: typer.Context, run: _RunId, as_json: Json = False) -> None:
     here: Context = context.obj
     run_id = find_run(here.platform, run).spec.id
     here.platform.stop(run_id)
-    words = f"run {run_id} is stopped; `llmops train --resume {run_id}` goes on with it"
+    words = f"run {run_id} is stopped; `llmops train --resume {run_id}` resumes it"
     print_done(words, {"run": run_id, "stopped": True}, as_json)
 
 
@@ -176,11 +154,11 @@ def collect_runs(
 ) -> None:
     """Number, sign and store the results of completed runs, watched or not. Safe to repeat.
 
-    Of runs with a trainer of its own that has ended, it starts the second job.
+    For a run with its own trainer, it starts the evaluation job once training has ended.
 
-    In a cloud, weights are copied there and checked where they lie then:
-    on AWS by the SHA-256 that S3 keeps, on Azure by reading them once.
-    Where MLFLOW_TRACKING_URI is set, MLflow gets what it lacks of the store.
+    In a cloud, the cloud copies the weights. The copies are verified: on AWS by the SHA-256 that
+    S3 stores, on Azure by reading them once. If MLFLOW_TRACKING_URI is set, missing versions
+    are also logged to MLflow.
     """
     from llmops_kit.cli.runs.runs import collect, find_run, is_between, uncollected
     from llmops_kit.cli.tracking.mlflow_sync import track
@@ -191,7 +169,7 @@ def collect_runs(
     for item in chosen:
         try:
             if not run and is_between(item):
-                say(f"run {item.spec.id} has trained: its second job starts, which evaluates")
+                say(f"run {item.spec.id} has trained: starting its evaluation job")
                 here.platform.resume(item.spec.id, say)
                 continue
             ref = collect(here.platform, item, say)
@@ -203,7 +181,7 @@ def collect_runs(
         rows.append({"run": item.spec.id, "model": ref.alias, "sha256": ref.sha256})
     for ref in [] if run else here.platform.unregistered():
         here.platform.register(ref, say)
-        say(f"{ref.alias} is in the registry now")
+        say(f"registered {ref.alias}")
     track(here.platform, say)
     print_rows(rows, ["run", "model", "sha256"], as_json, "nothing to collect")
     if failed:

@@ -1,4 +1,4 @@
-"""serve: a model on this machine, with the chat page, until Ctrl-C."""
+"""serve: serve a model on this machine, with the chat page, until Ctrl-C."""
 
 import shlex
 import sys
@@ -17,32 +17,30 @@ if TYPE_CHECKING:
     from llmops_kit.cli.evaluation.models import StoredModel
     from llmops_kit.cli.local_server import LocalAccess
 
-_PANEL = "This machine"
-
 
 def register(app: typer.Typer) -> None:
-    app.command(rich_help_panel=_PANEL)(serve)
+    app.command()(serve)
 
 
 def serve(
     context: typer.Context,
     model: Annotated[
-        str, typer.Argument(help="NAME@N of the stack's store, or a Hugging Face folder.", metavar="MODEL")
+        str, typer.Argument(help="NAME@N in the stack's store, or a Hugging Face folder.", metavar="MODEL")
     ],
     against: Annotated[
-        str, typer.Option(help="A second model, whose answers the chat page shows beside the first one's.")
+        str, typer.Option(help="Second model, whose answers the chat page shows beside those of the first.")
     ] = "",
-    port: Annotated[int, typer.Option(help="Where it listens on this machine; 0: a free one.", min=0, max=65535)] = 0,
+    port: Annotated[int, typer.Option(help="Port on this machine; 0: a free one.", min=0, max=65535)] = 0,
     engine: Annotated[
-        Literal["auto", EngineName], typer.Option(help="auto: vllm where an NVIDIA GPU is, else openvino.")
+        Literal["auto", EngineName], typer.Option(help="auto: vllm with an NVIDIA GPU, else openvino.")
     ] = "auto",
     open_page: Annotated[bool, typer.Option("--open", help="Open the chat page in the browser.")] = False,
     as_json: Json = False,
 ) -> None:
     """Serve a model on this machine, with the API and the chat page, until Ctrl-C.
 
-    A folder needs no stack: it is checked, converted, and served from a copy
-    that is removed at the end. Pickles and models that ship code are refused.
+    A folder needs no stack. It is checked, converted, and served from a copy that is removed at
+    the end. Pickles and models that ship code are rejected.
 
     llmops serve ./model
     llmops serve chatbot@3 --against chatbot@2 --open
@@ -68,7 +66,7 @@ def serve(
                 webbrowser.open(access.page)
             wait(home)
     except KeyboardInterrupt:
-        say("ended: nothing of it runs any more, and its files are removed")
+        say("stopped; all processes have ended and temporary files are removed")
 
 
 def _find(here: Context, text: str) -> "StoredModel | Path":

@@ -1,10 +1,12 @@
 """up, down, status: deploy, remove and inspect a stack."""
 
+import shlex
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from llmops_kit.cli.commands import Json, progress_on_stderr
+from llmops_kit.cli.commands.orphans import Of, Orphans, Remove, Yes, sweep_orphans
 from llmops_kit.cli.context import Context, say
 from llmops_kit.cli.terminal.plain_text import printable
 from llmops_kit.cli.terminal.tables import print_json, print_rows
@@ -13,34 +15,43 @@ if TYPE_CHECKING:
     from llmops_kit.cli.platforms.platform import Live, Platform
     from llmops_kit.contract.documents.outputs import EndpointOutput
 
-_PANEL = "Deployment"
-_Yes = Annotated[bool, typer.Option("--yes", "-y", help="Accepted as Pulumi accepts it. No effect: nothing is asked.")]
+_MOST_HOURS = 12
+_Yes = Annotated[
+    bool, typer.Option("--yes", "-y", help="Accepted for compatibility with Pulumi. Has no effect: nothing is asked.")
+]
 
 
 def register(app: typer.Typer) -> None:
-    app.command(rich_help_panel=_PANEL)(up)
-    app.command(rich_help_panel=_PANEL)(down)
-    app.command(rich_help_panel=_PANEL)(status)
+    app.command()(up)
+    app.command()(down)
+    app.command()(status)
 
 
 def up(
     context: typer.Context,
     dev: Annotated[
-        bool, typer.Option("--dev", help="Allow a state or a passphrase that only this machine has (cloud).")
+        bool, typer.Option("--dev", help="Allow a state or passphrase that is only on this machine (cloud).")
     ] = False,
     refresh: Annotated[
         bool, typer.Option("--refresh", help="Refresh the state from live resources first, and repair drift.")
+    ] = False,
+    no_build: Annotated[
+        bool, typer.Option("--no-build", help="Deploy the images that the stack file names, stale or not (cloud).")
     ] = False,
     _yes: _Yes = False,
     as_json: Json = False,
 ) -> None:
     """Deploy Pulumi.<stack>.yaml: preflight checks, `pulumi up`, then a check of the live endpoints.
 
-    A stack is made if it is not there. An update that was killed is taken
-    over; one that runs is waited for (local), or named and refused (clouds).
-    A cloud's state belongs where others reach it: `llmops bootstrap aws`
-    makes a bucket and a key for it. With --json it ends with what `llmops
-    status --json` prints; progress goes to standard error.
+    Creates the stack if it does not exist. Fails while another update runs; if that one was
+    killed, `pulumi cancel` frees the stack, and `up` continues.
+
+    First builds images that an endpoint or a schedule lacks, and images of the kit whose files
+    have changed since. In a cloud they are pushed, and written into the stack file.
+
+    Keep a cloud stack's state where your team reaches it: `llmops bootstrap aws` creates a
+    bucket and a key for it. With --json, the output is that of `llmops status --json`, and
+    progress goes to standard error.
 
     llmops up --stack demo
     llmops plan --stack aws-dev && llmops up --stack aws-dev
@@ -49,7 +60,7 @@ def up(
 
     here: Context = context.obj
     with progress_on_stderr(as_json):
-        deploy.up(here.pulumi, say, dev=dev, refresh=refresh)
+        deploy.up(here.pulumi, say, dev=dev, refresh=refresh, build=not no_build)
         deploy.check_live(here.platform, say)
     if as_json:
         print_json(_status(here))
@@ -58,7 +69,12 @@ def up(
 def down(
     context: typer.Context,
     data: Annotated[
-        str, typer.Option("--data", help="Remove models, datasets and keys too: the stack's name.", metavar="NAME")
+        str,
+        typer.Option(
+            "--data",
+            help="Also remove models, datasets and keys; NAME is the stack's, as confirmation.",
+            metavar="NAME",
+        ),
     ] = "",
     discard_runs: Annotated[
         bool,
@@ -66,20 +82,39 @@ def down(
             "--discard-runs", help="Proceed even if completed runs were not collected; they are lost (cloud)."
         ),
     ] = False,
-    _yes: _Yes = False,
+    orphans: Orphans = False,
+    of: Of = None,
+    remove: Remove = False,
+    yes: Yes = False,
     as_json: Json = False,
 ) -> None:
-    """Take the stack down: remove endpoints and processes; keep models, datasets and keys.
+    """Remove endpoints and processes; keep models, datasets and keys.
 
-    In a cloud the files of runs go too: it is refused as long as a complete
-    run was not collected.
+    In a cloud this also removes the files of runs, so it fails while a completed run is not
+    collected.
 
-    llmops down              `llmops up` brings everything back
-    llmops down --data demo  removes the stack's models, datasets and keys for good
+    --orphans leaves the stack alone. It searches the stack's account and region (AWS) or its
+    subscription (Azure) for resources that a killed update or a lost state left behind.
+    Models, datasets, images and keys stay, unless --data names their stack. Resources of a
+    stack that this backend does not know may belong to another backend: with --yes they stay
+    too, unless --of or --data names that stack.
+
+    llmops down              `llmops up` restores everything
+    llmops down --data demo  also removes models, datasets and keys, for good
+    llmops down --orphans
+    llmops down --orphans --remove
+    llmops down --orphans --remove --yes --of old-trial
     """
     from llmops_kit.cli.stacks import deploy
 
     here: Context = context.obj
+    if orphans:
+        if discard_runs:
+            raise typer.BadParameter("has no effect with --orphans", param_hint="--discard-runs")
+        sweep_orphans(here, of=of or [], remove=remove, data=data, yes=yes, as_json=as_json)
+        return
+    if of or remove:
+        raise typer.BadParameter("goes with --orphans", param_hint="--of" if of else "--remove")
     with progress_on_stderr(as_json):
         if data:
             deploy.down_with_data(here.pulumi, data, say)
@@ -87,22 +122,71 @@ def down(
             deploy.down(here.pulumi, say, discard_runs=discard_runs)
     if as_json:
         print_json({"stack": here.pulumi.name, "down": True, "data_removed": bool(data)})
-    elif data:
-        print(f"stack {here.pulumi.name} is gone, with models, datasets and keys; {here.pulumi.file.path.name} is kept")
-        if here.pulumi.file.promoted():
-            print("its `endpoints` name versions that are gone: take them out before the next `llmops up`")
     else:
-        print(
-            f"stack {here.pulumi.name} is down; its models, datasets and keys are kept, and `llmops up` brings it back"
-        )
+        _print_down(here, removed_data=bool(data))
+
+
+def _print_down(here: Context, *, removed_data: bool) -> None:
+    if removed_data:
+        print(f"removed stack {here.pulumi.name}, its models, datasets and keys; kept {here.pulumi.file.path.name}")
+        if here.pulumi.file.promoted():
+            print("its `endpoints` name removed versions: delete them before the next `llmops up`")
+    else:
+        print(f"stack {here.pulumi.name} is down; models, datasets and keys are kept, and `llmops up` restores it")
         print(f"  `llmops down --data {here.pulumi.name}` removes them too")
 
 
-def status(context: typer.Context, as_json: Json = False) -> None:
-    """Show the endpoints: configured and live version, health, address."""
+def status(
+    context: typer.Context,
+    endpoint: Annotated[
+        str, typer.Argument(help="Endpoint of --env; optional if the stack has only one.", metavar="ENDPOINT")
+    ] = "",
+    env: Annotated[
+        bool,
+        typer.Option("--env", help="Print an endpoint's URL and key as the variables that OpenAI clients read."),
+    ] = False,
+    hours: Annotated[
+        float | None,
+        typer.Option(
+            help=f"With --env: hours until the key expires, at most {_MOST_HOURS}; default: 1 (cloud).",
+            min=0.01,
+            max=_MOST_HOURS,
+        ),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Show the endpoints: configured and live version, health, address.
+
+    With --env it prints `export OPENAI_BASE_URL=…` and `export OPENAI_API_KEY=…` instead.
+    On AWS the key is a bearer token valid for --hours; it ends with the credentials of this
+    shell, if they end sooner. On this machine it is the endpoint's own key, which does not
+    expire. Anyone who has it may send requests to the endpoint.
+
+    llmops status
+    eval "$(llmops status --env chatbot)"
+    """
+    here: Context = context.obj
+    if env:
+        _print_env(here, endpoint, 1.0 if hours is None else hours, as_json)
+    elif endpoint or hours is not None:
+        raise typer.BadParameter("goes with --env", param_hint="ENDPOINT" if endpoint else "--hours")
+    else:
+        _print_status(here, as_json)
+
+
+def _print_env(here: Context, endpoint: str, hours: float, as_json: bool) -> None:
+    from llmops_kit.cli.commands.endpoint import choose
+
+    access = here.platform.access(choose(here.platform, endpoint), hours)
+    if as_json:
+        print_json({"base_url": access.url, "api_key": access.key, "model": access.model})
+        return
+    print(f"export OPENAI_BASE_URL={shlex.quote(access.url)}\nexport OPENAI_API_KEY={shlex.quote(access.key)}")
+
+
+def _print_status(here: Context, as_json: bool) -> None:
     from llmops_kit.contract.expiry import expired_since
 
-    here: Context = context.obj
     found = _status(here)
     if as_json:
         print_json(found)
@@ -111,7 +195,7 @@ def status(context: typer.Context, as_json: Json = False) -> None:
     expired = expired_since(platform.outputs.expires)
     print(f"stack {here.pulumi.name} ({platform.outputs.target}), store {platform.outputs.store.url}")
     columns = ["name", "asked", "serves", "state", "restarts", "url"]
-    print_rows(rows, columns, False, "no endpoints yet: `llmops promote NAME@N && llmops up` makes one")
+    print_rows(rows, columns, False, "no endpoints yet: `llmops promote NAME@N && llmops up` creates one")
     for row in rows:
         if row["rejected"]:
             print(f"{row['name']}: {row['asked']} is rejected ({row['rejected']}); `llmops rollback` goes back")
@@ -119,15 +203,17 @@ def status(context: typer.Context, as_json: Json = False) -> None:
             why = f"{waiver['by']}, {waiver['at']}: {waiver['reason'] or 'no reason recorded'}"
             print(printable(f"{row['name']}: the gate of {row['asked']} was waived by {why}"))
         if row["drift"]:
-            print(f"{row['name']} has drifted; `llmops up --refresh` looks at everything and puts it right")
+            print(f"{row['name']} has drifted; `llmops up --refresh` repairs it")
     if waiting := _not_deployed(here, platform):
-        print(f"not deployed yet: {waiting}; `llmops up` does it")
+        print(f"not deployed yet: {waiting}; `llmops up` deploys it")
     if expired:
-        print(f"the stack expired on {expired:%Y-%m-%d %H:%M} UTC: `llmops down` ends it; a later `expires` keeps it")
+        print(
+            f"the stack expired on {expired:%Y-%m-%d %H:%M} UTC: `llmops down` removes it, a later `expires` keeps it"
+        )
 
 
 def _status(here: Context) -> dict[str, Any]:
-    """Return what --json prints of a deployed stack."""
+    """Return the JSON output for a deployed stack."""
     from llmops_kit.contract.expiry import expired_since
 
     platform = here.platform
@@ -189,4 +275,4 @@ def _not_deployed(here: Context, platform: "Platform") -> str:
     asked = {n: e.model for n, e in here.pulumi.file.promoted().items()}
     deployed = {n: e.model for n, e in platform.outputs.endpoints.items()}
     found = [n for n in sorted({*asked, *deployed}) if asked.get(n) != deployed.get(n)]
-    return ", ".join(f"{n} ({asked[n].partition('@sha256')[0] if n in asked else 'taken out'})" for n in found)
+    return ", ".join(f"{n} ({asked[n].partition('@sha256')[0] if n in asked else 'removed'})" for n in found)

@@ -1,4 +1,4 @@
-"""train: run a recipe, from its data to a signed version; what follows a run that has ended."""
+"""train: run a recipe, from its data to a signed version; collect a run that has ended."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -22,15 +22,17 @@ InstanceType = Annotated[
 ]
 Collected = Annotated[
     Path | None,
-    typer.Option(help="Train on this folder of `llmops data collect` as it is; ask no source.", metavar="FOLDER"),
+    typer.Option(
+        help="Train on this folder from `llmops data collect`, without fetching any source.", metavar="FOLDER"
+    ),
 ]
 Check = Annotated[
-    bool, typer.Option("--check", help="Say what machines it fits on, how long and for how much; start nothing.")
+    bool, typer.Option("--check", help="Show machines that can train it, with time and cost. Starts nothing.")
 ]
 
 
 def register(app: typer.Typer) -> None:
-    app.command(rich_help_panel="Runs and models")(train)
+    app.command()(train)
 
 
 def train(
@@ -48,17 +50,15 @@ def train(
 ) -> None:
     """Run a recipe: prepare data, train, evaluate, sign and store a model version.
 
-    Repeating it is safe: a run of the same recipe, data, base model and
-    image is followed while it runs, resumed if it was interrupted, and
-    reused when it is complete. Ctrl-C stops watching; the run goes on.
+    Safe to repeat: a run with the same recipe, data, base model and image is followed while it
+    runs, resumed if it was interrupted, and reused once complete. Ctrl-C stops watching, not
+    the run. Exit code 3: the version did not pass the recipe's gate.
 
-    With --check it says what the recipe takes on each type of machine:
-    memory, rows at a time, time and cost. Exit code 1 then means that
-    the stack's own machine can't train it.
+    On a cloud it first prints the likely and the maximum cost, and fails if the account's
+    quotas don't allow the machines.
 
-    On a cloud it says first what the run is likely to cost, and at most, and
-    refuses machines that the account's quotas don't allow. The exit code is 3
-    if the trained version did not pass the recipe's gate.
+    --check prints memory, batch size, time and cost for each type of machine. Exit code 1: the
+    stack's machine can't train the recipe.
 
     llmops train recipes/chatbot.yaml
     llmops train recipes/chatbot.yaml --detach
@@ -77,13 +77,13 @@ def train(
         from llmops_kit.cli.commands.train_check import check_recipe
 
         if recipe is None or detach or again or collected:
-            words = "goes with a recipe, and not with --detach, --again or --collected"
+            words = "needs a recipe, and excludes --detach, --again and --collected"
             raise typer.BadParameter(words, param_hint="--check")
 
         check_recipe(here, here.cwd / recipe, machines, as_json)
         return
     if recipe is None and collected:
-        raise typer.BadParameter("goes with a recipe: a run that is resumed has its data", param_hint="--collected")
+        raise typer.BadParameter("needs a recipe: a resumed run has its data", param_hint="--collected")
     if recipe is not None:
         run_id, cost = _start(here.platform, here.cwd / recipe, machines, again, collected and here.cwd / collected)
     else:
@@ -127,7 +127,7 @@ def _start(
 
     require_mlflow(say)
     compute = other_machines(platform, platform.require_runs(), machines)
-    recipe = parse_recipe(path)  # its mistakes come before anything that takes time
+    recipe = parse_recipe(path)  # first, so that mistakes in it are found at once
     cost = look_ahead(platform, compute, recipe.name, say, jobs=2 if recipe.has_two_jobs else 1)
     plan = plan_run(platform, path, say, machines, collected)
     if plan.same and not again:
@@ -152,23 +152,23 @@ def _go_on(
 
     run_id, status = run.spec.id, run.state.status
     if status == "completed":
-        say(f"run {run_id} is complete ({why}); --again trains anew")
+        say(f"run {run_id} is complete ({why}); --again trains again")
         return None
     if status == "running":
-        say(f"run {run_id} is going on ({why})")
+        say(f"run {run_id} is still running ({why})")
         return None
     usual = (asked if run.doubt and asked else run.spec).compute or platform.require_runs()
     compute = other_machines(platform, usual, machines)
     jobs = 2 if run.spec.trainer and run.state.job != "evaluation" else 1
     cost = known[1] if compute == known[0] else look_ahead(platform, compute, run.spec.recipe.name, say, jobs=jobs)
-    goes_on = "has trained, and is evaluated now" if is_between(run) else "resumes from its last checkpoint"
+    goes_on = "has trained and is evaluated now" if is_between(run) else "resumes from its last checkpoint"
     say(f"run {run_id} {goes_on} ({why}; it was {status})")
     platform.resume(run_id, say, compute, asked)
     return cost
 
 
 def watch_run(platform: "Platform", run_id: str) -> None:
-    """Shows a run's progress on standard error until it ends. Ctrl-C stops watching, and the run goes on."""
+    """Shows a run's progress on standard error until it ends. Ctrl-C stops watching, not the run."""
     from rich.console import Console
 
     from llmops_kit.cli.terminal.progress import show
@@ -176,17 +176,17 @@ def watch_run(platform: "Platform", run_id: str) -> None:
     try:
         show(platform.follow(run_id), Console(stderr=True))
     except KeyboardInterrupt:
-        say(f"\nrun {run_id} goes on without you:\n  llmops runs follow {run_id}\n  llmops runs stop {run_id}")
+        say(f"\nrun {run_id} continues:\n  llmops runs follow {run_id}\n  llmops runs stop {run_id}")
         raise
 
 
 def _cost_fields(cost: "RunCost | None") -> dict[str, Any] | None:
-    """Returns the estimate for --json; None: nothing that costs money was started."""
+    """Returns the estimate for --json; None if nothing that costs money was started."""
     return cost.fields() if cost else None
 
 
 def collect_run(platform: "Platform", run_id: str, as_json: bool, more: dict[str, Any] | None = None) -> None:
-    """Signs and stores what a completed run made, and prints the version, with `more` in its JSON.
+    """Signs and stores the result of a completed run, and prints the version, with `more` in its JSON.
 
     Raises:
         KitError: the run can't be collected.
@@ -211,14 +211,15 @@ def collect_run(platform: "Platform", run_id: str, as_json: bool, more: dict[str
 
 
 def is_not_worse(platform: "Platform", ref: "ModelRef") -> bool:
-    """Returns False if the gate requires a comparison and the version is worse than production; says what `promote`
-    will find.
+    """Returns False if the gate requires a comparison and the version is worse than production.
+
+    Prints the reasons that `promote` would give.
     """
     from llmops_kit.cli.evaluation.production import compare_with_production
 
     try:
         verdict = compare_with_production(platform, ref, platform.store().manifest(ref))
-    except KitError as e:  # the run has ended well; promotion decides
+    except KitError as e:  # the run itself succeeded; promotion decides
         say(f"not compared with production: {e}")
         return True
     for reason in verdict.reasons:
@@ -233,10 +234,10 @@ def _next(ref: "ModelRef", run_id: str, passed: bool, gated: bool) -> str:
         return f"next: llmops promote {ref.alias} && llmops up"
     if gated:
         return (
-            f"the gate was not passed: `llmops runs page {run_id}` shows the answers, the wrong ones first, and the "
-            "curve of the loss; change data or recipe, and train again"
+            f"the gate was not passed: `llmops runs page {run_id}` shows the answers, wrong ones first, and the loss "
+            "curve; change data or recipe, and train again"
         )
     return (
-        f"the recipe has no gate; to serve it all the same: "
+        f"the recipe has no gate; to serve the version anyway: "
         f'llmops promote {ref.alias} --force --reason "why" && llmops up'
     )

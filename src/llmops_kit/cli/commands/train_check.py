@@ -1,4 +1,4 @@
-"""What `llmops train --check` prints."""
+"""Output of `llmops train --check`."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def check_recipe(here: Context, path: Path, machines: dict[str, Any], as_json: bool) -> None:
-    """Say how each type of machine would train a recipe. Exit code 1 if the stack's own can't."""
+    """Print how each type of machine would train a recipe. Exits with code 1 if the stack's can't."""
     from llmops_kit.cli.plan.check import check_training
     from llmops_kit.cli.plan.prices import load_prices
     from llmops_kit.cli.platforms.registry import operations_of
@@ -28,7 +28,7 @@ def check_recipe(here: Context, path: Path, machines: dict[str, Any], as_json: b
         platform = here.platform
         own = platform.require_runs()
     except KitError as e:
-        say(f"notice: {'its own machines are' if platform else 'its store and machines are'} left out: {e.what}")
+        say(f"notice: the stack's {'machines are' if platform else 'store and machines are'} left out: {e.what}")
     if platform and machines:
         own = other_machines(platform, own, machines)
     target = operations_of(here.target or "local")

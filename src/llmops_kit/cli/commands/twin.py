@@ -13,29 +13,29 @@ from llmops_kit.cli.context import Context, say
 from llmops_kit.contract.errors import KitError
 
 _INSTALL = "" if find_spec("llmops_twins") else " Not installed: pip install 'llmops-kit\\[twins]'."
-twin = Verbs(no_args_is_help=True, help=f"Local emulators of AWS and Azure: rehearse everything at no cost.{_INSTALL}")
+twin = Verbs(no_args_is_help=True, help=f"Run local emulators of AWS and Azure.{_INSTALL}")
 
 
 def register(app: typer.Typer) -> None:
     """Add the subcommands."""
-    app.add_typer(twin, name="twin", rich_help_panel="Clouds")
+    app.add_typer(twin, name="twin")
 
 
 @twin.command("replay", no_args_is_help=True)
 def replay(
     context: typer.Context,
     cloud: Annotated[str, typer.Argument(help="Cloud of the recording: aws or azure.", metavar="CLOUD")],
-    recording: Annotated[Path, typer.Argument(help="Written by `llmops smoke --record`.", metavar="FILE")],
+    recording: Annotated[Path, typer.Argument(help="Recording, written by `llmops smoke --record`.", metavar="FILE")],
     against: Annotated[
         Path | None,
         typer.Option(help="Earlier recording of the twin, used instead of starting one.", metavar="FILE"),
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Compare a recording of a real account with the twin, and print where the twin's answers differ.
+    """Compare a recording of a real account with the twin, and print the differences.
 
-    The smoke test runs on a twin of its own, which takes minutes. Statuses, error codes and the members of
-    answers are compared; ids, times and other values are not. Exit code 1 when they differ.
+    Runs the smoke test on a temporary twin, which takes minutes. Compares statuses, error codes
+    and the fields of responses, but not ids, times and other values. Exit code 1: they differ.
 
     llmops smoke aws --record aws.json
     llmops twin replay aws aws.json
@@ -55,7 +55,7 @@ def replay(
     else:
         for each in found:
             print(each.line)
-        print(f"{len(found)} differences" if found else "they do not differ")
+        print(f"{len(found)} differences" if found else "no differences")
     if found:
         raise typer.Exit(1)
 

@@ -1,4 +1,4 @@
-"""Preparing in the image `preparation`: a process of its own, whose libraries the command line does not need."""
+"""Preparing in the image `preparation`: its own process, whose libraries the command line does not need."""
 
 import os
 import tempfile

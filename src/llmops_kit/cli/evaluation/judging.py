@@ -61,7 +61,7 @@ def known_verdicts(judged: JudgedAnswers, recorded: Verdicts) -> dict[str, Judge
 
 
 def keep_verdict(request: JudgeRequest, verdict: JudgeVerdict) -> None:
-    """Keeps a verdict on this machine, so that nobody asks for it again."""
+    """Caches a verdict on this machine, so that it is not requested again."""
     once(_file(request), verdict.model_dump)
 
 

@@ -1,6 +1,6 @@
 """Tasks of EleutherAI's lm-evaluation-harness, run against a version that the serving image serves on this machine.
 
-The harness has an environment of its own (requirements/lm-eval.txt), without torch: it uses the server's OpenAI API, so
+The harness has its own environment (requirements/lm-eval.txt), without torch: it uses the server's OpenAI API, so
 only tasks that generate text are possible. Sources: https://github.com/EleutherAI/lm-evaluation-harness,
 lm_eval/models/openai_completions.py and docs/interface.md of 0.4.13.
 """

@@ -14,7 +14,7 @@ _SUFFIX = "-sdk"
 
 
 def modeltrainer_script(request: Mapping[str, Any], *, run: str, region: str, stack: str, job: str) -> str:
-    """A Python program that starts the same job with ModelTrainer, as a run of its own.
+    """A Python program that starts the same job with ModelTrainer, as a separate run.
 
     Args:
         request: the CreateTrainingJob request of the run.
@@ -99,7 +99,7 @@ def _literal(value: Any) -> str:
 
 _ABOUT = """\
 It needs `pip install 'sagemaker>=3'`, and AWS credentials that may start jobs and pass the role; nothing of the kit. \
-Its result is a run of its own, {again}: a complete, unsigned model version below s3://{work}/runs/{again}/output. The \
+Its result is a separate run, {again}: a complete, unsigned model version below s3://{work}/runs/{again}/output. The \
 kit does not collect it: what is to be promoted comes from `llmops train`, which signs."""
 _SCRIPT = '''\
 """Start run {run} once more, by the SageMaker SDK: same recipe, data, base model and image.

@@ -1,4 +1,4 @@
-"""Pushes an image of this machine's Docker to a registry, with a temporary login that is visible to nobody else."""
+"""Pushes an image of this machine's Docker to a registry, with a temporary login that only this process uses."""
 
 import base64
 import json

@@ -82,7 +82,7 @@ def _metrics_of(alarm: Resource) -> int:
 def warnings(resources: Sequence[Resource], stack: ResolvedStack) -> list[str]:
     """See llmops_kit.cli.plan.rules.PlanRules."""
     if of_type(resources, ALARM) and not stack.told:
-        return ["nobody is told of alarms and costs: `llmops:aws: {budget: {emails: […]}}`"]
+        return ["nobody is notified of alarms and costs: set `llmops:aws: {budget: {emails: […]}}`"]
     return []
 
 

@@ -138,7 +138,7 @@ def warnings(resources: Sequence[Resource], stack: ResolvedStack) -> list[str]:
     """See llmops_kit.cli.plan.rules.PlanRules."""
     found = []
     if of_type(resources, QUERY_ALERT) and not stack.told:
-        found.append("nobody is told of alerts and costs: `llmops:azure: {budget: {emails: […]}}`")
+        found.append("nobody is notified of alerts and costs: set `llmops:azure: {budget: {emails: […]}}`")
     for name, cluster in stack.settings.azure.computes.items():
         if cluster.min_nodes:
             found.append(f"cluster {name} keeps {cluster.min_nodes} machines that are paid for without a run")

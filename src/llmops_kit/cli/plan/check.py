@@ -171,7 +171,7 @@ def _require_estimable(recipe: Recipe, where: str) -> None:
     """Refuses a recipe that the kit's PyTorch trainer does not train: only its memory and time are known."""
     if recipe.trainer:
         raise KitError(
-            "nobody knows what another trainer than the kit's takes",
+            "the requirements of a trainer other than the kit's are unknown",
             where=f"{where}: trainer",
             fix="leave `trainer` out to see what the kit's own takes with the same `training`",
         )

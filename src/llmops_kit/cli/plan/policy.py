@@ -1,4 +1,4 @@
-"""The exact permissions that a deployer needs, recorded while a stack goes through its lifecycle on a twin of its own.
+"""The exact permissions that a deployer needs, recorded during a stack's lifecycle on a temporary twin.
 
 The lifecycle uses the stack's own program and settings: up, a change of each kind, a check for drift, down, up again,
 down with its data. Only the permissions of the deployer's own calls are written; a cloud's part adds what its twin
@@ -45,7 +45,7 @@ def record_policy(stack: PulumiStack, say: Say) -> dict[str, Any]:
     recording.require()
     with tempfile.TemporaryDirectory(prefix="llmops-policy-") as temporary:
         home = Path(temporary) / "twin"
-        say("recording on a twin of its own (a minute or two)")
+        say("recording on a temporary twin (a minute or two)")
         environment = recording.up(home)
         try:
             life = _Life(stack, recording, Path(temporary) / "project", environment, say)

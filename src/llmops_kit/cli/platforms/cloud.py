@@ -70,7 +70,7 @@ class CloudPlatform(ABC):
 
     def find(self, run: str = "") -> list[Run]:
         """Returns runs as the cloud and the place of runs describe them."""
-        return self.runs.find(run) if self.place.job_prefix else []  # else nobody could have started one
+        return self.runs.find(run) if self.place.job_prefix else []  # without a prefix, no run can have been started
 
     def follow(self, run: str) -> Iterator[str]:
         """Yields the lines of the run's containers, changes of its jobs' states, and its cost."""

@@ -126,7 +126,7 @@ class Platform(Protocol):
         ...
 
     def submit(self, spec: RunSpec, say: Say) -> None:
-        """Start a run; it needs nobody to watch it. `say` is told what takes long."""
+        """Start a run, which continues unwatched. Calls `say` before slow operations."""
         ...
 
     def find(self, run: str = "") -> list[Run]:

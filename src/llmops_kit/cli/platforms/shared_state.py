@@ -31,7 +31,7 @@ def prepare_state(
         secrets_provider: called for a new stack; returns its secrets provider.
         require_same_place: called with the state; raises if it is of another account.
         say: told which plugin it is.
-        dev: whether a state that nobody else reaches is accepted.
+        dev: whether a state that only this machine reaches is accepted.
         make: whether a new stack is made.
 
     Raises:

@@ -154,7 +154,7 @@ def _connect(engine_address: str) -> socket.socket | None:
 
 
 def _path(engine_address: str) -> Path | None:
-    """The socket of this engine, in a folder that nobody else enters: what is handed over holds secrets."""
+    """The socket of this engine, in a folder that only this user can enter, since messages contain secrets."""
     folder = Path(os.environ.get("TMPDIR") or "/tmp", f"llmops-{os.getuid()}")
     try:
         folder.mkdir(mode=0o700, exist_ok=True)

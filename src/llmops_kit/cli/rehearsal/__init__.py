@@ -1,1 +1,1 @@
-"""The rehearsal: the whole life of a model and its deployment on a twin of the cloud, before anything is paid for."""
+"""The rehearsal: a model's full lifecycle on a twin of the cloud, before you pay for anything."""

@@ -1,4 +1,4 @@
-"""The base model of what a rehearsal trains: brought in once a machine, since a rehearsal itself reaches no network."""
+"""A rehearsal's base model: imported once per machine, since a rehearsal itself has no network."""
 
 from pathlib import Path
 from typing import cast
@@ -11,7 +11,7 @@ from llmops_kit.contract.layout import cache_dir
 
 
 class _Shelf:
-    """A store of this machine, signed by a key of its own; nothing is served from it."""
+    """A store of this machine with a separate signing key; nothing is served from it."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -27,7 +27,7 @@ class _Shelf:
         return Store(FolderObjects(document.parent))
 
     def sign(self, folder: Path) -> None:
-        """Signs a version's manifest with a key that exists for this shelf alone."""
+        """Signs a version's manifest with the key of this store."""
         from llmops_kit.contract.integrity.signing import make_key, sign
 
         key = self._folder / "signing.pem"
@@ -39,7 +39,7 @@ def base_version(recipe: Recipe, relative_to: Path, say: Say) -> Path:
     """Returns the base version's folder, read-only; fetches and converts it if missing, and shows progress.
 
     Raises:
-        KitError: it can't be fetched, or is no model that can be trained.
+        KitError: it can't be fetched, or can't be trained.
     """
     from llmops_kit.cli.store.importing import import_model
 

@@ -1,4 +1,4 @@
-"""What stands in the account costs an hour, by the kit's table of prices; and what it has cost so far."""
+"""Cost per hour of running resources in the account, by the kit's price table, and cost so far."""
 
 import threading
 import time
@@ -12,11 +12,11 @@ from llmops_kit.contract.errors import KitError
 
 _HOUR = 3600
 _FAILURES = 3
-"""Looks that may fail one after the other: until then, what stood at the last one goes on to count."""
+"""Number of failed requests in a row until the cost is unknown; before, the last known resources count."""
 
 
 class Meter:
-    """Looks every so often, in the background. Instances of endpoints and jobs of stacks count; they are nearly all."""
+    """Measures the cost periodically, in the background. Counts instances of endpoints and jobs: nearly all of it."""
 
     def __init__(
         self,
@@ -72,7 +72,7 @@ class Meter:
         self._looked = now
         try:
             rate = sum(each.count * self._price(each) for each in self._standing() if self._is_ours(each.name))
-        except Exception as e:  # an answer of a form that nobody knows must not count as nothing
+        except Exception as e:  # a response of an unknown form must not count as zero cost
             error = e if isinstance(e, KitError) else _unreadable(e)
             self._failures.append(str(error))
             raise error from e
@@ -97,7 +97,7 @@ class Meter:
 
 def _unreadable(error: Exception) -> KitError:
     return KitError(
-        f"what costs by the hour can't be read: {type(error).__name__}: {error}",
-        where="the look at what costs",
-        fix="it is a fault of the kit: report it with this line",
+        f"resources billed by the hour can't be read: {type(error).__name__}: {error}",
+        where="cost meter",
+        fix="this is a bug in the kit: report it with this line",
     )

@@ -1,4 +1,4 @@
-"""Two looks at all that an account holds, compared: what is left over, and what is no longer as it was."""
+"""Comparison of two inventories of an account: leftovers, and changed resources."""
 
 from collections.abc import Callable
 from typing import Any

@@ -1,4 +1,4 @@
-"""Where a secret got to that should be nowhere: files, states, logs, environments and command lines, memory dumps.
+"""Search for leaked secrets: in files, states, logs, environments, command lines and memory dumps.
 
 Secrets are known by value (what the rehearsal's own clients were given), and by their shape (private keys, bearer
 tokens, signed addresses), which also finds those that were handed out on the way. A finding names the secret and the
@@ -20,7 +20,7 @@ from urllib.parse import quote
 import psutil
 
 _SHORTEST = 8
-"""Characters: what is shorter is found anywhere by chance."""
+"""Minimum length: shorter values occur anywhere by chance."""
 _SECRET_NAME = re.compile(
     r"(SECRET|PASSPHRASE|PASSWORD|TOKEN|API_KEY|PRIVATE_KEY|IDENTITY_HEADER)(?!.*(_FILE|_FILE_PATH|_URL|_DIR)$)"
 )

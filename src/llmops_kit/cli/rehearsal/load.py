@@ -1,4 +1,4 @@
-"""Steady requests to an endpoint, in the background, each of them remembered."""
+"""Steady, recorded requests to an endpoint, in the background."""
 
 import json
 import statistics

@@ -1,4 +1,4 @@
-"""A closed door: the proxy that a rehearsal's programs are given, so that nothing of it leaves this machine."""
+"""Proxy that rejects requests of a rehearsal's programs to other machines."""
 
 import socketserver
 import threading
@@ -36,10 +36,10 @@ class Guard:
         return named | {name.lower(): value for name, value in named.items()}
 
     def require_quiet(self, where: str) -> None:
-        """Check that nobody asked for another machine since the last time.
+        """Check that no program requested another machine since the last check.
 
         Raises:
-            KitError: naming what was asked for.
+            KitError: naming the requests.
         """
         asked, self.refused[:] = sorted(set(self.refused)), []
         if asked:

@@ -1,4 +1,4 @@
-"""What a rehearsal of a recipe needs from elsewhere: fetched before it begins, since a twin's jobs reach no network."""
+"""Downloads for a rehearsal of a recipe, before it starts, since jobs on a twin have no network."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""The recipe of a rehearsal: which one, whether a rehearsal can run it, and what it asks of the version."""
+"""The recipe of a rehearsal: its choice, whether a rehearsal can run it, and the question for its version."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -30,7 +30,7 @@ def find_recipe(project: Project, path: Path, live: bool) -> str:
     folder = project.folder.resolve()
     if not path.is_file():
         raise KitError(
-            "there is no recipe for the rehearsal", where=str(path), fix="copy it from the kit, and its data; or name "
+            "the rehearsal's recipe is missing", where=str(path), fix="copy it from the kit, and its data; or name "
             "another one by --recipe"
         )  # fmt: skip
     if not path.resolve().is_relative_to(folder):
@@ -107,18 +107,18 @@ def in_words(message: Mapping[str, Any]) -> str:
 
 def _what_it_can_not_do(recipe: Recipe, live: bool) -> tuple[str, str, str] | None:
     """Returns a reason, the key and the fix."""
-    new = "its store is new, and holds no model yet"
+    new = "its store is new and has no model yet"
     if recipe.base_model.source.startswith("store:"):
         return new, "base_model.source", "name its source: hub:, folder: or package:"
     if recipe.data.prepare.ner:
-        return new, "data.prepare.ner", "take it out of a copy of the recipe"
+        return new, "data.prepare.ner", "remove it from a copy of the recipe"
     for suite in recipe.evaluation.suites:
-        where, fix = f"evaluation.suites: {suite.name}", "take the suite and its gate out of a copy of the recipe"
+        where, fix = f"evaluation.suites: {suite.name}", "remove the suite and its gate from a copy of the recipe"
         if suite.comet:
             return new, where, fix
         if suite.judge and not live:
-            return "it reaches no network, and so no judge", where, fix
+            return "it has no network, so it can't reach a judge", where, fix
     if recipe.trainer:
-        reason = "it takes machines away at a checkpoint, and does not know those of your own trainer"
+        reason = "it interrupts jobs at a checkpoint, and does not know your own trainer's checkpoints"
         return reason, "trainer", "train once on the twin: `llmops twin aws up`, `llmops train` (docs/twin.md)"
     return None

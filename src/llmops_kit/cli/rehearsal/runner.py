@@ -1,4 +1,4 @@
-"""Run steps in their order: what each needs, its time, its failure, faults on the way, and the end in any case."""
+"""Runs steps in order, with their dependencies, times, failures and injected faults."""
 
 import time
 import traceback
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 _AGAIN_SECONDS, _PAUSE_SECONDS = 60.0, 0.5
-"""For how long a client tries again what is refused meanwhile, and after which pause."""
+"""Seconds for which a client retries a rejected step, and the pause between retries."""
 
 
 class View(Protocol):
@@ -117,7 +117,7 @@ def _with_fault(result: Result, stage: "Stage", fault: FaultCase) -> Evidence:
         )
     if not stage.world.fault_met(fault.name):
         raise KitError(
-            f"the fault {fault.name} met nothing",
+            f"the fault {fault.name} was never triggered",
             where=f"step {result.step.id}",
             fix="the step no longer triggers the fault: see src/llmops_kit/cli/rehearsal/clouds/",
         )
@@ -143,12 +143,12 @@ def _tried(step: RehearsalStep, stage: "Stage", fault: FaultCase) -> tuple[Evide
 def _after_refusal(error: KitError, result: Result, stage: "Stage", fault: FaultCase) -> Evidence:
     if fault.says.lower() not in str(error).lower():
         raise KitError(
-            f"the fault {fault.name} was to be explained by {fault.says!r}, and was not",
+            f"the fault {fault.name} should have been explained by {fault.says!r}, but was not",
             where=f"step {result.step.id}",
             fix=f"the step said: {error}",
         ) from error
     stage.world.clear_faults()
-    stage.say(f"refused as it should be; the fix: {fault.fix}")
+    stage.say(f"rejected as expected; the fix: {fault.fix}")
     evidence = result.step.run(stage)
     return _noting(evidence, f"fault {fault.name}: refused with {fault.says!r}; then {fault.fix}: recovered")
 
@@ -161,7 +161,7 @@ def _own_error(error: Exception) -> KitError:
     """Wraps an unexpected error with its place, so that the rehearsal ends in order."""
     place = traceback.extract_tb(error.__traceback__)[-1]
     return KitError(
-        f"an error of the rehearsal's own: {type(error).__name__}: {error}",
+        f"an error in the rehearsal itself: {type(error).__name__}: {error}",
         where=f"{place.filename}:{place.lineno}",
         fix="see the step's log",
     )

@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from llmops_kit.contract.documents.outputs import StackOutputs
 
 _STOP_SECONDS = 120
-_SECRET = (("token",), ("models",))
-"""Verbs whose output lets others in, or holds people's prompts, as a manifest does: no log keeps it."""
+_SECRET = {"--env", "models"}
+"""Words of commands whose output lets others in, or holds people's prompts, as a manifest does: no log keeps it."""
 _PROMPT = "…"
 """What commands and logs show in a prompt's place."""
 _SAID = re.compile(r"^(?:\x1b\[[0-9;]*m)*error:(?:\x1b\[[0-9;]*m)* (?P<what>.*?)(?=^  where:|^  fix:|\Z)", re.M | re.S)
@@ -150,7 +150,7 @@ class Stage:
                 process.stdout.close()
                 if self.current:
                     self.current.commands.append(Command(shown, who, time.monotonic() - began, process.returncode))
-        raise KitError(f"`{shown}` ended before it was to be killed, after it printed: {last}", where="the step's log")
+        raise KitError(f"`{shown}` ended before it could be killed, after printing: {last}", where="the step's log")
 
     def wait(self, ask: Callable[[], Any], what: str, seconds: float = 600) -> Any:
         """Ask again and again until there is an answer.
@@ -207,8 +207,8 @@ class Stage:
         words = (*words, *self.world.up_options) if words[0] == "up" else words
         shown = ("llmops", *self._without_prompt(words))
         said, both = self._run([sys.executable, "-m", "llmops_kit.cli", *words], shown, stack, who, code, stdin)
-        if words[0] == "token" and "--json" in words:
-            self.known.append(Known(f"the token of {words[1]}", json.loads(said)["api_key"]))
+        if {"--env", "--json"} <= {*words}:
+            self.known.append(Known("the key of an endpoint", json.loads(said)["api_key"]))
         return said, both
 
     def _without_prompt(self, words: tuple[str, ...]) -> tuple[str, ...]:
@@ -243,7 +243,7 @@ class Stage:
             assert process.stdin
             with suppress(BrokenPipeError), process.stdin:
                 process.stdin.write(stdin)
-            said, both = _listen(process, log, self.say, secret=words[1:2] in _SECRET)
+            said, both = _listen(process, log, self.say, secret=not _SECRET.isdisjoint(words))
         if self.current:
             self.current.commands.append(Command(shown, who, time.monotonic() - began, process.returncode))
         if process.returncode != code:
@@ -271,7 +271,7 @@ def failure(words: str, code: int, text: str) -> KitError:
             fix=fix[1] if fix else "",
         )
     if code == 0:
-        return KitError(f"`{words}` was to be refused, and was not", fix="see its lines in the step's log")
+        return KitError(f"`{words}` should have been rejected, but succeeded", fix="see its lines in the step's log")
     lines = [line for line in text.splitlines() if line.strip()]
     return KitError(f"`{words}` ended with code {code}:\n    " + "\n    ".join(lines[-12:]), fix="see the step's log")
 

@@ -1,4 +1,4 @@
-"""A twin of its own for a rehearsal: permissions judged, faults on request, and a closed door to everywhere else."""
+"""A temporary twin for a rehearsal: permissions checked, faults on request, and no network beyond this machine."""
 
 import os
 import secrets

@@ -1,4 +1,4 @@
-"""The world of a rehearsal: a project and an environment of its own, on a twin or in the caller's account."""
+"""Environment of a rehearsal: a separate project and environment, on a twin or in the caller's account."""
 
 import os
 from collections.abc import Mapping
@@ -162,7 +162,7 @@ class World:
 
 
 def _no_orders(*words: str) -> KitError:
-    return KitError("an account can't be asked for this", where=" ".join(words), fix="it is for a twin")
+    return KitError("this can't be done on an account", where=" ".join(words), fix="it works on a twin only")
 
 
 def scrubbed(environ: Mapping[str, str]) -> dict[str, str]:

@@ -3,7 +3,7 @@
 runs/<run>/input/spec/run.json   what was asked for       runs/<run>/checkpoints/   what outlives an attempt
 runs/<run>/output/<job>/…        what an attempt made     schedules/<name>/<run>/   the spec that a schedule repeats
 
-A run with a trainer of its own has two kinds of jobs: attempts at training, and once one of them is complete, attempts
+A run with its own trainer has two kinds of jobs: attempts at training, and once one of them is complete, attempts
 at evaluating what it left. Whoever follows, collects or resumes the run starts the next one; two who do so at once name
 the same job, and a cloud makes a name once.
 
@@ -53,7 +53,7 @@ class CloudRuns(ABC):
         self._lay_out(spec, 1, "", say)
 
     def find(self, run: str) -> list[Run]:
-        """Runs whose id begins with `run`, newest first; a job that a schedule started is a run of its own."""
+        """Runs whose id begins with `run`, newest first; a job that a schedule started is a separate run."""
         names = self._job_names()
         scheduled = {name for name in names if self._is_scheduled(name) and name.startswith(run)}
         laid_out = {key.removeprefix(run_key("")) for key in self._objects.folders(run_key(run))}

@@ -128,7 +128,7 @@ def read_answers(version: Version, manifest: ModelManifest, where: str) -> Evalu
 
 
 def read_metrics(version: Version, manifest: ModelManifest) -> list[StepMetrics]:
-    """Returns what was measured at each step of a version's training; none where nobody did, as after an import.
+    """Returns the measurements at each step of a version's training; none if there are none, as after an import.
 
     Raises:
         IntegrityError: the file differs from the manifest, or is no list of steps; with the line.

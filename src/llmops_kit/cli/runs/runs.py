@@ -287,7 +287,7 @@ def _best(runs: list[Run]) -> Run | None:
 
 
 def uncollected(platform: Platform) -> list[Run]:
-    """Returns the completed runs whose version is not in the store yet, and those whose second job nobody started."""
+    """Returns the completed runs whose version is not in the store yet, and those whose second job was not started."""
     store = platform.store()
     return [
         r

@@ -146,7 +146,7 @@ def _require_gate(manifest: ModelManifest, store: Store, ref: ModelRef, reason: 
     """Whether the gate was passed.
 
     Raises:
-        KitError: it was not, and nobody forces it.
+        KitError: it was not, and the promotion is not forced.
     """
     passed = manifest.gate is not None and manifest.gate.passed
     if not passed and not reason:
@@ -167,7 +167,7 @@ def _require_not_worse(
     """Whether the version is not worse than production, where its gate asks for that.
 
     Raises:
-        RefusedError: it is worse, or nobody knows, and no reason is given to take it all the same.
+        RefusedError: it is worse, or that is unknown, and no reason to promote it anyway is given.
     """
     verdict = compare_with_production(platform, ref, manifest, endpoint)
     if not verdict.passed and not reason:

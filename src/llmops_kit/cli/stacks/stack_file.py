@@ -151,7 +151,7 @@ class StackFile:
         self._accept(edited, lambda e: e.setdefault(endpoint, {}).__setitem__(field, value))
 
     def remove(self, endpoint: str, field: str) -> None:
-        """Take away a field that stands on a line of its own."""
+        """Take away a field that stands on its own line."""
         entry = self._find(endpoint)
         if not isinstance(entry, MappingNode) or (old := _value(entry, field)) is None:
             return

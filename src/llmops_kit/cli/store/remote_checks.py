@@ -90,7 +90,7 @@ def faults(
         say(f"reading {size} to verify: {place.where} keeps no SHA-256 of {len(unknown)} files that could be compared")
         at_once(lambda name: attempt(name, hash_whole), unknown)
     elif files and not errors:
-        how = "this machine read before, and nobody wrote since" if known else "the store keeps"
+        how = "this machine has read them, and they have not been written since" if known else "the store keeps"
         say(f"{len(files)} files in {place.where} verified by the SHA-256 that {how}")
     return errors, read
 

@@ -104,7 +104,7 @@ class RemoteObjects(ABC):
         return self._create(object_keys.check(key, self.url), data)
 
     def put_folder(self, key: str, folder: Path, extra: Mapping[str, bytes]) -> bool:
-        """Writes a folder's files, then its manifest: until that exists, nobody sees the folder.
+        """Writes a folder's files, then its manifest, without which the folder is invisible.
 
         Keys are content hashes, so files left by an interrupted writer are the same ones.
         """

@@ -21,6 +21,16 @@ def parse(line: str) -> dict[str, str]:
     return {key: value.strip('"') for key, value in _PAIR.findall(line)}
 
 
+def describe(line: str) -> str:
+    """A progress line in few words; any other line as it is, safe for a terminal."""
+    values = parse(line := printable(line))
+    if not values:
+        return line
+    stage = values.pop("stage", "").replace("_", " ")
+    done, total = _take_counts(values)
+    return ", ".join(filter(None, (stage, "" if done is None else _count(done, total), _numbers(values))))
+
+
 def show(lines: Iterable[str], console: Console) -> None:
     """Draw a run's lines until they end. Lines that are no progress are printed as they are."""
     lines = map(printable, lines)
@@ -63,14 +73,26 @@ def _draw(lines: Iterable[str], bar: Progress) -> None:
 
 
 def _update(bar: Progress, task: TaskID, values: dict[str, str]) -> None:
+    done, total = _take_counts(values)
+    bar.update(task, completed=done, total=total, numbers=_numbers(values))
+    if done is not None:
+        bar.update(task, count=_count(done, total))
+
+
+def _take_counts(values: dict[str, str]) -> tuple[float | None, float | None]:
     done = total = None
     for count, of in _COUNTS:
         if count in values:
             done, total = _number(values.pop(count)), _number(values.pop(of, None))
-    words = ", ".join(_words(k, v) for k, v in values.items() if k != "when").replace(", of ", " of ")
-    bar.update(task, completed=done, total=total, numbers=words)
-    if done is not None:
-        bar.update(task, count=f"{done:.0f}/{total:.0f}" if total else f"{done:.0f}")
+    return done, total
+
+
+def _count(done: float, total: float | None) -> str:
+    return f"{done:.0f}/{total:.0f}" if total else f"{done:.0f}"
+
+
+def _numbers(values: dict[str, str]) -> str:
+    return ", ".join(_words(k, v) for k, v in values.items() if k != "when").replace(", of ", " of ")
 
 
 def _finish(bar: Progress, task: TaskID) -> None:

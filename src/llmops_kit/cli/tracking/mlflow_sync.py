@@ -69,7 +69,7 @@ class MlflowSync:
         return found
 
     def _register(self, ref: ModelRef, promoted: bool) -> str:
-        """Registers a version, its run first. Returns its number; empty for an import that nobody promoted."""
+        """Registers a version, its run first. Returns its number; empty for an import that was never promoted."""
         store, public_key = self._platform.store(), self._platform.outputs.signing.public_key
         manifest = store.signed_manifest(ref, public_key)
         if not (manifest.lineage.run or promoted):

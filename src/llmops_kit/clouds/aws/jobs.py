@@ -30,7 +30,7 @@ INSTANCE_TYPE = re.compile(r"^ml\.[a-z0-9-]+\.[a-z0-9-]+$")
 _LONGEST_NAME = 63  # of a job
 _LONGEST_END = 20  # of what tells a run from others of its recipe: its second and four more
 _ATTEMPT = "-99"
-# Families with disks of their own: SageMaker encrypts them itself, and takes neither a key nor a size for them.
+# Families with their own disks: SageMaker encrypts them itself, and takes neither a key nor a size for them.
 _LOCAL_DISKS = re.compile(r"^ml\.(g4dn|g5|g[67]e?|gr6|p3dn|p4de?|p5e?n?|p6.*|trn1n?|trn2|[a-z]\d+i?[adegn]*d[a-z]*)\.")
 _GPUS = re.compile(r"^ml\.(g|p)r?\d")
 _ACCELERATED = re.compile(r"^ml\.((g|p)r?|inf|trn|dl)\d")
@@ -55,7 +55,7 @@ def training_job(name: str, run: str, spec: RunSpec, stored: StoredSpec, place: 
     Args:
         name: the job's.
         run: the run's id, which may be another than the spec's: a schedule repeats a spec.
-        spec: what is run, and on which machines. With a trainer of its own, two jobs do it.
+        spec: what is run, and on which machines. With its own trainer, two jobs do it.
         stored: where the job finds the spec, and the second of two jobs what the first one left.
         place: where.
     """

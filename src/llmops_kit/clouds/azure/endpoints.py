@@ -45,7 +45,7 @@ def with_traffic(
         live: the endpoint as Azure has it.
         traffic: percent by deployment; 0 in all, or 100.
         mirror: percent of the requests that one deployment without traffic gets as copies.
-        owner: whose the weights are from now on; None: nobody's.
+        owner: new owner of the weights; None: no rollout.
     """
     tags = {key: value for key, value in (live.get("tags") or {}).items() if key != OWNER_TAG}
     properties = {key: live["properties"][key] for key in _WRITABLE if live["properties"].get(key) is not None}

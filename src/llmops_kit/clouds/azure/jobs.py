@@ -27,7 +27,7 @@ SPEC_INPUT = "spec"
 TRAINED_INPUT = "trained"
 """Of a run's second job: what its trainer left in the first one."""
 SCHEDULED_RUN = "${{name}}"
-"""Stands for the job's own name in the paths of outputs: a job that a schedule starts is a run of its own."""
+"""Stands for the job's own name in the paths of outputs: a job that a schedule starts is a separate run."""
 RUN_TAG = "llmops:run"
 """Of jobs that were submitted: their run. A job that a schedule started has none."""
 JOBS_TAG = "llmops:jobs"
@@ -71,7 +71,7 @@ def command_job(name: str, run: str, spec: RunSpec, stored: StoredSpec, place: A
     Args:
         name: the job's; SCHEDULED_RUN in a schedule.
         run: the run's id, which may be another than the spec's: a schedule repeats a spec (SCHEDULED_RUN).
-        spec: what is run, and on which machines. With a trainer of its own, two jobs do it.
+        spec: what is run, and on which machines. With its own trainer, two jobs do it.
         stored: where the job finds the spec, and the second of two jobs what the first one left.
         place: where.
 

@@ -127,7 +127,7 @@ def open_data(place: str) -> tuple[AzureContainer, str]:
 def _account_url(session: AzureSession, account: str) -> str:
     if not session.twin:
         return f"https://{account}.blob.core.windows.net"
-    # Each account of a twin has a port of its own.
+    # Each account of a twin has its own port.
     listed = f"/subscriptions/{session.subscription}/providers/Microsoft.Storage/storageAccounts"
     for found in session.arm.list(listed, _ACCOUNTS_VERSION):
         if found["name"] == account:

@@ -71,7 +71,7 @@ class AzureSession:
             exclude_shared_token_cache_credential=True,
             exclude_visual_studio_code_credential=True,
             exclude_broker_credential=True,
-            exclude_cli_credential=bool(self.twin),  # nobody logs in to a twin
+            exclude_cli_credential=bool(self.twin),  # there is no login to a twin
             exclude_powershell_credential=bool(self.twin),
             exclude_developer_cli_credential=bool(self.twin),
             # A twin's authority is no host of Microsoft's: asking Microsoft's hosts about it would be refused.

@@ -5,7 +5,7 @@ import re
 from llmops_kit.clouds.traits import PROCESS_IMAGE, CloudTraits
 
 _BAKE_SECONDS = 300
-"""Azure Monitor's metrics are of minutes, and come late: 30 s, which do on one machine, would see nothing."""
+"""Azure Monitor's metrics are per minute, and late: the 30 s of target local would see none."""
 # The N family: https://learn.microsoft.com/azure/virtual-machines/sizes/overview
 _ACCELERATED = re.compile(r"^Standard_N[A-Z]", re.IGNORECASE)
 

@@ -78,7 +78,7 @@ def _header(file: DataFile, delimiter: str, records: Any) -> list[str]:
     for name in header:
         if not name or header.count(name) > 1:
             what = f"the header has the column {name!r} twice" if name else "the header has a column without a name"
-            raise DataError(what, where=where, fix="give each column a name of its own")
+            raise DataError(what, where=where, fix="give each column its own name")
     if len(header) == 1 and (other := next((d for d in ",;\t|" if d in header[0] and d != delimiter), "")):
         what = f"has one column; it seems to be delimited by {other!r}"
         raise DataError(what, where=where, fix="export it with commas (.csv) or tabs (.tsv)")

@@ -121,7 +121,7 @@ def test_an_image_is_pushed_once_and_written_down_by_its_digest(
     assert found["imageManifestMediaType"] == "application/vnd.docker.distribution.manifest.v2+json"
     text = llmops(stack, "images", "push", "serving")
     assert "is there already" in text
-    assert "has these images already" in text
+    assert "already has these images" in text
     assert "pushing" not in text
     assert "SBOM" not in text
     port = account.environ["AWS_ENDPOINT_URL"].rpartition(":")[2]

@@ -112,7 +112,7 @@ def _drifts(kit: Kit, platform: AwsPlatform) -> None:
     sagemaker.update_endpoint(EndpointName=name, EndpointConfigName="byhand")
     sagemaker.get_waiter("endpoint_in_service").wait(EndpointName=name, WaiterConfig={"Delay": 1, "MaxAttempts": 60})
     assert endpoint(kit)["drift"] == [f"serves sha256:{other[:12]}, which was not deployed"]
-    assert "`llmops up --refresh` looks at everything" in kit.run("status")
+    assert "`llmops up --refresh` repairs it" in kit.run("status")
     assert kit.json("plan", "--refresh")["changes"]
     kit.run("up", "--refresh")
     assert endpoint(kit)["drift"] == []

@@ -144,7 +144,7 @@ def test_a_failed_run_says_why_and_each_start_is_another_job(platform: AwsPlatfo
     assert (state.status, state.usd) == ("failed", 0)
     assert NO_CONTAINERS in state.failure
     platform.resume(run.id, said.append, Compute(instance_type="ml.m5.2xlarge", instances=2))
-    lines = [line for line in platform.follow(run.id) if "are being started" in line]
+    lines = [line for line in platform.follow(run.id) if "starting its instances" in line]
     assert len(lines) == 2
     assert sorted(jobs(platform)) == [f"{platform.aws.job_prefix}-{run.id}", f"{platform.aws.job_prefix}-{run.id}-2"]
     again = find_run(platform, run.id).spec.compute

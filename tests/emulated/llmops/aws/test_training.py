@@ -136,7 +136,7 @@ def _scheduled(world: World, run: str) -> str:
 
 def test_a_followed_run_tells_everything(world: World, followed: dict[str, Any]) -> None:
     text = followed["text"]
-    for words in ("its instances are being started", "its inputs are being downloaded", "it is complete"):
+    for words in ("starting its instances", "downloading its inputs", "job completed"):
         assert words in text
     assert "step=144 total=144 loss=" in text
     assert "usd=0.0" in text
@@ -238,9 +238,9 @@ def test_another_trainer_trains_in_a_job_of_its_own(world: World, name: str, add
     job, steps = f"{world.platform.aws.job_prefix}-{run}", 18
     text = world.kit.run("runs", "follow", run)
     assert f"step={steps} total={steps} loss=" in text
-    assert text.index("it is complete") < text.index("stage=evaluate_before") < text.rindex("it is complete")
+    assert text.index("job completed") < text.index("stage=evaluate_before") < text.rindex("job completed")
     assert text.count("stage=train\n") == 2 * keras
-    assert ("its spot instances were taken back" in text, "\nresume=checkpoint-" in text) == (keras, keras)
+    assert ("spot capacity was interrupted" in text, "\nresume=checkpoint-" in text) == (keras, keras)
     described = [_sagemaker(world).describe_training_job(TrainingJobName=each) for each in (job, f"{job}-2")]
     assert [each["AlgorithmSpecification"].get("ContainerEntrypoint") for each in described] == [
         ["python", "-m", program],
@@ -341,7 +341,7 @@ def test_an_endpoint_answers_whole_and_as_a_stream_the_same(serving: World) -> N
 
 
 def test_agents_call_functions_through_sagemakers_openai_route(serving: World) -> None:
-    require_agents_work(*access_of(serving.kit.run("token", "assistant", "--json")), serving.kit.environ)
+    require_agents_work(*access_of(serving.kit.run("status", "--env", "assistant", "--json")), serving.kit.environ)
 
 
 def test_an_asynchronous_endpoint_answers_the_same_by_objects(serving: World) -> None:

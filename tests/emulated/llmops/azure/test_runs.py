@@ -109,7 +109,7 @@ def whole(world: World) -> tuple[str, list[str]]:
 def test_a_run_tells_everything_and_its_model_is_signed_and_stored(world: World, whole: tuple[str, list[str]]) -> None:
     run, lines = whole
     text = "\n".join(lines)
-    for words in ("it runs", "stage=train", "it is complete", f"1 x {SIZE}, for "):
+    for words in ("job running", "stage=train", "job completed", f"1 x {SIZE}, for "):
         assert words in text
     ref = collect(world.platform, find_run(world.platform, run), lambda _: None)
     assert ref.alias == "tiny-chat@1"
@@ -218,7 +218,7 @@ def test_why_a_run_failed_is_told(world: World) -> None:
     state = find_run(world.platform, spec.id).state
     assert state.status == "failed", "\n".join(lines)
     assert state.failure
-    assert any("it failed" in line for line in lines)
+    assert any("job failed" in line for line in lines)
 
 
 def test_machines_that_no_cluster_has_are_refused_before_anything_is_written(world: World) -> None:

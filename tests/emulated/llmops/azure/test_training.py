@@ -63,7 +63,7 @@ def trained(world: World) -> dict[str, Any]:
 
 @pytest.mark.long
 def test_a_followed_run_tells_everything(world: World, trained: dict[str, Any]) -> None:
-    for words in ("it runs", "stage=train", "step=", "it is complete", "1 x Standard_DS3_v2, for "):
+    for words in ("job running", "stage=train", "step=", "job completed", "1 x Standard_DS3_v2, for "):
         assert words in trained["text"]
     assert trained["model"] == "chatbot@1"
     shown = world.kit.json("runs", "show", trained["run"])
@@ -81,7 +81,7 @@ def test_what_was_trained_is_promoted_and_answers(world: World, trained: dict[st
     assert answer["model"] == "chatbot@1"
     (shown,) = world.kit.json("status")["endpoints"]
     assert (shown["serves"], shown["state"]) == ("chatbot@1", "ready")
-    token = world.kit.json("token", "chatbot")
+    token = world.kit.json("status", "--env", "chatbot")
     assert token["base_url"].endswith("/v1")
-    assert "after about an hour" in world.kit.run("token", "chatbot", "--hours", "5", code=1)
+    assert "after about an hour" in world.kit.run("status", "--env", "chatbot", "--hours", "5", code=1)
     assert world.kit.run("logs", "chatbot")

@@ -28,7 +28,7 @@ def request(
     stored: StoredSpec = STORED,
     **compute: Any,
 ) -> dict[str, Any]:
-    machines = Compute(**compute)
+    machines = Compute(**{"instance_type": "ml.m5.xlarge"} | compute)
     spec = RunSpec.load(EXAMPLE).model_copy(update={"id": RUN, "compute": machines, "trainer": trainer})
     return training_job(job_name(PREFIX, run), run, spec, stored, place)
 
@@ -101,7 +101,7 @@ def test_machines_are_what_the_run_asks_for() -> None:
 )
 def test_machines_that_sagemaker_has_not_are_refused(given: dict[str, Any], says: str) -> None:
     with pytest.raises(ValidationError, match=says):
-        Compute.model_validate(given)
+        Compute.model_validate({"instance_type": "ml.m5.xlarge"} | given)
 
 
 @pytest.mark.parametrize(

@@ -38,7 +38,7 @@ def test_files_are_read_from_any_manifest() -> None:
         (json.dumps({"manifest.json.sig": ENTRY}), "lists manifest.json.sig"),
         ("[" * 100_000 + "]" * 100_000, "is nested too deeply"),
         (json.dumps({"a": {"sha256": "0" * 64, "size": -1}}), "must be at least 0"),
-        (json.dumps({"a": {**ENTRY, "parts": ["0" * 64]}}), "lists 1 parts, where 1 bytes have 0"),
+        (json.dumps({"a": {**ENTRY, "parts": ["0" * 64]}}), "lists 1 parts, but 1 bytes have 0"),
         (json.dumps({"a": {**ENTRY, "size": (1 << 30) + 1, "parts": ["0" * 64]}}), "bytes have 3"),
     ],
 )

@@ -88,7 +88,7 @@ def test_published_schema_accepts_what_the_kit_writes(name: str) -> None:
         ("- source: facts.jsonl", '- {source: facts.jsonl, token: "secret:hub"}', 8, "data.sources.0", "no effect"),
         ("{suite: facts,", "{suite: fact,", 10, "evaluation", "the gate names suite 'fact'"),
         ("folder:./base", "hub:org/model", 3, "base_model", "needs `revision`"),
-        ("folder:./base", "folder:./base\n  token: secret:hub-token", 3, "base_model", "no effect but with hub:"),
+        ("folder:./base", "folder:./base\n  token: secret:hub-token", 3, "base_model", "no effect without hub:"),
         ("folder:./base", "hub:org/model\n  token: hf_123", 6, "base_model.token", "pattern"),
         ("data:\n", "dataset:\n", 6, "dataset", "unknown key"),
     ],

@@ -88,7 +88,7 @@ REFUSED: dict[str, tuple[list[Member], str]] = {
     "twice, as another": ([member("a", b"1"), member("./a", b"2")], "'a' is there twice"),
     "file and folder": ([member("a", b"1"), member("a/b", b"2")], "'a/b' is below a file"),
     "folder and file": ([member("a/b", b"1"), member("a", b"2")], "'a' is there twice"),
-    "no number": ([member("a", b"1", pax_headers={"size": "-1"})], "a number that is none"),
+    "no number": ([member("a", b"1", pax_headers={"size": "-1"})], "an invalid number"),
 }
 
 
@@ -158,19 +158,19 @@ def _pax(content: bytes, size: int | None = None) -> Callable[[Path], object]:
 
 DAMAGED: dict[str, tuple[Callable[[Path], object], str]] = {
     "empty": (lambda path: path.write_bytes(b""), "ends in the middle"),
-    "no tar": (lambda path: path.write_bytes(b"PK\3\4" * 500), "is damaged, or no tar file"),
+    "no tar": (lambda path: path.write_bytes(b"PK\3\4" * 500), "is damaged, or not a tar file"),
     "no gzip": (lambda path: path.write_bytes(b"\x1f\x8b" + b"x" * 500), "is damaged"),
     "bzip2": (
         lambda path: pack(path, member("a", b"1"), mode="w:bz2"),
-        "is damaged, or no tar file|ends in the middle",
+        "is damaged, or not a tar file|ends in the middle",
     ),
     "old sparse": (_gnu_sparse, "a sparse file"),
     "negative size": (_negative_size, "has a negative size"),
     "endless pax": (_pax(b"0 a=b\n"), "a damaged pax header"),
-    "pax without a number": (_pax(b"6 a=b\nxxxxxxxxxxxxxxx=b\n"), "a number that is none"),
+    "pax without a number": (_pax(b"6 a=b\nxxxxxxxxxxxxxxx=b\n"), "an invalid number"),
     "pax too long": (_pax(b"99 a=b\n"), "a damaged pax header"),
     "pax of 8 GiB": (_pax(b"6 a=b\n", (8 << 30) - 1), "headers that are too long"),
-    "pax of digits": (_pax(b"1" * 60_000), "a number that is none"),
+    "pax of digits": (_pax(b"1" * 60_000), "an invalid number"),
 }
 
 
@@ -242,7 +242,7 @@ def _deep(path: Path) -> Path:
         (_one_file, ArchiveLimits(), "larger unpacked than it may be: 'a'"),
         (_a_million, ArchiveLimits(), "has more than 10000 members"),
         (_headers_only, ArchiveLimits(ratio=10_000), "headers that are too long"),
-        (_deep, ArchiveLimits(members=1_000), "one file or folder too many"),
+        (_deep, ArchiveLimits(members=1_000), "exceeds the maximum number of files"),
     ],
 )
 def test_vulnerability_4_bombs_are_refused_in_little_memory(

@@ -74,7 +74,7 @@ def test_a_folder_is_not_made_for_reading(inside: Path) -> None:
 def test_entries_are_counted_with_the_folders_that_they_need(inside: Path) -> None:
     fresh = FreshFolder(inside, most=3)
     write(fresh, "a/b/c")
-    with pytest.raises(IntegrityError, match="too many"):
+    with pytest.raises(IntegrityError, match="maximum number"):
         write(fresh, "a/b/d")
 
 

@@ -35,7 +35,7 @@ BAD = {
     "a\nb": "a control character",
     "\x1b[2J": "a control character",
     "a\u202eb": "not printable",
-    "a\udc80": "no Unicode text",
+    "a\udc80": "not Unicode text",
     "n" * 5000: "has 5000 bytes, more than 1024",
     "x" * 256: "a part of 256 bytes",
     "ü" * 128: "a part of 256 bytes",

@@ -99,7 +99,7 @@ def test_disks_of_instances_that_bring_some_take_no_key_and_no_size(account: Acc
     assert "volumeSizeInGb" not in variant(declared)
     assert variant(declare(account, model, volume_gb=40))["volumeSizeInGb"] == 40
     text = refusal(account, model, volume_gb=40, size={"instance_type": "ml.g5.xlarge"})
-    assert "llmops:endpoints.chat.volume_gb: ml.g5.xlarge has disks of its own" in text
+    assert "llmops:endpoints.chat.volume_gb: ml.g5.xlarge has its own disks" in text
 
 
 @pytest.mark.parametrize(
@@ -228,7 +228,7 @@ def test_what_async_takes_at_once_is_the_configurations_content(account: Account
 
 
 def test_the_stacks_instance_type_is_judged_like_an_endpoints_own(account: Account, model: str) -> None:
-    with pytest.raises(pulumi.RunError, match="has disks of its own"):
+    with pytest.raises(pulumi.RunError, match="has its own disks"):
         account.provision(
             {"endpoints": {"chat": {"model": model, "volume_gb": 40}}, "aws": {"instance_type": "ml.g5.xlarge"}}
         )

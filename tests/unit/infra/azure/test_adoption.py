@@ -22,7 +22,7 @@ def test_a_deleted_vault_that_keeps_its_name_is_told_before_anything_is_declared
             subscription.provision({})
     finally:
         del subscription.documents[at]
-    assert f"vault {name} was deleted, and keeps its name until 2027-02-01" in str(refused.value)
+    assert f"vault {name} was deleted, and its name is reserved until 2027-02-01" in str(refused.value)
     assert f"az keyvault recover --name {name}" in str(refused.value)
 
 

@@ -107,7 +107,7 @@ def test_a_subscription_without_budgets_goes_without_one(
         return
     outs = provider.create(MONTHLY).outs or {}
     assert "offer type" in outs["refused"]
-    assert "nobody will be told of its costs" in capsys.readouterr().out
+    assert "nobody is notified of its costs" in capsys.readouterr().out
     assert provider.read(BUDGET, outs).id == BUDGET, "it is not asked for again until its settings change"
 
 

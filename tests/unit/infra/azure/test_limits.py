@@ -28,15 +28,18 @@ def endpoint(entry: dict[str, Any] | None = None, images: Images | None = None, 
 @pytest.mark.parametrize(
     ("entry", "words"),
     [
-        ({"size": {"instances": 0, "max_instances": 2}}, ["size.instances: ", "scales none to zero", "endpoint: off"]),
+        ({"size": {"instances": 0, "max_instances": 2}}, ["size.instances: ", "can't scale to zero", "endpoint: off"]),
         ({"mode": "async"}, ["mode: ", "batch endpoints run jobs"]),
-        ({"mode": "serverless"}, ["mode: ", "its own catalogue"]),
+        ({"mode": "serverless"}, ["mode: ", "models of its catalogue"]),
         ({"port": 8080}, ["port: ", "Azure ML chooses"]),
-        ({"size": {"instance_type": "ml.g5.xlarge"}}, ["size.instance_type: ml.g5.xlarge is no VM size", "Standard_"]),
+        (
+            {"size": {"instance_type": "ml.g5.xlarge"}},
+            ["size.instance_type: ml.g5.xlarge is not a VM size", "Standard"],
+        ),
         ({"rollout": {"strategy": "rolling"}}, ["rollout.strategy: ", "as a whole", "linear"]),
         ({"volume_gb": 40}, ["volume_gb: ", "larger VM size"]),
         ({"download_seconds": 900}, ["download_seconds: "]),
-        ({"inference_ami_version": "x"}, ["inference_ami_version: is of SageMaker's hosts"]),
+        ({"inference_ami_version": "x"}, ["inference_ami_version: applies to SageMaker's hosts only"]),
     ],
 )
 def test_an_endpoint_that_azure_cannot_have_is_refused(entry: dict[str, Any], words: list[str]) -> None:

@@ -109,7 +109,7 @@ def test_a_deployment_that_failed_is_removed_and_its_tag_changes(
     recorded = PREPARATION.update("", olds, news).outs
     assert recorded
     assert f"{ENDPOINT}/deployments/new" not in arm.documents
-    assert "its deployment new, whose making failed, was removed" in capsys.readouterr().out
+    assert "removed its failed deployment new" in capsys.readouterr().out
 
     arm.deploy("new")
     assert not PREPARATION.diff("", recorded, PREPARATION.check(news, prepared()).inputs).changes

@@ -260,7 +260,7 @@ def test_operators_are_no_matter_of_a_program_in_a_group_that_is_given(subscript
 
 def test_what_is_given_must_be_there(subscription: Subscription) -> None:
     missing = f"{PROVIDERS}/Microsoft.KeyVault/vaults/nowhere"
-    with pytest.raises(pulumi.RunError, match=r"llmops:azure\.vault: there is no .*nowhere"):
+    with pytest.raises(pulumi.RunError, match=r"llmops:azure\.vault: .*nowhere does not exist"):
         subscription.provision({"azure": {"vault": missing}})
 
 

@@ -222,7 +222,7 @@ def test_other_settings_of_the_same_version_reject_nothing(arm: InProcessArm, st
     arm.latency_ms = {"new": 25_000.0}
     with pytest.raises(KitError, match="rolled back") as caught:
         TRAFFIC.update("", moved(deployment="old"), moved())
-    assert "take the setting that was changed back" in caught.value.fix
+    assert "revert the changed setting" in caught.value.fix
     assert not store.blobs
 
 

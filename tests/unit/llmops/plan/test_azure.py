@@ -137,7 +137,7 @@ def test_what_nobody_is_told_of_and_what_costs_without_a_run_is_warned_of() -> N
     alerts = [Resource(QUERY_ALERT, "alert", {})]
     azure: dict[str, Any] = {"computes": {"gpu": {"min_nodes": 2, "max_nodes": 2}, "cpu": {}}}
     assert [w.partition(":")[0] for w in warnings(alerts, of_azure(azure))] == [
-        "nobody is told of alerts and costs",
+        "nobody is notified of alerts and costs",
         "cluster gpu keeps 2 machines that are paid for without a run",
     ]
     assert warnings(alerts, of_azure({"budget": {"monthly_usd": 10, "emails": ["a@b.c"]}})) == []

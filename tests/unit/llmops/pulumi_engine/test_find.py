@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 import threading
@@ -15,6 +16,8 @@ from llmops_kit.cli.pulumi_engine import engine as pulumi_engine
 from llmops_kit.cli.pulumi_engine import install
 from llmops_kit.cli.pulumi_engine.version import FOLDER
 from llmops_kit.contract.errors import KitError
+
+GO_HERE = shutil.which("go") or ""
 
 
 @pytest.fixture(autouse=True)
@@ -69,7 +72,7 @@ def test_the_users_pulumi_comes_first(tmp_path: Path, monkeypatch: pytest.Monkey
 @pytest.mark.parametrize(
     ("version", "language_host", "reason"),
     [
-        ("v3.100.0", True, "its version 3.100.0 is below 3.260.0"),
+        ("v3.100.0", True, "is not used because its version 3.100.0 is below 3.260.0"),
         ("nonsense", True, "names no version"),
         ("v3.270.0", False, "it has no pulumi-language-python"),
     ],
@@ -97,9 +100,13 @@ def test_the_kits_engine_on_path_is_not_taken_for_the_users(monkeypatch: pytest.
     found = pulumi_engine.find()
     assert found
     assert (found.own, found.version) == (True, pulumi_engine.pinned_version())
-    assert found.env["PATH"].split(os.pathsep)[0] == str(folder)
-    assert os.access(folder / "pulumi-language-python", os.X_OK)
-    assert os.access(folder / "pulumi-resource-pulumi-python", os.X_OK)
+    assert found.env["PATH"].split(os.pathsep)[0] == str(found.pulumi.parent)
+    assert os.access(found.pulumi.with_name("pulumi-language-python"), os.X_OK)
+    assert os.access(found.pulumi.with_name("pulumi-resource-pulumi-python"), os.X_OK)
+    on_path(monkeypatch, found.pulumi.parent)
+    again = pulumi_engine.find()
+    assert again
+    assert (again.own, again.pulumi) == (True, found.pulumi)
 
 
 @pytest.mark.parametrize(("users", "used"), [("", "400"), ("50", "50")])
@@ -115,9 +122,12 @@ def test_an_engine_with_pulumis_own_language_host_gets_the_kits() -> None:
     """As an earlier version of the kit downloaded it: Pulumi's dynamic provider executes what the state says."""
     folder = pulumi_engine.engine_home() / "bin"
     pulumi(folder, f"v{pulumi_engine.pinned_version()}")
-    assert pulumi_engine.find()
-    assert (folder / "pulumi-language-python").read_bytes() == (FOLDER / "bin/pulumi-language-python").read_bytes()
-    assert (folder / "provider_guard.py").is_file()
+    found = pulumi_engine.find()
+    assert found
+    host = found.pulumi.with_name("pulumi-language-python")
+    assert host.read_bytes() == (FOLDER / "bin/pulumi-language-python").read_bytes()
+    assert found.env["PATH"].split(os.pathsep)[0] == str(host.parent)
+    assert (host.parent / "provider_guard.py").is_file()
 
 
 @pytest.fixture
@@ -130,7 +140,9 @@ def no_registry(monkeypatch: pytest.MonkeyPatch) -> None:
 GO = """\
 if [ "$1" = env ]; then echo go{version}; exit; fi
 env | grep ^GO >"$LLMOPS_CACHE/../settings"
+if [ "$1" = list ]; then echo "go: downloading one v1.0.0"; printf 'one/a\\none/b\\n'; exit; fi
 if [ -n "{fail}" ]; then echo "go: module lookup disabled"; exit 1; fi
+printf 'one/a\\none/b\\n'
 while [ "$1" != -o ]; do shift; done
 echo built >>"{count}"
 mkdir -p "$(dirname "$2")"; printf '#!/bin/sh\\necho v{engine}\\n' >"$2"; chmod +x "$2"
@@ -182,6 +194,61 @@ def test_vulnerability_11_every_module_of_the_build_has_its_pinned_sum(
     lock = (FOLDER / "go" / "requirements.txt").read_text()
     packages = re.findall(r"^[a-z]\S*==\S+(.*)$", lock, re.MULTILINE)
     assert packages == [" \\"], "each has its hashes below"
+
+
+@pytest.mark.usefixtures("go")
+def test_a_build_says_first_how_to_skip_it_and_then_how_far_it_is() -> None:
+    """Go's cache may hold most of the packages: those that will be compiled are counted."""
+    lines: list[str] = []
+    pulumi_engine.ensure(lines.append)
+    why, skip, *progress = (line for line in lines if not line.startswith("Pulumi engine"))
+    assert why.endswith("so its engine is compiled, once on this machine (3 to 10 minutes)")
+    assert skip.startswith("to skip this, install `pulumi` 3.260.0 or newer (https://")
+    step = f"building Pulumi engine {pulumi_engine.pinned_version()}: "
+    assert progress
+    assert all(line.startswith(step) for line in progress)
+
+
+@pytest.mark.parametrize(
+    ("listed", "built", "words"),
+    [
+        ([], [], "0 modules fetched"),
+        (["go: downloading one v1", "go: finding"], [], "1 modules fetched"),
+        (["go: downloading one v1", "one/a", "one/b", "one/c"], [], "0 of 3 packages compiled"),
+        (["one/a", "one/b", "one/c"], ["one/a", "# one/a", "one/b"], "2 of 3 packages compiled"),
+        (["one/a"], ["one/a"], "all 1 packages compiled, linking them"),
+    ],
+)
+def test_a_build_counts_the_packages_that_are_not_in_gos_cache(listed: list[str], built: list[str], words: str) -> None:
+    lines: list[str] = []
+    counter = install._Counter(lines.append, "building")
+    for line in listed:
+        counter.list_line(line)
+    for line in built:
+        counter.build_line(line)
+    counter.tick()
+    assert lines == [f"building: {words}, 0:00"]
+
+
+@pytest.mark.skipif(not GO_HERE, reason="no Go on PATH")
+def test_go_lists_just_the_packages_that_it_will_compile(tmp_path: Path) -> None:
+    (tmp_path / "go.mod").write_text("module one\n\ngo 1.21\n")
+    for name, text in {"a": "package a\n", "b": 'package b\n\nimport _ "one/a"\n'}.items():
+        (tmp_path / name).mkdir()
+        (tmp_path / name / f"{name}.go").write_text(text)
+    environ = {**os.environ, **install._GO_SETTINGS, "HOME": str(tmp_path), "GOCACHE": str(tmp_path / "cache")}
+
+    def go(*arguments: str) -> list[str]:
+        done = subprocess.run([GO_HERE, *arguments], cwd=tmp_path, env=environ, capture_output=True, text=True)
+        return (done.stdout + done.stderr).split()
+
+    def listed() -> list[str]:
+        return go("list", "-deps", "-trimpath", "-f", install._UNCACHED, "./b")
+
+    assert listed() == ["one/a", "one/b"]
+    assert go("build", "-v", "-trimpath", "./a") == ["one/a"]
+    assert listed() == go("build", "-v", "-trimpath", "./b") == ["one/b"]
+    assert listed() == []
 
 
 def test_what_a_killed_build_left_is_removed(go: Path) -> None:

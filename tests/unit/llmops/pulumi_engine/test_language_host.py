@@ -1,6 +1,7 @@
 """The language host's changes to the SDK."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -43,6 +44,36 @@ for called in callbacks:
     called()
 print(*[each.exitcode for each in said])
 """
+
+
+_MISSING = """
+import sys
+from pathlib import Path
+sys.path.insert(0, sys.argv[1])
+import language_host, pulumi
+
+for entry in map(Path, sys.argv[2:]):
+    try:
+        language_host._run_program(entry)
+    except pulumi.RunError as error:
+        print(error)
+"""
+
+
+def test_a_folder_without_a_program_gets_a_sentence_and_no_other_program(tmp_path: Path) -> None:
+    """runpy would take the `__main__.py` of any folder on sys.path, such as that of a checkout of the kit."""
+    other = tmp_path / "on-path"
+    other.mkdir()
+    (other / "__main__.py").write_text("print('another program')\n")
+    host = str(CHECKOUT / "src/llmops_kit/cli/pulumi_engine")
+    command = [sys.executable, "-c", _MISSING, host, str(tmp_path), str(tmp_path / "deploy.py"), str(other)]
+    environ = {**os.environ, "PYTHONPATH": str(other)}
+    done = subprocess.run(command, capture_output=True, text=True, check=True, env=environ)
+    folder, fix, file, _, ran = done.stdout.splitlines()
+    assert folder == f"{tmp_path}/__main__.py: the project has no program, which says what `up` deploys"
+    assert fix.startswith("  fix: write its two lines, `from llmops_kit.infra.__main__ import main` and `main()`")
+    assert file.startswith(f"{tmp_path}/deploy.py: ")
+    assert ran == "another program"
 
 
 def test_a_policy_pack_ends_with_the_engine_that_asked_for_it(tmp_path: Path) -> None:

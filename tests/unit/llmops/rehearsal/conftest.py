@@ -74,5 +74,5 @@ def rehearsed(tmp_path: Path) -> Rehearsed:
 def step(name: str, do: Callable[[Stage], Evidence] | None = None, *needs: str) -> RehearsalStep:
     """A step that passes, or does what is given."""
     return RehearsalStep(
-        name, f"The step {name}", f"proves {name}", "twin", do or (lambda _: Evidence((f"{name} done",))), needs
+        name, f"The step {name}", f"proves {name}", "emulated", do or (lambda _: Evidence((f"{name} done",))), needs
     )

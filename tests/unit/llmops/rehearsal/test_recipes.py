@@ -72,7 +72,7 @@ def test_a_recipe_elsewhere_and_a_missing_one_are_refused(tmp_path: Path) -> Non
     project.mkdir()
     with pytest.raises(KitError, match="not in the project's folder"):
         find_recipe(Project(project), write(tmp_path), live=False)
-    with pytest.raises(KitError, match="no recipe for the rehearsal"):
+    with pytest.raises(KitError, match="recipe is missing"):
         find_recipe(Project(project), project / "none.yaml", live=False)
 
 

@@ -162,7 +162,7 @@ def test_a_fault_that_meets_nothing_is_a_failure(rehearsed: Rehearsed) -> None:
     rehearsed.world.met = False
     (result,) = rehearsed(step("one"), faults={"one": RECOVERED})
     assert result.error
-    assert "the fault slow met nothing" in result.error.what
+    assert "the fault slow was never triggered" in result.error.what
 
 
 def test_a_fault_that_is_refused_ends_by_its_way_out(rehearsed: Rehearsed) -> None:
@@ -179,7 +179,7 @@ def test_a_fault_that_ends_otherwise_than_said_is_a_failure(rehearsed: Rehearsed
     other = FaultCase("capacity", "one", "there is no instance", "refused", {}, "quota", "ask later")
     (result,) = rehearsed(step("one", refuse if says else None), faults={"one": other})
     assert result.error
-    assert ("was to be explained by 'quota'" if says else "nothing was refused") in result.error.what
+    assert ("should have been explained by 'quota'" if says else "nothing was refused") in result.error.what
 
 
 def test_a_fault_meets_its_own_step_alone(rehearsed: Rehearsed) -> None:

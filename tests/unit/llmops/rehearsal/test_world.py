@@ -56,5 +56,5 @@ def test_a_command_s_own_words_become_the_error() -> None:
     )
     plugin = 'saying\n  error: 1 error occurred:\n    \t* Code="OutOfCapacity"\nerror: no\n'
     assert failure("llmops up", 1, plugin).what == '`llmops up`: no\n    * Code="OutOfCapacity"'
-    assert "was to be refused" in failure("llmops up", 0, "fine").what
+    assert "should have been rejected" in failure("llmops up", 0, "fine").what
     assert "Traceback" in failure("llmops up", 1, "Traceback (most …\nValueError").what

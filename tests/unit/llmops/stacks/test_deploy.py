@@ -8,6 +8,7 @@ import pytest
 
 from llmops_kit.cli.platforms.platform import Live
 from llmops_kit.cli.stacks import deploy
+from llmops_kit.cli.stacks.stack_file import PromotedEntry
 from llmops_kit.contract.errors import KitError
 
 OLD, NEW = "1" * 64, "2" * 64
@@ -23,7 +24,7 @@ class CloudStack:
     def __init__(self, live: Live, fault: str, rejection: str = "") -> None:
         self.rejected: list[tuple[str, str, str]] = []
         self.since: list[float] = []
-        self.file = SimpleNamespace(endpoints=lambda: {"chat": {"model": f"chatbot@2@sha256:{NEW}"}})
+        self.file = SimpleNamespace(promoted=lambda: {"chat": PromotedEntry(f"chatbot@2@sha256:{NEW}")})
         self._live, self._fault, self._rejection = live, fault, rejection
 
     def outputs(self) -> Any:
@@ -51,7 +52,12 @@ def up(stack: CloudStack, monkeypatch: pytest.MonkeyPatch) -> KitError:
         raise KitError("pulumi up failed")
 
     monkeypatch.setattr(deploy.registry, "open_platform", stack.open)
-    for name, replacement in (("preflight", lambda *_: None), ("free", lambda *_: None), ("_run", fails)):
+    for name, replacement in (
+        ("preflight", lambda *_: None),
+        ("free", lambda *_: None),
+        ("bring_images", lambda *_: None),
+        ("_run", fails),
+    ):
         monkeypatch.setattr(deploy, name, replacement)
     with pytest.raises(KitError) as ended:
         deploy.up(stack, lambda _line: None)  # type: ignore[arg-type]

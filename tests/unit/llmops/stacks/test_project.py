@@ -6,6 +6,14 @@ from llmops_kit.cli.stacks.project import Project
 from llmops_kit.contract.errors import NotFoundError
 
 
+def test_without_a_project_the_error_says_how_to_begin(tmp_path: Path) -> None:
+    with pytest.raises(NotFoundError, match=r"no Pulumi\.yaml here or in a folder above") as refused:
+        Project.find(tmp_path)
+    assert refused.value.where == str(tmp_path)
+    assert "--cwd" in refused.value.fix
+    assert "to begin, `make demo`" in refused.value.fix
+
+
 def test_the_program_is_where_pulumi_looks_for_it(tmp_path: Path) -> None:
     (tmp_path / "Pulumi.yaml").write_text("name: llmops\nruntime: python\nmain: deploy\n")
     with pytest.raises(NotFoundError) as refused:

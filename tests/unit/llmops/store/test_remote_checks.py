@@ -120,7 +120,7 @@ def test_weights_are_copied_in_the_cloud_and_verified_there(world: World) -> Non
     world.verify()
     assert sorted(world.objects.fetched) == read
     words = (
-        ("the store keeps",) * 2 if world.objects.keeps else ("reading 0.0 MB to verify", "this machine read before")
+        ("the store keeps",) * 2 if world.objects.keeps else ("reading 0.0 MB to verify", "this machine has read them")
     )
     assert all(word in line for word, line in zip(words, [world.said[1], world.said[-1]], strict=True))
     assert world.collect() == "chatbot@1"

@@ -48,7 +48,7 @@ _OPTIONAL: dict[Kind, tuple[str, ...]] = {
 }
 _ONLY_CHAT = ("tools", "expect")
 KEYS = frozenset((*(key for form in _FORMS for key in form), *_ASKED, *_ONLY_CHAT))
-"""Keys with a meaning of their own in a row; all others are metadata."""
+"""Keys with their own meaning in a row; all others are metadata."""
 _TEXT_IN = "translation."
 _TRAINED: dict[Method, tuple[Kind, str]] = {
     "sft": ("chat", "`messages`, or `prompt` and `completion`"),

@@ -101,7 +101,7 @@ def _scored_rows(suite: Suite, path: Path, group: str) -> tuple[list[SuiteRow], 
         if any(row.metadata.get(key) != value for key, value in suite.only.items()):
             continue
         if can_score(suite, asked, where) and (source or not suite.comet):
-            by = group_of(row, group) or group_of(row, "")  # without its key, a row is an observation of its own
+            by = group_of(row, group) or group_of(row, "")  # without its key, a row is a separate observation
             rows.append(SuiteRow(asked, sha256_bytes(line + b"\n"), by, source))
         else:
             others.append(where)

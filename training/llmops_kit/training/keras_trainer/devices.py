@@ -47,7 +47,7 @@ def prepare_tensorflow(environ: Mapping[str, str], threads: int) -> None:
     tf.config.threading.set_intra_op_parallelism_threads(count)
     tf.config.threading.set_inter_op_parallelism_threads(1)
     tf.config.experimental.enable_op_determinism()
-    keras.utils.set_random_seed(0)  # what draws without a seed of its own is an error otherwise
+    keras.utils.set_random_seed(0)  # random numbers without a seed are an error otherwise
 
 
 def device_names() -> list[str]:

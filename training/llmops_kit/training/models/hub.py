@@ -1,7 +1,7 @@
 """Fetches a model from the Hugging Face hub: `python -m llmops_kit.training.models.hub fetch|outline REQUEST`, which is
 JSON.
 
-It is a program of its own beside `python -m llmops_kit.training`, which never uses the network.
+It is a separate program beside `python -m llmops_kit.training`, which never uses the network.
 """
 
 import json

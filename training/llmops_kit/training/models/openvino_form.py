@@ -1,7 +1,7 @@
 """The form served by a CPU: OpenVINO's intermediate representation, token ids in, logits out. Models that label tokens
 have it too: `preparation` runs them by it.
 
-The converter, optimum-intel, requires an older transformers, so it runs in an environment of its own
+The converter, optimum-intel, requires an older transformers, so it runs in its own environment
 (requirements/export.txt), which the image names by EXPORT_VARIABLE, as
 `python -m llmops_kit.training.models.openvino_form FOLDER`.
 """

@@ -104,7 +104,7 @@ def _finetune(job: _Job, stop_asked: Callable[[], bool]) -> TrainingFacts:
         with Publisher() as trainer.publisher:
             trainer.train(resume_from_checkpoint=str(start) if start else None)
             trainer.publisher.wait()
-        ranks.together()  # nobody ends before there is a checkpoint
+        ranks.together()  # no rank ends before there is a checkpoint
     if stop_asked() and trainer.state.global_step < trainer.state.max_steps:
         raise StoppedError(
             f"stopped after step {trainer.state.global_step} of {trainer.state.max_steps}",

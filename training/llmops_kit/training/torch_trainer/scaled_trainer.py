@@ -39,7 +39,7 @@ weights.
 class ScaledTrainer(Trainer):
     """A Trainer whose batches are trained in micro-batches, and whose state is saved in shards.
 
-    The library sees whole batches: a micro-batch is not a step of its own, so that steps, their order and resuming do
+    The library sees whole batches: a micro-batch is not a step, so that steps, their order and resuming do
     not depend on the machine.
     """
 

@@ -1,7 +1,7 @@
 """Installs the permission judge's Node program and its packages, once for each lock, into the cache.
 
 The evaluator (npm: @cloud-copilot/iam-simulate) is licensed AGPL-3.0-or-later. It is no part of the kit: npm installs
-it on the user's machine from the lock beside `judge.mjs`, and it runs as a program of its own, spoken to over pipes.
+it on the user's machine from the lock beside `judge.mjs`, and it runs as a separate program, spoken to over pipes.
 """
 
 from collections.abc import Callable, Mapping

@@ -7,7 +7,7 @@ kept in the declared one.
 Error messages are those of Resource Manager for a body that its deserializer rejects, as in
 https://github.com/Azure/azure-sdk-for-net/issues/3487.
 
-Unsure (70 %): not every provider refuses unknown members, and some have messages of their own (Key Vault: "Bad JSON
+Unsure (70 %): not every provider refuses unknown members, and some have their own messages (Key Vault: "Bad JSON
 content found in the request.", https://github.com/Azure/azure-resource-manager-schemas/issues/1378); the clients don't
 say which enumerations are open, and a text may be taken for a number.
 """

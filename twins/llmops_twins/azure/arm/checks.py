@@ -122,7 +122,7 @@ def check_name(kind: ResourceKind, parsed: Id) -> None:
     """
     if not re.fullmatch(kind.name, parsed.name):
         message = f"Resource name {parsed.name} is invalid: it must match {kind.name}"
-        # unsure (75 %): the rules are documented, and the code is ARM's; some providers have codes of their own
+        # unsure (75 %): the rules are documented, and the code is ARM's; some providers have their own codes
         raise ArmError(400, "InvalidResourceName", message, target=parsed.name)
 
 

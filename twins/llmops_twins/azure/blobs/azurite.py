@@ -47,7 +47,7 @@ _LAST_DAY = "2999-01-01T00:00:00Z"
 
 
 class Azurite:
-    """The program, with a folder of its own."""
+    """The program, with its own folder."""
 
     def __init__(self, folder: Path, restart: str) -> None:
         self._folder = folder

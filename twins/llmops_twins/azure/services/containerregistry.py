@@ -1,4 +1,4 @@
-"""Microsoft.ContainerRegistry: registries, each on a port of its own, with the images that Docker pushes.
+"""Microsoft.ContainerRegistry: registries, each on its own port, with the images that Docker pushes.
 
 https://learn.microsoft.com/rest/api/containerregistry/registries
 """
@@ -44,7 +44,7 @@ _DEFAULTS: Document = {
     "publicNetworkAccess": "Enabled",
     "zoneRedundancy": "Disabled",
 }
-_BODY = bodies.Body(REGISTRIES, values={"sku.name": bodies.TEXT})  # its refusal has a code of its own
+_BODY = bodies.Body(REGISTRIES, values={"sku.name": bodies.TEXT})  # its refusal has its own code
 _OF_PREMIUM = {
     "dataEndpointEnabled": True,
     "publicNetworkAccess": "Disabled",

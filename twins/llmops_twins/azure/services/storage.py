@@ -1,4 +1,4 @@
-"""Microsoft.Storage: accounts, each with a host of its own for its blobs; containers and their settings.
+"""Microsoft.Storage: accounts, each with its own host for its blobs; containers and their settings.
 
 https://learn.microsoft.com/rest/api/storagerp/storage-accounts
 """

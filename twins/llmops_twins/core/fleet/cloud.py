@@ -61,7 +61,7 @@ class FleetCloud(Protocol):
         ...
 
     def fetch(self, whose: Identity, source: ModelDataSource, folder: Path) -> None:
-        """Fetches model data as files into a folder of its own, which is never written to afterwards.
+        """Fetches model data as files into its own folder, which is never written to afterwards.
 
         Raises:
             ModelDataError: the data does not exist, or can't be read.

@@ -1,4 +1,4 @@
-"""Runs a job from start to end, on a thread of its own: attempts, waiting, watching its containers, and their end.
+"""Runs a job from start to end, on its own thread: attempts, waiting, watching its containers, and their end.
 
 Clouds derive their own states, downloads and uploads from `JobRun`.
 """

@@ -1,7 +1,7 @@
 """Maps types to calls: declared in kinds.json, carried out here.
 
 An `AwsResourceKind` is one type: the operations that create, read, change and delete it, and the names that the rules
-of `translate` don't find. Properties with calls of their own are its `parts`. Types that need more are subclasses in
+of `translate` don't find. Properties with their own calls are its `parts`. Types that need more are subclasses in
 services/.
 """
 
@@ -38,7 +38,7 @@ class Wait:
 
 @dataclass(frozen=True)
 class KindPart:
-    """Properties that have calls of their own."""
+    """Properties that have their own calls."""
 
     properties: tuple[str, ...]
     put: str
@@ -314,7 +314,7 @@ class AwsResourceKind:
         self._part_call(work, part, part.put, parameters, self.retry)
 
     def clear_part(self, work: ResourceOperation, part: KindPart) -> None:
-        """Removes a part of the resource that has a call of its own; one that is gone is no error."""
+        """Removes a part of the resource that has its own call; does nothing if it is gone."""
         try:
             self._part_call(work, part, part.clear, filled(self.identity, self.values(work)), ())
         except AwsError as error:

@@ -185,7 +185,7 @@ def stack_outputs_of(
         store: its store.
         training: where its runs execute.
         endpoints: by their names, which are those of the components.
-        role: that all endpoints share; None: they have roles of their own.
+        role: that all endpoints share; None: they have their own roles.
     """
     stack = store.context
     roles = {"training": training.role.arn, "scheduler": training.scheduler_role.arn}

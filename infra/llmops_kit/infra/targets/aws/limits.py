@@ -56,7 +56,7 @@ def _of_size(endpoint: ResolvedEndpoint) -> Iterator[Refusal]:
     if not INSTANCE_TYPE.match(kind):
         yield ("size", "instance_type"), f"{kind} is no instance type of SageMaker's", "write one such as ml.c5.2xlarge"
     if entry.volume_gb and has_local_disks(kind):
-        yield ("volume_gb",), f"{kind} has disks of its own, whose size can't be chosen", "remove it"
+        yield ("volume_gb",), f"{kind} has its own disks, whose size can't be chosen", "remove it"
 
 
 def _of_rollout(endpoint: ResolvedEndpoint) -> Iterator[Refusal]:

@@ -1,1 +1,1 @@
-"""The target `azure`: Azure Machine Learning and what it stands on, by pulumi-azure-native."""
+"""The target `azure`: Azure Machine Learning and the resources that it depends on, by pulumi-azure-native."""

@@ -1,6 +1,6 @@
-"""The right to the stack's data that its first operator was given: an update ends when it works.
+"""Waits in an update until the first operator's new roles on the stack's data work.
 
-So what comes after the first `up`, such as a run that lays out its files, need not wait for it.
+Commands after the first `up`, such as `llmops train`, then need not wait for them.
 """
 
 from llmops_kit.clouds.azure.errors import explained
@@ -13,12 +13,12 @@ from llmops_kit.infra.targets.dynamic import Properties, say
 
 
 class AccessProvider(LocatedProvider):
-    """Looks into containers, as the operator."""
+    """Reads containers as the operator."""
 
     KEY = "operator"
 
     def put(self, props: Properties) -> Properties:
-        """Wait for the roles; anyone but the operator has roles of their own, or none."""
+        """Waits for the operator's roles; does nothing for other callers, whose roles the stack does not assign."""
         session = open_session(AzureLocation.of(props))
         if session.caller.object_id == props["operator"]:
             for url in props["containers"]:
@@ -28,6 +28,6 @@ class AccessProvider(LocatedProvider):
 
 
 class DataAccess(AzureLocatedResource, module="llmops", name="Access"):
-    """Stands after role assignments. Inputs: operator (object id of who was given the roles), containers (URLs)."""
+    """Depends on role assignments. Inputs: operator (object id of the roles' principal), containers (URLs)."""
 
     PROVIDER = AccessProvider

@@ -1,4 +1,4 @@
-"""The subscription that a stack lives in: what everything else depends on, and what refuses to be moved elsewhere."""
+"""The stack's subscription, on which all other resources depend; a stack can't move to another one."""
 
 import pulumi
 from pulumi import dynamic
@@ -13,28 +13,28 @@ _NAME = "account"
 
 
 class AzureAccountProvider(KitProvider):
-    """Holds the subscription's id, and who deployed first. Makes nothing there."""
+    """Records the subscription and the first deployer. Creates nothing on Azure."""
 
     def diff(self, _id: str, _olds: Properties, _news: Properties) -> dynamic.DiffResult:
-        """Refuse another subscription, tenant or location: what is there would be left behind.
+        """Reject another subscription, tenant or location: the existing resources would be left behind.
 
         Raises:
-            KitError: the stack was made elsewhere, on a twin or on Azure.
+            KitError: the stack was created elsewhere, on a twin or on Azure.
         """
         if any(_olds[key] != _news[key] for key in AzureLocation._fields):
             raise KitError(
-                f"this stack lives in {_where(_olds)}, and would be deployed to {_where(_news)}",
+                f"this stack is in {_where(_olds)}, and would be deployed to {_where(_news)}",
                 where="Azure environment, llmops:azure.subscription and llmops:azure.location",
-                fix="go back to that subscription and location, or `pulumi stack init` another stack for this one",
+                fix="use that subscription and location again, or create another stack with `pulumi stack init`",
             )
         return dynamic.DiffResult(changes=differ(_olds, _news))
 
     def create(self, props: Properties) -> dynamic.CreateResult:
-        """Check that this process reaches it, and keep who it is: the stack's first operator, whoever updates later."""
+        """Check access, and record the caller as the stack's first operator; later callers don't replace it."""
         return dynamic.CreateResult(props["subscription"], inputs_of(props) | {"operator": _operator(props)})
 
     def read(self, id_: str, props: Properties) -> dynamic.ReadResult:
-        """Checks the tenant: `pulumi refresh` runs no program, so this is done before anything in it is read."""
+        """Checks the tenant here, since `pulumi refresh` runs no program, and reads this resource first."""
         open_session(AzureLocation.of(props))
         return dynamic.ReadResult(id_, props)
 

@@ -1,7 +1,7 @@
 """Versions of models and environments in the workspace.
 
-Not the plugin's own resources: those are deleted when they are replaced, which Azure may refuse, and are refused when
-what was deleted or archived is wanted again.
+The plugin's resources don't do: it deletes them on replacement, which Azure may reject, and fails if a version that was
+deleted or archived is declared again.
 """
 
 import json
@@ -19,12 +19,12 @@ from llmops_kit.infra.targets.dynamic import Properties, gone, inputs_of
 
 
 class AssetProvider(LocatedProvider):
-    """Puts a version, and archives it when it is not wanted any more."""
+    """Puts a version, and archives it when it is no longer declared."""
 
     KEY = "asset"
 
     def put(self, props: Properties) -> Properties:
-        """Puts the version. An existing one with this content is adopted, an archived one restored; Azure refuses other
+        """Puts the version. Adopts an existing one with this content, and restores an archived one; Azure rejects other
         content.
         """
         body = {"properties": {**json.loads(props["content"]), "isArchived": False}}
@@ -39,7 +39,7 @@ class AssetProvider(LocatedProvider):
         return dynamic.ReadResult(id_, inputs_of(props), inputs_of(props))
 
     def delete(self, _id: str, _props: Properties) -> None:
-        """Archives the version, unless it went with its workspace."""
+        """Archives the version, unless it was deleted with its workspace."""
         arm = arm_of(_props)
         if found := arm.find(_props["asset"]):
             arm.put(_props["asset"], archived(found))
@@ -59,6 +59,6 @@ class Asset(AzureLocatedResource, module="llmops", name="Asset"):
         asset: str,
         properties: Mapping[str, Any],
     ) -> None:
-        """Declare the version with this resource id, and properties in the words of Azure's API."""
-        content = pulumi.Output.json_dumps(properties, sort_keys=True)  # the engine would make floats of its numbers
+        """Declare the version with this resource id, and properties as in Azure's API."""
+        content = pulumi.Output.json_dumps(properties, sort_keys=True)  # the engine would turn its integers into floats
         super().__init__(name, location, opts, asset=asset, content=content)

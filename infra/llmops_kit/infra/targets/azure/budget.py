@@ -1,7 +1,7 @@
-"""The stack's monthly budget, which tells and stops nothing: so a subscription that can't have one goes without.
+"""The stack's monthly budget. It only notifies, so a subscription that can't have budgets is deployed without one.
 
-Not the plugin's own resource: a change of a budget has to give its eTag, which the plugin does not send, and what Azure
-refuses there ends an update.
+The plugin's resource does not do: changing a budget requires its eTag, which the plugin does not send, and the update
+would fail if Azure rejects the budget.
 https://learn.microsoft.com/azure/cost-management-billing/costs/understand-cost-mgt-data#supported-microsoft-azure-offers
 """
 
@@ -20,18 +20,18 @@ from llmops_kit.infra.targets.azure.located import AzureLocatedResource, Located
 from llmops_kit.infra.targets.dynamic import Properties, gone, say
 
 _REFUSED = (400, 422)
-"""Status of what Azure says of an offer without budgets: https://github.com/Azure/azure-powershell/issues/11642 (a
+"""Status of Azure's response if an offer has no budgets: https://github.com/Azure/azure-powershell/issues/11642 (a
 sponsored one), https://github.com/Azure/azure-powershell/issues/17485 (a partner's).
 """
 
 
 class BudgetProvider(LocatedProvider):
-    """Puts a budget. Output refused: Azure's words, where it has none for the subscription."""
+    """Puts a budget. Output refused: Azure's message if the subscription can't have one."""
 
     KEY = "budget"
 
     def put(self, props: Properties) -> Properties:
-        """Put it with the months that it has; refused: Azure's words where it refuses."""
+        """Put it, with the start month of an existing one. Output refused: Azure's message if it is rejected."""
         arm = arm_of(props)
         found = arm.find(props["budget"]) or {}
         begun = found.get("properties", {}).get("timePeriod") or {
@@ -44,8 +44,8 @@ class BudgetProvider(LocatedProvider):
             if getattr(e.__cause__, "status_code", 0) not in _REFUSED:
                 raise
             say(
-                f"warning: this stack has no budget, nobody will be told of its costs: {e.what}. "
-                "`llmops:azure.budget.monthly_usd: 0` leaves it out"
+                f"warning: this stack has no budget, so nobody is notified of its costs: {e.what}. "
+                "`llmops:azure.budget.monthly_usd: 0` turns it off"
             )
             return {"refused": e.what}
         return {"refused": ""}
@@ -57,7 +57,7 @@ class BudgetProvider(LocatedProvider):
         return dynamic.ReadResult(id_, props)
 
     def delete(self, _id: str, _props: Properties) -> None:
-        """Remove it, if it is there."""
+        """Remove it if it exists."""
         arm_of(_props).delete(_props["budget"])
 
 
@@ -75,8 +75,6 @@ class MonthlyBudget(AzureLocatedResource, module="llmops", name="Budget"):
         budget: str,
         properties: Mapping[str, Any],
     ) -> None:
-        """Declare the budget with this resource id, and properties in the words of Azure's API, but for the time that
-        it begins with.
-        """
-        content = pulumi.Output.json_dumps(properties, sort_keys=True)  # the engine would make floats of its numbers
+        """Declare the budget with this resource id, and properties as in Azure's API, but without a start."""
+        content = pulumi.Output.json_dumps(properties, sort_keys=True)  # the engine would turn its integers into floats
         super().__init__(name, location, opts, budget=budget, content=content)

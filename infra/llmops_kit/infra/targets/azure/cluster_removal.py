@@ -1,4 +1,4 @@
-"""The end of a cluster. The plugin deletes one without saying what becomes of its machines, which Azure requires.
+"""Removal of a cluster. Azure requires an action for its machines, which the plugin does not send.
 
 https://learn.microsoft.com/rest/api/azureml/compute/delete
 """
@@ -9,7 +9,7 @@ from llmops_kit.infra.targets.dynamic import Properties
 
 
 class ClusterRemovalProvider(LocatedProvider):
-    """Deletes a cluster with its machines, before the plugin would: what is gone, it takes for deleted."""
+    """Deletes a cluster with its machines before the plugin does, which accepts that it is already gone."""
 
     KEY = "cluster"
 
@@ -18,11 +18,11 @@ class ClusterRemovalProvider(LocatedProvider):
         return {}
 
     def delete(self, _id: str, _props: Properties) -> None:
-        """Delete it, if it is there."""
+        """Delete it if it exists."""
         arm_of(_props).delete(_props["cluster"], underlyingResourceAction="Delete")
 
 
 class ClusterRemoval(AzureLocatedResource, module="llmops", name="ClusterRemoval"):
-    """Stands after a cluster, so that it is deleted first. Input and output: cluster (its resource id)."""
+    """Depends on a cluster, so that the engine deletes this first. Input and output: cluster (its resource id)."""
 
     PROVIDER = ClusterRemovalProvider

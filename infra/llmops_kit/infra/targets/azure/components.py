@@ -47,13 +47,13 @@ class ModelStore(pulumi.ComponentResource):
     """
 
     url: pulumi.Output[str]
-    """Of dataset and model versions: https://ACCOUNT.blob.core.windows.net/CONTAINER."""
+    """URL of dataset and model versions: https://ACCOUNT.blob.core.windows.net/CONTAINER."""
     runs: pulumi.Output[str]
-    """Folder of runs, in another container."""
+    """URL of the folder of runs, in another container."""
     signing_key: pulumi.Output[str]
-    """Reference of the key that signs versions: azurekeyvault://…. Its private half never leaves the vault."""
+    """Reference of the key that signs versions: azurekeyvault://…. The private key never leaves the vault."""
     public_key: pulumi.Output[str]
-    """That verifies signatures, in PEM."""
+    """Public key that verifies signatures, in PEM."""
 
     @told_without_traceback
     def __init__(
@@ -64,7 +64,7 @@ class ModelStore(pulumi.ComponentResource):
         *,
         resolved: AzureResolved | None = None,
     ) -> None:
-        """Declare it. Without `resolved`, its names begin with its own, and the subscription is looked up.
+        """Declare it. Without `resolved`, resource names start with the component's, and the subscription is looked up.
 
         Raises:
             pulumi.RunError: a setting can't be honoured; no credentials, or those of another subscription.
@@ -107,13 +107,13 @@ class ModelStore(pulumi.ComponentResource):
 
 
 class Training(pulumi.ComponentResource):
-    """Clusters that cost nothing while nothing runs, what they run, and the runs that are repeated.
+    """Clusters that scale to zero, their environments, and scheduled runs.
 
     A run itself is an event, never a resource: `llmops train` or a schedule starts it.
     """
 
     image: str
-    """Executed by runs, by digest."""
+    """Image of runs, by digest."""
 
     @told_without_traceback
     def __init__(
@@ -148,7 +148,7 @@ class ModelEndpoint(pulumi.ComponentResource):
     url: pulumi.Output[str]
     """Base URL; empty while `endpoint: off`."""
     image: str
-    """That serves, by digest."""
+    """Image of the server, by digest."""
 
     @told_without_traceback
     def __init__(
@@ -180,12 +180,12 @@ class ModelEndpoint(pulumi.ComponentResource):
 
 
 def stack_outputs_of(store: ModelStore, training: Training, endpoints: Mapping[str, ModelEndpoint]) -> OutputFields:
-    """Returns the outputs by which `llmops` operates a stack that is made of components; a program exports each.
+    """Returns the outputs by which `llmops` operates a stack of components; a program exports each one.
 
     Args:
         store: its store.
-        training: where its runs execute.
-        endpoints: by their names, which are those of the components.
+        training: the component that executes runs.
+        endpoints: by name, the names of the components.
     """
     ids = store.context.inventory
     made = {
@@ -214,7 +214,7 @@ def stack_outputs_of(store: ModelStore, training: Training, endpoints: Mapping[s
 
 
 def _place(store: ModelStore) -> OutputFields:
-    """Returns the outputs that say where a store's resources are."""
+    """Returns the outputs that locate a store's resources."""
     shared, ids = store.shared, store.context.inventory
     return {
         "subscription": ids.location.subscription,
@@ -252,14 +252,14 @@ def _environments(images: Images, store: ModelStore) -> dict[str, pulumi.Output[
 
 
 def _options(given: pulumi.ResourceOptions | None) -> pulumi.ResourceOptions:
-    """Returns a component's options, by which resources below it lose the aliases that nobody needs."""
+    """Returns a component's options, which drop needless aliases of the resources below it."""
     return pulumi.ResourceOptions.merge(pulumi.ResourceOptions(transformations=[_drop_aliases]), given)
 
 
 def _drop_aliases(resource: pulumi.ResourceTransformationArgs) -> None:
     """Drop the aliases that pulumi-azure-native gives a resource, up to 50: its type in each version of Azure's API.
 
-    The kit never declared those types. The SDK works out a URN for each of them, a third of a preview's time.
+    The kit never declared those types, and computing their URNs takes the SDK a third of a preview's time.
     """
     if resource.opts.aliases:
         resource.opts.aliases = [a for a in resource.opts.aliases if not _is_api_version(a)]

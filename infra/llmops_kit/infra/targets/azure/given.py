@@ -1,4 +1,4 @@
-"""What `resolve` finds of the resources on Azure that settings name."""
+"""Existing resources on Azure that settings name, as `resolve` finds them."""
 
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -9,12 +9,12 @@ class GivenIdentity(NamedTuple):
 
     client_id: str
     principal_id: str
-    has_roles: bool  # from its owner; what bootstrap made gets them from the program
+    has_roles: bool  # assigned by its owner; the program assigns those of identities that bootstrap created
 
 
 @dataclass(frozen=True)
 class GivenResources:
-    """Properties on Azure of the resources that settings name; empty where the kit creates its own."""
+    """Properties of the resources that settings name; empty for those that the kit creates."""
 
     blob_url: str = ""
     vault_url: str = ""

@@ -1,6 +1,6 @@
 """Role assignments of jobs, endpoints, the workspace and the stack's users, as plain values.
 
-Each has the roles that its work takes on the stack's own resources, and no more: on one registry, one container, one
+Each principal gets only the roles that it needs, on single resources of the stack: one registry, one container, one
 vault. https://learn.microsoft.com/azure/machine-learning/how-to-identity-based-service-authentication
 """
 
@@ -16,7 +16,7 @@ https://learn.microsoft.com/azure/machine-learning/concept-data#default-datastor
 """
 _CONTRIBUTOR, _READER = "Storage Blob Data Contributor", "Storage Blob Data Reader"
 _KEPT = ("store", "vault")
-"""Outlive the stack; the program reads the store before it declares who may."""
+"""Resources whose assignments outlive the stack: the program reads the store before it declares assignments."""
 
 
 class RoleGrant(NamedTuple):
@@ -27,11 +27,11 @@ class RoleGrant(NamedTuple):
     scope: str
     """Resource id."""
     resource: str
-    """Its word in logical names."""
+    """Its part of logical names."""
 
 
 def grants(of: AzureInventory) -> Iterator[RoleGrant]:
-    """Yields all role assignments of a stack; a given identity with given roles gets none."""
+    """Yields all role assignments of a stack; an existing identity that has its roles gets none."""
     for who, wanted in (("training", training(of)), ("endpoint", endpoint(of))):
         if not has_roles(of, who):
             yield from wanted
@@ -52,7 +52,7 @@ def keeps(grant: RoleGrant) -> bool:
 
 
 def assignment(of: AzureInventory, grant: RoleGrant) -> AzureEntry:
-    """Returns a role assignment whose name depends on its parts alone, so that an interrupted update's is found."""
+    """Returns a role assignment, named by its parts alone, so that one left by an interrupted update is found."""
     word = grant.role.lower().removesuffix(" (preview)").replace(" ", "-")
     plain = f"role-{grant.who}-{grant.resource}-{word}"
     own = assignment_name(
@@ -66,8 +66,8 @@ def assignment(of: AzureInventory, grant: RoleGrant) -> AzureEntry:
 def training(of: AzureInventory) -> list[RoleGrant]:
     """Return a job's roles: to pull its image, read versions, write runs, checkpoints and logs.
 
-    Where its lines go, Azure writes by the cluster's identity or by the workspace's own: the documents leave it open.
-    The cluster's gets the right to. It can't reach versions by it, and learns and changes nothing of other stacks.
+    Azure writes a job's log lines as the cluster's identity or as the workspace's; its documentation leaves this open.
+    So the cluster's identity may write them too. That gives it no access to versions or to other stacks.
     """
     return [
         RoleGrant("training", "AcrPull", of.id_of("registry"), "registry"),
@@ -80,7 +80,7 @@ def training(of: AzureInventory) -> list[RoleGrant]:
 def endpoint(of: AzureInventory) -> list[RoleGrant]:
     """Return an endpoint's roles: to pull its image, load a version and publish metrics.
 
-    Azure asks for a reader of the workspace's own account, too, and for a writer of its metrics:
+    Azure also requires a reader role on the workspace's default account, and a writer role for its metrics:
     https://learn.microsoft.com/azure/machine-learning/how-to-troubleshoot-online-endpoints#authorization-error
     https://learn.microsoft.com/azure/machine-learning/concept-endpoints-online-auth#permissions-needed-for-user-identity
     """
@@ -94,9 +94,10 @@ def endpoint(of: AzureInventory) -> list[RoleGrant]:
 
 
 def encryption(of: AzureInventory) -> list[RoleGrant]:
-    """Returns the role with which storage, registry and workspace use a given key, by the workspace's identity. In a
-    given resource group the deployer assigns roles within it alone: there the owner of the key's vault assigns this
-    one.
+    """Returns the role with which storage, registry and workspace use an existing key, as the workspace's identity.
+
+    In an existing resource group the deployer assigns roles only within the group, so that the owner of the key's vault
+    assigns this one.
     """
     vault = "" if of.given.resource_group else of.given.encryption.vault
     return [RoleGrant("workspace", "Key Vault Crypto Service Encryption User", vault, "encryption")] if vault else []
@@ -105,9 +106,9 @@ def encryption(of: AzureInventory) -> list[RoleGrant]:
 def workspace(of: AzureInventory) -> list[RoleGrant]:
     """Returns the roles that Azure requires for the identity of a workspace with its own resources, on exactly those.
 
-    Of secrets it is an officer, where Azure's table says Key Vault Administrator: secrets are what it keeps in the
-    vault. The stack's key is there as well, and an administrator could sign with it: every version that endpoints load
-    would be Azure ML's to make. Of versions it is a reader; the account of checkpoints is its own to write.
+    It gets Key Vault Secrets Officer, although Azure's table says Key Vault Administrator: it keeps only secrets there.
+    An administrator could also use the stack's signing key, so that Azure ML could sign any version that endpoints
+    load. It reads versions, and writes only to the account of checkpoints.
     """
     ids = {"scratch": of.scratch_id, "vault": of.id_of("vault"), "registry": of.id_of("registry")}
     wanted = [
@@ -131,14 +132,14 @@ def on_workspace(of: AzureInventory) -> list[RoleGrant]:
 
 
 def deployer(of: AzureInventory) -> list[RoleGrant]:
-    """Returns the first deployer's roles for data and keys: versions, runs, signatures. None in a given resource group,
-    and none on given resources: their owner assigns people's roles.
+    """Returns the first deployer's roles for data and keys: versions, runs, signatures. None in an existing resource
+    group or on existing resources, whose owners assign roles to people.
     """
     return [] if of.given.resource_group else list(_of_people(of, "deployer"))
 
 
 def operators(of: AzureInventory) -> Iterator[RoleGrant]:
-    """Yields the roles of people who operate the stack and own nothing in it."""
+    """Yields the roles of people who operate the stack without owning anything in it."""
     given = of.given
     wanted = (
         (given.registry, "AcrPush", of.id_of("registry"), "registry"),
@@ -154,15 +155,15 @@ def operators(of: AzureInventory) -> Iterator[RoleGrant]:
 def _of_people(of: AzureInventory, who: str) -> Iterator[RoleGrant]:
     if not of.given.storage_account:
         yield from (RoleGrant(who, _CONTRIBUTOR, of.container(word).id, word) for word in ("store", "work"))
-        # Lines of jobs are read as the reader, where their URLs carry no right of their own.
+        # Logs of jobs are read with the reader's credentials if their URLs contain no SAS token.
         yield RoleGrant(who, _READER, of.scratch_id, "scratch")
     if not of.given.vault:
         yield RoleGrant(who, "Key Vault Crypto User", of.id_of("vault"), "vault")
 
 
 def _on_jobs(of: AzureInventory, who: str, role: str) -> Iterator[RoleGrant]:
-    """Yields a role on the account of checkpoints and on a new workspace's default containers; on an account that
-    others use, only on the container of logs and artifacts.
+    """Yields a role on the account of checkpoints and of a new workspace's default containers; on an account that is
+    shared with others, only on the container of logs and artifacts.
     """
     if not of.given.storage_account:
         yield RoleGrant(who, role, of.scratch_id, "scratch")
@@ -173,6 +174,6 @@ def _on_jobs(of: AzureInventory, who: str, role: str) -> Iterator[RoleGrant]:
 
 
 def _may_assign_on(of: AzureInventory, id_: str) -> bool:
-    """Returns whether the stack may assign roles on a resource: in a given group, only on resources within it."""
+    """Returns whether the stack may assign roles on a resource: with an existing group, only within the group."""
     group = of.given.resource_group
     return not group or id_.lower().startswith(f"{group.lower()}/")

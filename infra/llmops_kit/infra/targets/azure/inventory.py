@@ -1,4 +1,4 @@
-"""Names and resource ids of all that a stack on Azure declares: plain values, computed from its settings."""
+"""Names and resource ids of all resources of a stack on Azure: plain values, computed from its settings."""
 
 import hashlib
 import json
@@ -41,7 +41,7 @@ PRIVATE_LINKS = {
     "registry": ("registry", "registry", ("registry",)),
     "workspace": ("workspace", "amlworkspace", ("workspace", "notebooks")),
 }
-"""Resource -> the setting that gives one, the group of its private link service, and its zones."""
+"""Resource -> the setting for an existing one, the group of its private link service, and its zones."""
 _ML = "machinelearningservices"
 _LONGEST_NAME = 32  # of endpoints and deployments
 _LONGEST_CLUSTER_NAME = 24
@@ -61,7 +61,7 @@ class AzureEntry(NamedTuple):
 
     @property
     def key(self) -> str:
-        """What tells it from others in the engine's state, below whatever component."""
+        """Its key in the engine's state, whichever component is its parent."""
         return f"{self.type}::{self.logical}"
 
 
@@ -92,12 +92,12 @@ class AzureInventory:
 
     @property
     def tags(self) -> dict[str, str]:
-        """The tags by which a resource is the stack's."""
+        """The tags that mark a resource as the stack's."""
         return stack_tags(self.project, self.stack)
 
     @property
     def all_tags(self) -> dict[str, str]:
-        """Tags of everything that takes tags: the stack's own, and those of the settings."""
+        """Tags of all resources: the stack's own and those of the settings."""
         expiry = {EXPIRES_TAG: expires} if (expires := self.resolved.settings.expires) else {}
         return {**self.given.tags, **self.tags, **expiry}
 
@@ -108,17 +108,17 @@ class AzureInventory:
 
     @property
     def private(self) -> bool:
-        """Whether the stack's own resources are reached by private endpoints alone."""
+        """Whether the stack's own resources are reached by private endpoints only."""
         return self.given.network.mode == "existing"
 
     @property
     def group_name(self) -> str:
-        """Name of the resource group: the given one, or the stack's own."""
+        """Name of the resource group: an existing one, or the stack's own."""
         return self.given.resource_group.rpartition("/")[2] or self.names.of("group", 90)
 
     @property
     def group(self) -> AzureEntry:
-        """The resource group that holds everything that the stack creates."""
+        """The resource group of everything that the stack creates."""
         id_ = f"/subscriptions/{self.location.subscription}/resourceGroups/{self.group_name}"
         return _entry("resources:ResourceGroup", self.names.kept("group"), id_)
 
@@ -130,13 +130,13 @@ class AzureInventory:
 
     @property
     def metrics(self) -> AzureEntry:
-        """The Application Insights component. The workspace stands on it, so it is kept."""
+        """The Application Insights component. The workspace depends on it, so it is kept."""
         type_, own = "Microsoft.Insights/components", self.names.of("metrics")
         return self._in_group("applicationinsights:Component", self.names.kept("metrics"), type_, own)
 
     @property
     def action_group(self) -> AzureEntry:
-        """Whom alerts and the budget tell."""
+        """Action group that alerts and the budget notify."""
         return self._in_group(
             "monitor:ActionGroup",
             self.names.logical("alerts"),
@@ -146,13 +146,13 @@ class AzureInventory:
 
     @property
     def vault(self) -> AzureEntry:
-        """The vault, whose name no other in the world may have."""
+        """The vault; its name must be globally unique."""
         own = self.names.of("vault", 24, self.location.subscription)
         return self._in_group("keyvault:Vault", self.names.kept("vault"), VAULTS, own)
 
     @property
     def registry(self) -> AzureEntry:
-        """The container registry, whose name no other in the world may have."""
+        """The container registry; its name must be globally unique."""
         own = self.names.compact("registry", 50, self.location.subscription)
         return self._in_group("containerregistry:Registry", self.names.kept("registry"), REGISTRIES, own)
 
@@ -164,7 +164,7 @@ class AzureInventory:
         )
 
     def account(self, word: str) -> AzureEntry:
-        """Returns a storage account, storage or scratch; its name must be unique in the world."""
+        """Returns a storage account, storage or scratch; its name must be globally unique."""
         own = self.names.compact("data" if word == "storage" else word, 24, self.location.subscription)
         return self._in_group("storage:StorageAccount", self.names.kept(word), ACCOUNTS, own)
 
@@ -177,25 +177,25 @@ class AzureInventory:
 
     @property
     def account_id(self) -> str:
-        """Of versions and runs, given or not."""
+        """Id of the account of versions and runs, existing or new."""
         return self.given.storage_account or self.account("storage").id
 
     @property
     def scratch_id(self) -> str:
-        """Of checkpoints: a given account has them too."""
+        """Id of the account of checkpoints: that of versions and runs, if that one is an existing account."""
         return self.given.storage_account or self.account("scratch").id
 
     def id_of(self, resource: str) -> str:
-        """Returns the id of the vault, registry, workspace or metrics, given or not."""
+        """Returns the id of the vault, registry, workspace or metrics, existing or new."""
         return getattr(self.given, resource) or getattr(self, resource).id
 
     @property
     def logs_id(self) -> str:
-        """Of the Log Analytics workspace, given or not."""
+        """Id of the Log Analytics workspace, existing or new."""
         return self.found.logs or self.given.logs or self.logs.id
 
     def container_name(self, word: str) -> str:
-        """Name of a container: plain in an account of the stack's own, the stack's in one that it shares."""
+        """Name of a container; in a shared account it contains the stack's name."""
         if word == CHECKPOINTS:
             return word
         return getattr(self.given, f"{word}_container") or (self.names.of(word) if self.given.storage_account else word)
@@ -209,13 +209,13 @@ class AzureInventory:
         )
 
     def lifecycle(self, word: str) -> AzureEntry:
-        """Returns an account's lifecycle policy, which says what expires."""
+        """Returns an account's lifecycle policy, which expires blobs."""
         id_ = f"{self.account(word).id}/managementPolicies/default"
         return _entry("storage:ManagementPolicy", self.names.kept(f"{word}-lifecycle"), id_)
 
     @property
     def outbound_rule(self) -> AzureEntry:
-        """The way from the managed network to the account of the data."""
+        """The rule that lets the managed network reach the account of the data."""
         return _entry(
             f"{_ML}:ManagedNetworkSettingsRule",
             self.names.logical("outbound-data"),
@@ -223,7 +223,7 @@ class AzureInventory:
         )
 
     def datastore(self, word: str) -> AzureEntry:
-        """Returns a datastore; in a workspace that others use too, its name contains the stack's."""
+        """Returns a datastore; in a shared workspace its name contains the stack's name."""
         own = self.names.compact(word, 50) if self.given.workspace else word
         return _entry(
             f"{_ML}:Datastore", self.names.logical(f"datastore-{word}"), f"{self.id_of('workspace')}/datastores/{own}"
@@ -235,7 +235,7 @@ class AzureInventory:
 
     @property
     def audited(self) -> dict[str, str]:
-        """The stack's own resources that are recorded -> their ids; of given ones, their owner says it."""
+        """The stack's own resources with diagnostic settings -> their ids; existing ones are left to their owners."""
         blobs = "/blobServices/default"
         every = {
             "storage": (self.given.storage_account, f"{self.account_id}{blobs}"),
@@ -276,12 +276,12 @@ class AzureInventory:
 
     @property
     def own_zones(self) -> list[str]:
-        """Private DNS zones that the stack makes, by setting."""
+        """Private DNS zones that the stack creates, by setting."""
         wanted = dict.fromkeys(zone for each in self.linked for zone in PRIVATE_LINKS[each][2])
         return [zone for zone in wanted if not getattr(self.given.network.dns_zones, zone)]
 
     def cluster(self, name: str, cluster: Cluster) -> AzureEntry:
-        """Returns a cluster. Azure changes neither its size nor its priority, so another one has another name: 3 to 24
+        """Returns a cluster. Azure can't change its size or priority, so its name contains a digest of both: 3 to 24
         letters, digits and dashes, whose last part is not a number.
 
         https://learn.microsoft.com/azure/templates/microsoft.machinelearningservices/workspaces/computes
@@ -306,7 +306,7 @@ class AzureInventory:
 
     @property
     def job_prefix(self) -> str:
-        """Prefix of the stack's job names, with which its schedules mark their jobs too."""
+        """Prefix of the stack's job names, which also marks the jobs of its schedules."""
         return self.names.of("run", 26)
 
     def endpoint(self, name: str) -> AzureEntry:
@@ -315,7 +315,7 @@ class AzureInventory:
         return _entry(f"{_ML}:OnlineEndpoint", names.endpoint(name), f"{self.id_of('workspace')}/onlineEndpoints/{own}")
 
     def deployment(self, name: str) -> AzureEntry:
-        """Returns an endpoint's deployment, named by its content: what Azure refuses to change in place, and what
+        """Returns an endpoint's deployment, named by a digest of everything that Azure can't change in place or that
         changes the answers.
 
         https://learn.microsoft.com/azure/machine-learning/reference-yaml-deployment-managed-online
@@ -352,7 +352,7 @@ class AzureInventory:
         return self._in_group("monitor:AutoscaleSetting", f"scaling-{name}", type_, own)
 
     def entries(self) -> Iterator[AzureEntry]:
-        """Yields all resources that the settings ask for, without role assignments."""
+        """Yields all resources of the settings, without role assignments."""
         given = self.given
         own = {
             "resource_group": (self.group,),

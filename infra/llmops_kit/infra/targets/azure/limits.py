@@ -1,4 +1,4 @@
-"""Refusals of settings that Azure ML can't honour, before anything is declared."""
+"""Rejects settings that Azure ML can't honour, before anything is declared."""
 
 import re
 from collections.abc import Iterator
@@ -13,11 +13,11 @@ from llmops_kit.settings.resolved import ResolvedEndpoint, ResolvedStack
 _VM_SIZE = re.compile(r"^Standard_[A-Za-z0-9_-]+$")
 _OF_SAGEMAKER = ("max_wait_hours", "volume_gb", "warm_pool_minutes")
 _ELSEWHERE = {"local_home": "local", "local_runtime": "local", "aws": "aws"}
-Refusal = tuple[tuple[str, ...], str, str]  # path below the endpoint's key, what, the fix
+Refusal = tuple[tuple[str, ...], str, str]  # path below the endpoint's key, problem, fix
 
 
 def require_ours(stack: ResolvedStack) -> None:
-    """Refuse what this target can't honour, before Azure is asked for anything.
+    """Reject settings that this target can't honour, before any request to Azure.
 
     Raises:
         SettingError: naming the key.
@@ -31,7 +31,7 @@ def require_ours(stack: ResolvedStack) -> None:
 
 
 def require_supported(endpoint: ResolvedEndpoint) -> None:
-    """Refuse what Azure ML can't do for an endpoint.
+    """Reject settings of an endpoint that Azure ML can't honour.
 
     Raises:
         SettingError: naming the key.
@@ -41,14 +41,14 @@ def require_supported(endpoint: ResolvedEndpoint) -> None:
 
 
 def require_machines(stack: ResolvedStack) -> None:
-    """Check that what runs take is a cluster of the stack.
+    """Check that runs use a cluster of the stack.
 
     Raises:
         SettingError: naming the key.
     """
     given = stack.settings.azure
-    what = "has no effect on Azure ML, whose machines are those of a cluster"
-    refuse_set(("azure", "jobs"), given.jobs, _OF_SAGEMAKER, what, "remove it; llmops:azure.computes says how they are")
+    what = "has no effect on Azure ML, where a run uses the machines of a cluster"
+    refuse_set(("azure", "jobs"), given.jobs, _OF_SAGEMAKER, what, "remove it, and set it in llmops:azure.computes")
     if "jobs" in given.model_fields_set or given.schedules:
         _require_cluster(("azure", "jobs"), given.jobs, given.computes)
     for name, schedule in stack.schedules.items():
@@ -59,28 +59,28 @@ def _refusals(endpoint: ResolvedEndpoint) -> Iterator[Refusal]:
     entry, kind = endpoint.entry, endpoint.machine.kind
     size, fields = entry.size, type(entry).model_fields
     if entry.port:
-        yield ("port",), "Azure ML chooses where an endpoint listens", "remove it"
+        yield ("port",), "Azure ML chooses the port of an endpoint", "remove it"
     if entry.mode == "async":
-        what = "Azure ML has no endpoint that takes requests as files and answers each: batch endpoints run jobs"
-        yield ("mode",), what, "leave it out; many requests at once go to a real-time endpoint or into a run"
+        what = "Azure ML has no asynchronous endpoints: its batch endpoints run jobs"
+        yield ("mode",), what, "remove it, and use a real-time endpoint or a run"
     if entry.mode == "serverless":
-        yield ("mode",), "Azure ML's serverless endpoints serve models of its own catalogue alone", "leave it out"
+        yield ("mode",), "Azure ML's serverless endpoints serve only models of its catalogue", "leave it out"
     if size.instances == 0:
-        what = "a managed online endpoint has one instance at least: Azure ML scales none to zero"
-        yield ("size", "instances"), what, "write 1; or `endpoint: off` while nobody needs it"
+        what = "a managed online endpoint can't scale to zero: it has at least one instance"
+        yield ("size", "instances"), what, "write 1; or `endpoint: off` while it is not needed"
     if not _VM_SIZE.match(kind):
-        what = f"{kind} is no VM size of Azure's"
+        what = f"{kind} is not a VM size of Azure"
         yield ("size", "instance_type"), what, "write one such as Standard_F8s_v2"
     if entry.rollout.strategy == "rolling":
-        what = "Azure ML replaces a deployment as a whole, and not some of its instances"
-        yield ("rollout", "strategy"), what, "write linear, which moves the requests bit by bit"
+        what = "Azure ML replaces a deployment as a whole, not instance by instance"
+        yield ("rollout", "strategy"), what, "write linear, which moves the requests in steps"
     if entry.volume_gb:
         yield ("volume_gb",), "the disk of a managed instance can't be chosen", "remove it, or take a larger VM size"
     if entry.download_seconds != fields["download_seconds"].default:
         yield ("download_seconds",), "Azure ML has no limit for a model's download", "remove it"
     yield from refused_limits(entry.limits, "Azure ML", PLATFORM_SECONDS["azureml"], PLATFORM_SECONDS["azureml"])
     if entry.inference_ami_version:
-        yield ("inference_ami_version",), "is of SageMaker's hosts", "remove it"
+        yield ("inference_ami_version",), "applies to SageMaker's hosts only", "remove it"
 
 
 def _require_cluster(path: tuple[str, ...], wanted: Compute, clusters: dict[str, Cluster]) -> None:

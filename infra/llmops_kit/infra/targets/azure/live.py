@@ -16,7 +16,7 @@ _SETTLED = "Succeeded"
 
 
 class AzureLiveProvider(LocatedProvider):
-    """Compares traffic, states, instances, model version and image. Its outputs are what it compared."""
+    """Compares traffic, states, instances, model version and image. Outputs: the compared values."""
 
     KEY = "endpoint"
 
@@ -29,7 +29,7 @@ class AzureLiveProvider(LocatedProvider):
         raise KitError(
             f"differs from its declaration: {told}",
             where=name_of(props),
-            fix="its activity log on Azure names who changed it; `pulumi up --refresh` restores what can be restored",
+            fix="its activity log on Azure names who changed it; `pulumi up --refresh` restores it where possible",
         )
 
     def read(self, id_: str, props: Properties) -> dynamic.ReadResult:
@@ -71,7 +71,7 @@ def _differences(props: Properties, live: Document, deployment: Document | None)
 
 
 def _same(live: str, declared: str) -> str:
-    """Return the declared spelling if only the case differs, since Azure changes the case of ids and VM sizes."""
+    """Return the declared spelling if only the case differs: Azure changes the case of ids and VM sizes."""
     return declared if live.lower() == declared.lower() else live
 
 

@@ -1,4 +1,4 @@
-"""Base of this target's dynamic resources: each keeps the stack's location for its provider."""
+"""Base of this target's dynamic resources, which pass the stack's location to their provider."""
 
 from typing import Any, ClassVar
 
@@ -19,7 +19,7 @@ class LocatedProvider(KitProvider):
     KEY: ClassVar[str]
 
     def put(self, props: Properties) -> Properties:
-        """Bring Azure to the inputs. Returns further outputs."""
+        """Make Azure match the inputs. Returns further outputs."""
         raise NotImplementedError
 
     def create(self, props: Properties) -> dynamic.CreateResult:

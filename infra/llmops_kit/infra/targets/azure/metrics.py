@@ -15,12 +15,12 @@ from llmops_kit.infra.targets.dynamic import Properties
 
 REQUESTS, LATENCY_P90 = "RequestsPerMinute", "RequestLatency_P90"
 _LINES = 2000
-_MOST_SERIES = 1000  # Azure answers ten unless asked for more, and drops the others: they may be the errors
+_MOST_SERIES = 1000  # Azure returns ten series by default and drops the others, which may be the errors
 _TIMED_OUT, _MODEL_FAILED = 408, 424  # of Azure itself, where no container answered
 
 
 def counts(props: Properties, deployment: str, since: datetime) -> Counts:
-    """Requests, errors and latency of a deployment since then, and its servers' last word on their golden prompts."""
+    """Returns requests, errors and latency of a deployment since then, and the last result of its golden prompts."""
     requests = errors = 0.0
     wanted = f"deployment eq '{deployment}' and statusCode eq '*' and modelStatusCode eq '*'"
     for series in _series(props, REQUESTS, wanted, since):
@@ -39,7 +39,7 @@ def counts(props: Properties, deployment: str, since: datetime) -> Counts:
 def failed(statuscode: str = "", modelstatuscode: str = "", **_: str) -> bool:
     """Return whether a response is an error of the deployment, not of its caller.
 
-    Azure answers 424 for whatever a container answers but 200; so a caller's mistake is told by the container's status.
+    Azure answers 424 for any status of a container but 200, so a caller's mistake shows only in the container's status.
     https://learn.microsoft.com/azure/machine-learning/how-to-troubleshoot-online-endpoints#http-status-codes
     """
     status = modelstatuscode if modelstatuscode.isdigit() and int(modelstatuscode) else statuscode

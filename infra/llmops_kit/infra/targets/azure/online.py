@@ -22,7 +22,7 @@ BROKEN = ("Failed", "Canceled")
 _BUSY = ("Creating", "Updating", "Deleting", "Provisioning", "Scaling")
 _WAIT_SECONDS = 75 * 60
 _POLL_SECONDS = (0.2, 5.0)
-"""Between two looks: first, and most; doubled each time."""
+"""Seconds between two requests: first and most; doubled each time."""
 
 Document = dict[str, Any]
 
@@ -101,7 +101,7 @@ def require_settled(props: Properties, deployment: str) -> tuple[Document, Docum
 
 
 def remove_broken(location: AzureLocation, endpoint: str, name: str) -> bool:
-    """Delete a failed deployment, unless it gets requests, in which case Azure would refuse.
+    """Delete a failed deployment, unless it gets requests: Azure would reject that.
 
     Args:
         location: of the stack.
@@ -119,9 +119,9 @@ def remove_broken(location: AzureLocation, endpoint: str, name: str) -> bool:
 
 
 def wait_for_owner(props: Properties) -> None:
-    """Wait while another client's rollout owns the weights; a leftover of this stack's own update is taken over.
+    """Wait while another client's rollout owns the weights; take over what an update of this stack left.
 
-    The engine runs one update of a stack at a time, so a mark of an update belongs to one that died.
+    The engine runs one update of a stack at a time, so an owner that is an update of this stack was killed.
 
     Raises:
         KitError: the rollout takes too long.
@@ -131,7 +131,7 @@ def wait_for_owner(props: Properties) -> None:
     while (owner := owner_of(find_endpoint(props))) and owner.by != BY_UP and owner.until > datetime.now(UTC):
         if not told:
             told = True
-            say(f"{name_of(props)}: {owner.by} is rolling out {owner.deployment}: waiting for its end")
+            say(f"{name_of(props)}: waiting until {owner.by} has rolled out {owner.deployment}")
         if time.monotonic() > deadline:
             raise KitError(
                 f"{owner.by} is rolling out {owner.deployment} until {owner.until:%Y-%m-%d %H:%M} UTC",
@@ -152,7 +152,7 @@ def _at_rest(props: Properties, deployment: str) -> tuple[Document | None, Docum
         left = deadline - time.monotonic()
         if left <= 0:
             raise KitError(
-                f"{busy} and did not come to rest within {_WAIT_SECONDS / 60:g} minutes",
+                f"{busy} and did not finish within {_WAIT_SECONDS / 60:g} minutes",
                 where=name_of(props),
                 fix="see the endpoint's activity log on Azure; repeat `pulumi up` once the operation has ended",
             )

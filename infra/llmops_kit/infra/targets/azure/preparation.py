@@ -1,13 +1,14 @@
-"""Reads the live endpoint before it or a deployment is put again, and removes what would be in the way.
+"""Reads the live endpoint before it or a deployment is put again, and removes obstacles.
 
-A PUT replaces all of a resource: one of the endpoint without traffic takes it away, and one of a deployment says how
-many instances it has, whatever autoscaling has made of them. So each content goes with what is live at that time, which
-is recorded: without a change, and after `refresh`, there is nothing to do.
+A PUT replaces a whole resource: without traffic, a PUT of the endpoint removes its traffic, and a PUT of a deployment
+sets its instance count, overriding autoscaling. So live traffic and counts are read, recorded, and put along with the
+declared content. Without a change of the content, and after `refresh`, nothing is put.
 
-Autoscaling brings its count back, and the engine deletes it last: where the settings name one count now, it goes first.
+An autoscale setting would restore its instance count, and the engine deletes it last. So if the settings change to a
+fixed count, it is deleted here first.
 
-Azure keeps what it could not make as Failed, and `refresh` takes that for what was wanted. So repairs are counted here,
-and the count is a tag: what failed differs from what is declared, and is put again.
+Azure keeps resources that it failed to create as Failed, which `refresh` accepts as the declared ones. So repairs are
+counted here, and the count is a tag: a failed resource then differs from its declaration and is put again.
 """
 
 from typing import Any, Literal
@@ -34,12 +35,12 @@ _REPAIRS_TAG = "llmops:repairs"
 
 
 class AzurePreparationProvider(KitProvider):
-    """Inputs also: traffic, mirror, capacity, repairs; what the endpoint and the deployment are put with. And `broken`:
-    which of the two is there, and failed.
+    """Adds inputs: traffic, mirror, capacity and repairs, with which endpoint and deployment are put; and `broken`:
+    which of the two failed.
     """
 
     def check(self, _olds: Properties, news: Properties) -> dynamic.CheckResult:
-        """Look at what is live when something is put again; here, so that a preview knows it too."""
+        """Read the live state if something is put again; here, so that previews have it too."""
         live = find_endpoint(news)
         broken = _broken(news, live)
         known = {
@@ -54,21 +55,21 @@ class AzurePreparationProvider(KitProvider):
         return dynamic.CheckResult(news | known, [])
 
     def diff(self, _id: str, _olds: Properties, _news: Properties) -> dynamic.DiffResult:
-        """Reports a change of inputs, and a rollout that somebody has begun."""
+        """Reports changed inputs, and a rollout that another client has started."""
         waits = owner_of(find_endpoint(_news)) is not None
         news = {key: value for key, value in _news.items() if key != "scaling"}  # where it would be: it does nothing
         return dynamic.DiffResult(changes=differ(_olds, news) or waits)
 
     def create(self, props: Properties) -> dynamic.CreateResult:
-        """Makes way for a new endpoint."""
+        """Removes obstacles to a new endpoint."""
         _make_way(props)
         return dynamic.CreateResult(props["endpoint"], _prepared(props))
 
     def update(self, _id: str, _olds: Properties, _news: Properties) -> dynamic.UpdateResult:
-        """Makes way before the endpoint or its deployment is put."""
+        """Removes obstacles before the endpoint or its deployment is put."""
         _make_way(_news)
         if _stops_scaling(_olds, _news):
-            say(f"{name_of(_news)}: its autoscaling ends before its count of instances is set")
+            say(f"{name_of(_news)}: deleting its autoscaling before its instance count is set")
             arm_of(_news).delete(_news["scaling"])
         return dynamic.UpdateResult(_prepared(_news))
 
@@ -84,10 +85,10 @@ class AzurePreparationProvider(KitProvider):
 
 
 class AzurePreparation(AzureLocatedResource, module="llmops", name="Preparation"):
-    """Stands before an endpoint.
+    """Precedes an endpoint.
 
-    Inputs: endpoint and scaling (resource ids), deployment (name), content (digest of all that the endpoint is put
-    with), settings (digest of what of the deployment changes in place), instances, max_instances (0: not scaled).
+    Inputs: endpoint and scaling (resource ids), deployment (name), content (digest of the endpoint's properties),
+    settings (digest of the deployment's properties that change in place), instances, max_instances (0: not scaled).
     """
 
     PROVIDER = AzurePreparationProvider
@@ -103,17 +104,17 @@ class AzurePreparation(AzureLocatedResource, module="llmops", name="Preparation"
 
 
 def _make_way(props: Properties) -> None:
-    """Waits for a running rollout, then removes a broken deployment. One that has requests is put again as it is,
-    because Azure refuses to delete it.
+    """Waits for a running rollout, then removes a failed deployment. One that gets requests is put again instead,
+    because Azure rejects its deletion.
     """
     wait_for_owner(props)
     name = props["deployment"]
     if "deployment" in props["broken"] and remove_broken(AzureLocation.of(props), props["endpoint"], name):
-        say(f"{name_of(props)}: its deployment {name}, whose making failed, was removed: it is made anew")
+        say(f"{name_of(props)}: removed its failed deployment {name}, which is created again")
 
 
 def _prepared(props: Properties) -> Properties:
-    """Returns what is recorded: nothing is broken any more once it is put again."""
+    """Returns the properties to record: nothing is broken any more once it is put again."""
     return inputs_of(props) | {"broken": []}
 
 
@@ -124,8 +125,8 @@ def _broken(props: Properties, live: dict[str, Any] | None) -> list[Part]:
 
 
 def _repairs(olds: Properties, news: Properties, broken: list[Part]) -> dict[str, int]:
-    """Returns how often each part was put again; another deployment begins at 0. For scaling, how often it was removed
-    here: if the update then fails and goes back, the state still has it, and Azure does not.
+    """Returns how often each part was put again; a new deployment starts at 0. For scaling: how often it was deleted
+    here, since it is still in the state, but not on Azure, if the update then fails and is reverted.
     """
     before = dict(olds.get("repairs") or {})
     if olds and olds["deployment"] != news["deployment"]:
@@ -140,7 +141,7 @@ def _stops_scaling(olds: Properties, news: Properties) -> bool:
 
 
 def _capacity(olds: Properties, news: Properties, live: dict[str, Any] | None) -> int:
-    """Returns the instance count that the deployment is put with."""
+    """Returns the instance count with which the deployment is put."""
     if not news["max_instances"]:
         return int(news["instances"])
     same = ("deployment", "settings", "instances", "max_instances")

@@ -1,4 +1,4 @@
-"""All that the program looks up on Azure, and in the engine's state, before it declares anything."""
+"""All look-ups of the program on Azure and in the engine's state, before it declares anything."""
 
 import time
 from collections.abc import Callable
@@ -40,7 +40,7 @@ _REGISTRY = "registry"
 
 @dataclass(frozen=True)
 class AzureResolved:
-    """A stack on Azure: what its settings come to, checked, and everything that was looked up."""
+    """A stack on Azure: its checked settings, and the results of all look-ups."""
 
     inventory: AzureInventory
     twin: str
@@ -50,15 +50,16 @@ class AzureResolved:
     known: frozenset[str] | None
     """Keys of the entries in the state; None: nothing of the stack exists."""
     left: frozenset[str]
-    """Ids, in small letters, of what an interrupted update left: it exists, and the state does not know it."""
+    """Ids, in lower case, of resources that an interrupted update left: they exist, but not in the state."""
 
 
 def resolve(settings: Settings, prefix: str = "") -> AzureResolved:
-    """Check the settings, and look up everything that they name and that the stack may have left; `prefix`: of names,
-    see `CloudNames`.
+    """Check the settings, and look up all resources that they name or that an interrupted update left.
+
+    `prefix` is that of names, see `CloudNames`.
 
     Raises:
-        KitError: naming the key, or what is in the way.
+        KitError: naming the key, or the resource that conflicts.
     """
     given, names = settings.azure, CloudNames(pulumi.get_project(), pulumi.get_stack(), prefix)
     stack = resolve_stack(settings, settings_origin(), names.stack, prefix)
@@ -78,7 +79,7 @@ def resolve(settings: Settings, prefix: str = "") -> AzureResolved:
 
 
 def _require_vault_name(session: AzureSession, of: AzureInventory) -> None:
-    """Check that no deleted vault has the name: with purge protection, nobody can free it before its days are over.
+    """Check that no deleted vault has the name: with purge protection, it is reserved until the retention is over.
 
     https://learn.microsoft.com/azure/key-vault/general/key-vault-recovery
 
@@ -94,15 +95,15 @@ def _require_vault_name(session: AzureSession, of: AzureInventory) -> None:
         return
     until = str(found["properties"].get("scheduledPurgeDate", "its retention is over"))
     raise KitError(
-        f"vault {name} was deleted, and keeps its name until {until}",
+        f"vault {name} was deleted, and its name is reserved until {until}",
         where="Key Vault",
-        fix=f"`az keyvault recover --name {name}` (with group {of.group_name}) brings it back with its keys, and "
-        "`pulumi up` takes it over; or `pulumi stack init` a stack of another name; or set llmops:azure.vault",
+        fix=f"`az keyvault recover --name {name}` (with group {of.group_name}) restores it with its keys, and "
+        "`pulumi up` adopts it; or create a stack of another name with `pulumi stack init`; or set llmops:azure.vault",
     )
 
 
 def _reader(session: AzureSession, of: AzureInventory) -> Callable[[str, str], bytes | None]:
-    """Reads a blob of a container, by word and key; None when it or its account is missing (yet)."""
+    """Returns a reader of blobs by container and key; it returns None if blob or account do not exist (yet)."""
     containers: dict[str, AzureContainer | None] = {}
 
     def read(word: str, key: str) -> bytes | None:
@@ -129,11 +130,11 @@ def _require_servable(session: AzureSession, of: AzureInventory, read: Callable[
 
 
 def _read_specs(session: AzureSession, of: AzureInventory, read: Callable[[str], bytes | None]) -> dict[str, str]:
-    """Returns the spec of each schedule's run, as JSON. Jobs may write where runs are stored, so a spec counts only if
+    """Returns the spec of each schedule's run, as JSON. Jobs can write to the runs' container, so a spec counts only if
     its sha256 is in the request of the run's job, or in the schedule that repeats it.
 
     Raises:
-        SettingError: there is no such run, or what is there is not what was submitted.
+        SettingError: there is no such run, or its spec is not the one that was submitted.
     """
 
     def of_job(id_: str) -> str:
@@ -156,7 +157,7 @@ def _read_specs(session: AzureSession, of: AzureInventory, read: Callable[[str],
 
 
 def _named(job: dict[str, Any]) -> str:
-    """Returns the sha256 of the spec that a job names; empty if it names none, as an older kit's."""
+    """Returns the sha256 of the spec in a job's request; empty for jobs of older kits, which have none."""
     return (job.get("environmentVariables") or {}).get(SPEC_VARIABLE, "")
 
 
@@ -196,7 +197,7 @@ def _look_up(session: AzureSession, key: str, id_: str) -> dict[str, Any]:
     found = session.arm.find(id_)
     if found is None:
         raise KitError(
-            f"there is no {id_}, or these credentials may not see it",
+            f"{id_} does not exist, or these credentials may not read it",
             where=f"llmops:azure.{key}",
             fix="correct the id, or remove the setting, so that the kit creates one",
         )
@@ -204,11 +205,11 @@ def _look_up(session: AzureSession, key: str, id_: str) -> dict[str, Any]:
 
 
 def _find_left(session: AzureSession, of: AzureInventory) -> tuple[frozenset[str] | None, frozenset[str]]:
-    """Returns the keys in the state, and the ids that an interrupted update left outside of it: the plugin refuses to
+    """Returns the keys in the state, and the ids that an interrupted update left outside of it: the plugin fails to
     create those again.
 
     Raises:
-        KitError: something of the stack's name exists, and is another stack's or nobody's.
+        KitError: a resource of that name exists, and does not belong to this stack.
     """
     if not of.given.resource_group and not _is_left(session, of, of.group):
         return None, frozenset()
@@ -229,7 +230,7 @@ def _is_left(session: AzureSession, of: AzureInventory, entry: AzureEntry) -> bo
         raise KitError(
             "exists already, and does not belong to this stack",
             where=entry.id,
-            fix="remove or rename it; or give it to the stack by its id, in llmops:azure, if it may be used",
+            fix="remove or rename it; or, if the stack may use it, set its id in llmops:azure",
         )
     endpoint, deployment, name = entry.id.partition("/deployments/")
     broken = deployment and state_of(found) in BROKEN
@@ -237,8 +238,8 @@ def _is_left(session: AzureSession, of: AzureInventory, entry: AzureEntry) -> bo
 
 
 def _keys_in_state(project: str, stack: str) -> frozenset[str]:
-    """Returns the keys of what this stack's state has: a program has no other way to learn them. From a state file that
-    it is just writing, the engine reads a part, and is asked again.
+    """Returns the keys in this stack's state, which a program can't learn otherwise. Asks the engine again if it read
+    only a part, from a state file that it was just writing.
     """
     name = f"{pulumi.get_organization()}/{project}/{stack}"
     for pause in _STATE_PAUSES:

@@ -1,8 +1,8 @@
-"""What Azure makes with the help of an identity whose role assignments are new, and not known everywhere yet.
+"""Retries while new role assignments propagate, for resources that Azure creates with an identity.
 
-Azure tells nobody but the identity whether one works. So what is refused for want of a role is tried again, if the try
-began while the assignments were new: a deployment whose image can't be pulled fails after ten minutes or more. What
-this process itself is given, llmops_kit.clouds.azure.roles asks for.
+Only the identity itself can tell whether an assignment works. So a creation that fails for lack of a role is retried if
+it began while the assignments were new: a deployment whose image can't be pulled fails after ten minutes or more. For
+roles of this process, see llmops_kit.clouds.azure.roles.
 """
 
 import asyncio
@@ -25,13 +25,13 @@ _LACKS_A_ROLE = re.compile(
 def retry_while_roles_are_new(
     location: AzureLocation, logical: str, assignments: Sequence[str], before: Callable[[], object] = lambda: None
 ) -> pulumi.ResourceHookBinding:
-    """Returns hooks that retry a resource which Azure creates with the help of an identity.
+    """Returns hooks that retry the creation of a resource by Azure with an identity.
 
     Args:
         location: the stack's.
         logical: name of the resource.
         assignments: resource ids of the role assignments that the identity needs.
-        before: called before another try.
+        before: called before each retry.
     """
     tried = [datetime.now(UTC)]  # when the last try began, or before that
 
@@ -52,12 +52,12 @@ def retry_while_roles_are_new(
 
 
 def _newest_in_vain(location: AzureLocation, assignments: Sequence[str], error: str) -> datetime | None:
-    """Returns when the newest of an identity's assignments was made; None if they are not why Azure refused.
+    """Returns when the newest of an identity's assignments was created; None if they are not the cause of the error.
 
     Args:
         location: the stack's.
-        assignments: resource ids; where one is gone, waiting is of no use.
-        error: Azure's words. They name the caller where the caller may not.
+        assignments: resource ids; if one is gone, waiting does not help.
+        error: Azure's message, which names the caller if the caller lacks the permission.
     """
     if not assignments or not _LACKS_A_ROLE.search(error):
         return None

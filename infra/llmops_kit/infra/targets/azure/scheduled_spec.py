@@ -1,4 +1,4 @@
-"""A run's spec that is kept for the schedule which repeats the run: files of runs expire."""
+"""Copy of a run's spec for the schedule that repeats the run, since files of runs expire."""
 
 from pulumi import dynamic
 
@@ -20,14 +20,14 @@ class AzureScheduledSpecProvider(LocatedProvider):
         return {}
 
     def update(self, _id: str, _olds: Properties, _news: Properties) -> dynamic.UpdateResult:
-        """Writes the new run's spec, then removes the old one, which nothing starts with any more."""
+        """Writes the new run's spec, then removes the old one, which no job uses any more."""
         updated = super().update(_id, _olds, _news)
         if _olds["key"] != _news["key"]:
             _container(_olds).remove(_olds["key"])
         return updated
 
     def delete(self, _id: str, _props: Properties) -> None:
-        """Removes the blob; one that is gone is no error."""
+        """Removes the blob, if it exists."""
         _container(_props).remove(_props["key"])
 
 

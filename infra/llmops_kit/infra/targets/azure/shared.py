@@ -1,4 +1,4 @@
-"""What clusters, endpoints and schedules of a stack on Azure depend on."""
+"""Resources that clusters, endpoints and schedules of a stack on Azure depend on."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -12,7 +12,7 @@ from llmops_kit.infra.targets.azure.resources.stack import AzureStack, SharedRes
 
 
 def declare_shared(stack: AzureStack) -> SharedResources:
-    """Declare it, from the records to the workspace."""
+    """Declare them, from the records to the workspace."""
     ids, given = stack.inventory, stack.azure
     records = observe.declare_records(stack)
     words = ("training", "endpoint", *([] if given.workspace else ["workspace"]))

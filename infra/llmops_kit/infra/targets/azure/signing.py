@@ -1,7 +1,7 @@
-"""The signing key: made by Azure Resource Manager, read from the vault.
+"""The signing key: created by Azure Resource Manager, read from the vault.
 
-Azure Resource Manager makes a key without a right in the vault, and answers with the key that is there; but it shows no
-public half, which the vault itself has. A dynamic resource does both.
+Azure Resource Manager creates a key without a role in the vault, or returns the existing one, but without its public
+half, which only the vault returns. A dynamic resource does both.
 https://learn.microsoft.com/rest/api/keyvault/keyvault/keys/create-if-not-exist
 """
 
@@ -25,31 +25,31 @@ class SigningProvider(KitProvider):
     """Outputs: reference, public_key."""
 
     def create(self, props: Properties) -> dynamic.CreateResult:
-        """Make it, or take what is there."""
+        """Create the key, or adopt the existing one."""
         outputs = _provide(props)
         return dynamic.CreateResult(outputs["reference"], outputs)
 
     def update(self, _id: str, _olds: Properties, _news: Properties) -> dynamic.UpdateResult:
-        """Provides another key, or updates its tags."""
+        """Creates or adopts another key, or updates the tags."""
         return dynamic.UpdateResult(_provide(_news))
 
     def read(self, id_: str, props: Properties) -> dynamic.ReadResult:
-        """Reports a key that is gone as missing, so that it is made again."""
+        """Reports a missing key as gone, so that it is created again."""
         if not props["given"] and open_session(AzureLocation.of(props)).arm.find(_key_id(props)) is None:
             return gone()
         return dynamic.ReadResult(id_, props)
 
     def delete(self, _id: str, _props: Properties) -> None:
-        """Deletes nothing: a key goes with its vault, and stays in a given one for what it has signed."""
+        """Deletes nothing: a key is deleted with its vault, and stays in an existing one to verify its signatures."""
         if _props["shared"] and not _props["given"]:
-            say(f"{_key_id(_props)} stays in its vault: what it has signed can be checked as long as it is there")
+            say(f"{_key_id(_props)} stays in its vault, so that its signatures can still be verified")
 
 
 class Signing(AzureLocatedResource, module="llmops", name="SigningKey"):
     """A P-256 key in a vault.
 
-    Inputs: vault (resource id), name, given (URL of a key that exists, with its version; then none is made), shared
-    (others use the vault, too), tags.
+    Inputs: vault (resource id), name, given (URL of an existing key, with its version; then none is created), shared
+    (whether others use the vault too), tags.
     """
 
     PROVIDER, COMPUTED, PROTECTED = SigningProvider, ("reference", "public_key"), True
@@ -94,7 +94,7 @@ def _pem(key: Any) -> str:
     from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
     if key.crv != "P-256":
-        raise KitError(f"is a key of curve {key.crv}", where="llmops:azure.signing_key", fix="give one of P-256")
+        raise KitError(f"is a key of curve {key.crv}", where="llmops:azure.signing_key", fix="use a key of P-256")
     x, y = (int.from_bytes(part, "big") for part in (key.x, key.y))
     public = EllipticCurvePublicNumbers(x, y, SECP256R1()).public_key()
     return public.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()

@@ -1,4 +1,4 @@
-"""The target `azure`: which resources a stack on Azure has."""
+"""The target `azure`: resolves and declares a stack on Azure."""
 
 from llmops_kit.infra.components import ModelEndpointArgs, ModelStoreArgs, TrainingArgs
 from llmops_kit.infra.targets.azure.components import ModelEndpoint, ModelStore, Training, stack_outputs_of

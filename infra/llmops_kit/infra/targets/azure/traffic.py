@@ -1,7 +1,8 @@
-"""An endpoint's traffic: a step of its own, after the deployments exist, and before the old one is deleted.
+"""An endpoint's traffic: a separate step, after the deployments exist and before the old one is deleted.
 
-Azure ML has weights and nothing that watches them. So an update rolls out here: it moves the traffic in steps, watches
-each, and goes back by itself. It fails then, and the engine deletes nothing: the old deployment serves as before.
+Azure ML has traffic weights, but nothing that watches a rollout. So the rollout happens here: it moves the traffic in
+steps, watches each one, and rolls back if the new deployment does worse. The update fails then, so that the engine
+deletes nothing and the old deployment continues to serve.
 https://learn.microsoft.com/azure/machine-learning/how-to-safely-rollout-online-endpoints
 """
 
@@ -43,13 +44,13 @@ from llmops_kit.infra.targets.azure.online import (
 )
 from llmops_kit.infra.targets.dynamic import KitProvider, Properties, differ, gone, inputs_of, say
 
-_MARGIN = timedelta(minutes=5)  # what moving the weights takes
+_MARGIN = timedelta(minutes=5)  # to set the weights
 _HISTORY = timedelta(hours=1)
-"""Period of the old deployments' requests that is compared with an update that moves all requests at once."""
+"""Period of the old deployments' requests to compare with, if an update moves all requests at once."""
 
 
 class TrafficProvider(KitProvider):
-    """Brings all of an endpoint's traffic to one deployment."""
+    """Moves all of an endpoint's traffic to one deployment."""
 
     def diff(self, _id: str, _olds: Properties, _news: Properties) -> dynamic.DiffResult:
         """Reports a change of inputs, and live weights that differ; a PUT of the endpoint may have removed them."""
@@ -76,7 +77,7 @@ class TrafficProvider(KitProvider):
         return dynamic.ReadResult(id_, found, found)
 
     def delete(self, _id: str, _props: Properties) -> None:
-        """Take the traffic away: a deployment that has some can't be deleted."""
+        """Set all weights to 0: a deployment with traffic can't be deleted."""
         if traffic_of(find_endpoint(_props)):
             put_traffic(_props, {})
 
@@ -85,8 +86,8 @@ class Traffic(AzureLocatedResource, module="llmops", name="Traffic"):
     """Sets an endpoint's weights after its deployments exist.
 
     Inputs: endpoint (resource id), deployment (name of the one that gets everything), share (of it, 100), model and
-    sha256 (the version), rollout (its settings), limits (what is too bad), store (URL of the container that a rejection
-    is written to), setting (key of the line that says which version serves).
+    sha256 (the version), rollout (its settings), limits (of errors, latency and quality), store (URL of the container
+    for rejections), setting (key of the line that names the version).
     """
 
     PROVIDER = TrafficProvider
@@ -133,7 +134,7 @@ def _roll_out(props: Properties, old: dict[str, int], new: str) -> None:
     try:
         found = roll(plan, settings=settings, shift=rollout.shift, look=rollout.look, say=rollout.say)
     except Exception:
-        rollout.say("the rollout can't continue, and is rolled back")
+        rollout.say("the rollout can't continue, so it is rolled back")
         put_traffic(props, shares(old, new, 0))
         raise
     if found:
@@ -158,7 +159,7 @@ class _WatchedTraffic:
         say(f"{name_of(self._props)}: {line}")
 
     def shift(self, step: Step) -> None:
-        """Give the new deployment a step's share, and own the weights for as long as the step may last."""
+        """Give the new deployment a step's share, and own the weights for the longest time that the step can take."""
         what = f"copies of {step.mirror} %" if step.mirror else f"{step.share} %"
         self.say(f"{what} of the requests go to {self._new}, watched for {step.seconds:g} s")
         bakes = 1 if step.moves_all else 1 + self._extra_bakes
@@ -171,8 +172,8 @@ class _WatchedTraffic:
         """Compares the new deployment with the old ones.
 
         Raises:
-            KitError: the new one failed or is gone, which says nothing of the version: Azure may lack capacity, or
-                somebody may have deleted it.
+            KitError: the new one failed or is gone, which does not count against the version: Azure may lack capacity,
+                or somebody may have deleted it.
         """
         found = find_deployment(self._props, self._new)
         if (state := state_of(found or {})) not in ("Succeeded", "Updating"):
@@ -191,7 +192,7 @@ def _settings(rollout: Properties) -> WatchedRollout:
 
 
 def _plan(rollout: Properties) -> tuple[Step, ...]:
-    """Returns the steps; numbers among the properties are floats after they have passed the engine."""
+    """Returns the steps. The engine turns numbers of properties into floats."""
     return steps(
         rollout["strategy"],
         canary_percent=int(rollout["canary_percent"]),
@@ -202,7 +203,7 @@ def _plan(rollout: Properties) -> tuple[Step, ...]:
 
 
 def _together(old: Sequence[Counts]) -> Counts:
-    """Returns the counts of several deployments as those of one, with the highest latency."""
+    """Returns the sum of several deployments' counts, with the highest latency."""
     latencies = [each.latency_seconds for each in old if each.latency_seconds is not None]
     return Counts(
         sum(each.requests for each in old),
@@ -224,21 +225,21 @@ def _require_ready(props: Properties, name: str) -> None:
 
 def _fix(missing: bool) -> str:
     if missing:
-        return "`pulumi refresh` takes note that it is gone, then `pulumi up` makes it"
-    return "mend what it shows, or promote another version; then `pulumi up`, which makes it anew"
+        return "`pulumi refresh` removes it from the state, then `pulumi up` creates it again"
+    return "fix the cause, or promote another version; then `pulumi up` creates it again"
 
 
 def _refuse(props: Properties, old: dict[str, int], new: str, found: RolloutVerdict) -> None:
-    """Say that the rollout was undone; another version than serves is remembered as rejected if it was found worse."""
+    """Raise that the rollout was rolled back; mark the version as rejected if it was worse than another one."""
     serves = max(old, key=lambda name: old[name])
     environment = (find_deployment(props, serves) or {}).get("properties", {}).get("environmentVariables") or {}
     model, sha256 = environment.get(MODEL_NAME, ""), environment.get(MODEL_SHA256, "")
     what = f"the rollout of {new} was rolled back: {found.reason}; {serves} serves as before"
-    kept = "`pulumi up`: it removes the new deployment, which has no requests and is kept until then for its log"
+    kept = "`pulumi up`, which removes the new deployment: it gets no requests, and is kept until then for its log"
     if found.outcome is RolloutOutcome.LITTLE_EVIDENCE:
         raise KitError(f"{found.outcome}: {what}", where=name_of(props), fix=MORE_EVIDENCE)
     if not sha256 or sha256 == props["sha256"]:
-        raise KitError(what, where=name_of(props), fix=f"take the setting that was changed back, then {kept}")
+        raise KitError(what, where=name_of(props), fix=f"revert the changed setting, then {kept}")
     line = f"{props['setting']}: {model}@sha256:{sha256}"
     store = AzureContainer(open_session(AzureLocation.of(props)), props["store"])
     endpoint = props["endpoint"].rpartition("/")[2]

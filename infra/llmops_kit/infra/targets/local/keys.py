@@ -32,7 +32,7 @@ def _checked(project: Path, key: tuple[str, ...], given: str) -> Path:
     path = (project / given).absolute()
     if project.resolve().is_relative_to(path.parent.resolve()):
         what = f"{path.parent} is mounted for the server as a whole, and holds the project"
-        raise setting_error(key, what, "move the file to a folder of its own, such as keys/")
+        raise setting_error(key, what, "move the file to its own folder, such as keys/")
     if key[-1] == "api_keys_file":
         try:
             read_key_file(path)

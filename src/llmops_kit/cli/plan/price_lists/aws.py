@@ -59,7 +59,7 @@ def _add(parts: dict[str, Any], code: str, offer: Mapping[str, Any]) -> None:
         if code == "AmazonSageMaker":
             part = _MACHINES.get(attributes.get("component", ""), "")
             name = attributes.get("instanceName", "")
-            # Reserved and spot capacity have usage types of their own.
+            # Reserved and spot capacity have their own usage types.
             wanted = bool(part) and usage.endswith((f"Host:{name}", f"Train:{name}"))
         else:
             ending, part, name = _OTHERS[code]

@@ -17,7 +17,7 @@ def caller(settings: Settings | None) -> str:
         settings: of a stack on AWS; None: there is none.
 
     Raises:
-        KitError: nobody.
+        KitError: this shell has no credentials.
     """
     from llmops_kit.cli.platforms.aws.clients import AwsClients
 

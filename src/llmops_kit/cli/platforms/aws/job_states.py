@@ -13,26 +13,26 @@ from llmops_kit.contract.documents.run import RunState, RunStatus
 ENDED = ("Completed", "Failed", "Stopped")
 _STATUSES: dict[str, RunStatus] = {"Completed": "completed", "Failed": "failed", "Stopped": "stopped"}
 _STORY = {
-    "Starting": "its instances are being started",
-    "LaunchingMLInstances": "its instances are being started",
-    "PreparingTrainingStack": "its instances are being made ready",
-    "Downloading": "its inputs are being downloaded",
-    "DownloadingTrainingImage": "its image is being downloaded",
-    "Pending": "it waits for a warm instance",
-    "Training": "it runs",
-    "Interrupted": "its spot instances were taken back: it waits for others, and resumes from its last checkpoint",
-    "Restarting": "it is started again after a fault of SageMaker's",
-    "Uploading": "what it made is being stored",
-    "Stopping": "it is being stopped: it writes a last checkpoint",
-    "Stopped": "it is stopped",
-    "MaxRuntimeExceeded": "it is stopped: it ran for as long as `max_hours` allows",
-    "MaxWaitTimeExceeded": "it is stopped: no spare capacity for as long as `max_wait_hours` allows",
-    "Completed": "it is complete",
-    "Failed": "it failed",
+    "Starting": "starting its instances",
+    "LaunchingMLInstances": "starting its instances",
+    "PreparingTrainingStack": "preparing its instances",
+    "Downloading": "downloading its inputs",
+    "DownloadingTrainingImage": "downloading its image",
+    "Pending": "waiting for a warm instance",
+    "Training": "job running",
+    "Interrupted": "spot capacity was interrupted: waiting for other instances, to resume from the last checkpoint",
+    "Restarting": "restarting after an internal error of SageMaker",
+    "Uploading": "storing its results",
+    "Stopping": "stopping the job: it writes a last checkpoint",
+    "Stopped": "job stopped",
+    "MaxRuntimeExceeded": "job stopped: it reached `max_hours`",
+    "MaxWaitTimeExceeded": "job stopped: no spare capacity within `max_wait_hours`",
+    "Completed": "job completed",
+    "Failed": "job failed",
 }
 _LIMITS = {
-    "MaxRuntimeExceeded": "it ran for as long as max_hours allows",
-    "MaxWaitTimeExceeded": "it waited and ran for as long as max_wait_hours allows",
+    "MaxRuntimeExceeded": "it reached max_hours",
+    "MaxWaitTimeExceeded": "it waited and ran for max_wait_hours",
 }
 
 
@@ -103,7 +103,7 @@ def bill(jobs: Sequence[Job], prices: Prices) -> str:
     text = f"{resources['InstanceCount']} x {resources['InstanceType']}, billed for {seconds:.0f} s"
     if saving := spot_saving(job):
         text += f" (spot saved {saving:.0%})"
-    return f"{text}: " + (f"${usd:.4f}" if usd is not None else "no price is known (`llmops prices refresh`)")
+    return f"{text}: " + (f"${usd:.4f}" if usd is not None else "no price is known (`llmops plan prices refresh`)")
 
 
 def _cost(job: Job, prices: Prices) -> float | None:

@@ -82,7 +82,7 @@ def _other_place(name: str, urn: str, account: str, caller: AwsCaller) -> KitErr
         where=urn.rpartition("::")[2],
         fix=USE_TWIN
         if account == TWIN_ACCOUNT
-        else "take that account's credentials and backend; a stack of the same name on a twin has a state of its own",
+        else "take that account's credentials and backend; a stack of the same name on a twin has its own state",
     )
 
 

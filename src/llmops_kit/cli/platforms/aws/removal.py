@@ -14,7 +14,7 @@ from llmops_kit.contract.errors import KitError
 
 STORE_KEYS = ("aliases/", "models/", "datasets/", "promotions/", "rejections/", "endpoints/", "store.json")
 WORK_KEYS = ("runs/", "captures/", "async/")
-"""Flow logs are not among them: what else writes below AWSLogs/ in a bucket of others, nobody can tell."""
+"""Flow logs are not among them: other programs may write below AWSLogs/ in a shared bucket."""
 _AT_ONCE = 1000  # DeleteObjects takes no more
 
 
@@ -47,7 +47,7 @@ def empty_bucket(s3: Any, bucket: str, keys: Iterable[str], stack: str) -> None:
 
 
 def delete_versions(s3: Any, bucket: str, prefix: str = "") -> None:
-    """Remove every version of every object below a prefix. All are listed first: nobody says that pages stay whole
+    """Remove every version of every object below a prefix. All are listed first: no document says that pages stay whole
     while what the next one begins at is deleted.
     """
     pages = s3.get_paginator("list_object_versions").paginate(Bucket=bucket, Prefix=prefix)

@@ -1,4 +1,4 @@
-"""What `llmops doctor` asks of Azure's side. Imports no SDK, so that it can say that one is missing."""
+"""Checks of `llmops doctor` for Azure. Imports no SDK, so that it can report a missing one."""
 
 from llmops_kit.settings.stack_settings import Settings
 
@@ -11,13 +11,13 @@ VARIABLES = ("AZURE_", "ARM_")
 
 
 def caller(settings: Settings | None) -> str:
-    """Returns the identity of this shell on Azure, in words.
+    """Returns a description of this shell's identity on Azure.
 
     Args:
         settings: of a stack on Azure; None: there is none.
 
     Raises:
-        KitError: nobody.
+        KitError: this shell has no credentials.
     """
     from llmops_kit.clouds.azure.session import AzureSession
 

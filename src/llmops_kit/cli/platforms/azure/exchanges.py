@@ -1,4 +1,4 @@
-"""Record the calls of Azure Resource Manager. Of texts, what stays are states and types, by their members' names."""
+"""Record requests to Azure Resource Manager, anonymised: of texts, only states and types are kept, by field name."""
 
 import json
 import re
@@ -11,7 +11,7 @@ from llmops_kit.clouds.azure.session import AzureSession
 _STATES = frozenset({"provisioningState", "status", "state", "type", "kind", "tier", "principalType", "createMode"})
 _STATE = re.compile(r"[A-Za-z][A-Za-z0-9./_]{1,80}")
 _MEMBER = re.compile(r"[@$]?[a-zA-Z][A-Za-z0-9.]*")
-# Whose members somebody else names than Azure.
+# Objects whose keys are not Azure's.
 _MAPS = frozenset(
     {
         *("tags", "environmentVariables", "userAssignedIdentities", "traffic", "mirrorTraffic", "inputs", "outputs"),
@@ -23,12 +23,12 @@ _TYPE = re.compile(r"[A-Za-z][A-Za-z.]*|v[0-9.]+|api")
 
 
 def recorded_session(subscription: str = "") -> AzureSession:
-    """Returns a session that records its calls of Azure Resource Manager if the environment asks for it."""
+    """Returns a session that records its requests to Azure Resource Manager if the environment asks for it."""
     return AzureSession(subscription, record)
 
 
 def record(response: Any) -> None:
-    """Record a PipelineResponse with its request. The recorder is looked up for each: sessions are made before it."""
+    """Record a PipelineResponse with its request. Looks up the recorder each time: sessions are opened before it."""
     if not (to := recorder()):
         return
     asked, answered = response.http_request, response.http_response
@@ -70,7 +70,7 @@ def _template(path: str) -> str:
 
 
 def shown(value: Any, recorder: Recorder, path: tuple[str, ...] = ()) -> Any:
-    """Returns an anonymised document. `path`: the members that lead to it."""
+    """Returns an anonymised document. `path`: the keys that lead to it."""
     if isinstance(value, dict):
         others = bool(path) and (path[-1] in _MAPS or "/".join(path[-2:]) in _MAPS)
         items = first(list(value.items())) if others else list(value.items())

@@ -1,4 +1,4 @@
-"""Stand-ins on a twin for what a company gave to a stack: groups, accounts, vaults, identities, a network."""
+"""Creates on a twin the existing resources that settings name: groups, accounts, vaults, identities, a network."""
 
 import json
 import os
@@ -30,7 +30,7 @@ _KINDS = (
     "microsoft.network/privatednszones",
     "microsoft.machinelearningservices/workspaces",
 )
-"""In the order in which they are made."""
+"""In the order of their creation."""
 _SOME_GROUP = f"/subscriptions/{TWIN_SUBSCRIPTION}/resourceGroups/given"
 _OF_IDENTITIES = (
     *("Contributor", "Storage Blob Data Contributor"),
@@ -40,7 +40,7 @@ Document = dict[str, Any]
 
 
 def admin(method: str, route: str, body: Document | None = None) -> Any:
-    """Calls one of the twin's own routes."""
+    """Calls an administrative route of the twin."""
     address = AzureSession().twin
     data = None if body is None else json.dumps(body).encode()
     context = ssl.create_default_context(cafile=os.environ["SSL_CERT_FILE"])
@@ -52,7 +52,7 @@ def admin(method: str, route: str, body: Document | None = None) -> Any:
 
 
 def application(name: str) -> tuple[dict[str, str], str]:
-    """Creates an application without a role; returns the environment of a process that is it, and its object id."""
+    """Creates an application without roles; returns the environment of a process as it, and its object id."""
     made = admin("POST", "applications", {"name": name})
     variables = admin("POST", "headers", {"object_id": made["object_id"]})
     own = {"AZURE_CLIENT_ID": made["client_id"], "ARM_CLIENT_ID": made["client_id"]}
@@ -60,17 +60,17 @@ def application(name: str) -> tuple[dict[str, str], str]:
 
 
 def assign(session: AzureSession, principal: str, role: str) -> None:
-    """Give a principal a built-in role on the whole subscription."""
+    """Assign a built-in role on the whole subscription to a principal."""
     root = f"/subscriptions/{TWIN_SUBSCRIPTION}/providers/Microsoft.Authorization"
     properties = {"principalId": principal, "roleDefinitionId": f"{root}/roleDefinitions/{BUILT_IN[role]}"}
     session.arm.put(f"{root}/roleAssignments/{uuid.uuid4()}", {"properties": properties})
 
 
 def make_given(session: AzureSession, azure: Document, location: str) -> Document:
-    """Make what `llmops:azure` names on the twin that this process is a client of.
+    """Create the resources that `llmops:azure` names on the twin that this process uses.
 
     Returns:
-        The settings as they must be on the twin.
+        The settings for the twin.
     """
     azure = _moved({name: value for name, value in azure.items() if name != "subscription"})
     azure["location"] = location
@@ -93,7 +93,7 @@ def make_given(session: AzureSession, azure: Document, location: str) -> Documen
             **azure["encryption"],
             "key": _key(session, azure["encryption"]["key"], location, rsa, azure["encryption"]["vault"]),
         }
-    if azure.get("operators"):  # the twin's directory knows nobody of the tenant
+    if azure.get("operators"):  # the twin's directory has none of the tenant's principals
         people = [application(f"operator-{number}")[1] for number, _ in enumerate(azure["operators"])]
         azure["operators"] = [{"object_id": each, "kind": "ServicePrincipal"} for each in people]
     return azure
@@ -192,7 +192,7 @@ def _key(session: AzureSession, url: str, location: str, properties: Document, v
 
 
 def fill(session: AzureSession, outputs: StackOutputs) -> None:
-    """Put something of each kind into a stack's place on the twin, so that removing it takes what it will take."""
+    """Put something of each kind into the stack's resources on the twin, so that its removal uses all permissions."""
     assert outputs.azure
     azure = outputs.azure
     blobs = session.blobs(azure.blob_url.rstrip("/"))
@@ -203,7 +203,7 @@ def fill(session: AzureSession, outputs: StackOutputs) -> None:
 
 
 def start_job(session: AzureSession, outputs: StackOutputs) -> None:
-    """Put a job on the twin that goes on until it is canceled, so that `down` takes what it will take."""
+    """Create a job on the twin that runs until it is canceled, so that `down` uses all permissions."""
     assert outputs.azure
     azure = outputs.azure
     pace = admin("GET", "settings")["pace"]

@@ -1,4 +1,4 @@
-"""Azure Container Registry as `llmops images push` needs it: a login, and which images a repository has.
+"""Azure Container Registry for `llmops images push`: login, and lookup of images.
 
 https://github.com/Azure/acr/blob/main/docs/AAD-OAuth.md
 """
@@ -19,7 +19,7 @@ from llmops_kit.contract.errors import KitError
 from llmops_kit.contract.twins import is_loopback
 
 _NOBODY = "00000000-0000-0000-0000-000000000000"
-"""The user name that goes with a token."""
+"""User name for a login with a token."""
 _KINDS = (
     "application/vnd.docker.distribution.manifest.v2+json",
     "application/vnd.oci.image.manifest.v1+json",
@@ -58,11 +58,11 @@ class AcrImages:
 
 
 class AcrApi:
-    """A registry's own API, with tokens that it gives for those of Entra ID."""
+    """A registry's API, with its tokens in exchange for those of Entra ID."""
 
     def __init__(self, azure: AzureOutput, session: AzureSession) -> None:
         self.server, self._tenant, self._session = azure.registry, azure.tenant, session
-        scheme = "http" if is_loopback(f"//{azure.registry}") else "https"  # Docker takes plain HTTP there alone
+        scheme = "http" if is_loopback(f"//{azure.registry}") else "https"  # Docker accepts plain HTTP only there
         policies = [UserAgentPolicy("llmops-kit"), RetryPolicy()]
         self._url = f"{scheme}://{azure.registry}"
         self._client: PipelineClient[Any, Any] = PipelineClient(self._url, policies=policies)
@@ -80,7 +80,7 @@ class AcrApi:
         return str(answer.headers["Docker-Content-Digest"])
 
     def remove(self, repository: str) -> None:
-        """Delete every image of a repository that has a tag; nothing where there is none."""
+        """Delete every tagged image of a repository, if any."""
         base = f"{self._url}/v2/{repository}"
         with explained(f"{self.server}/{repository}", role="AcrDelete on the registry"):
             headers = self._access(f"repository:{repository}:pull,metadata_read,delete")
@@ -92,10 +92,10 @@ class AcrApi:
                 return
 
     def refresh_token(self) -> str:
-        """Exchanges a token of Entra ID for the registry's own, which is a password for Docker.
+        """Exchanges a token of Entra ID for one of the registry, which is a password for Docker.
 
         Raises:
-            KitError: it gives none.
+            KitError: the registry returns none.
         """
         form = {
             "grant_type": "access_token",

@@ -1,4 +1,4 @@
-"""Ask an endpoint on Azure Machine Learning in the OpenAI contract, at its scoring address: at once, or as a stream.
+"""OpenAI requests to the scoring URL of an endpoint on Azure Machine Learning, streamed or not.
 
 https://learn.microsoft.com/azure/machine-learning/how-to-troubleshoot-online-endpoints#http-status-codes
 """
@@ -13,30 +13,30 @@ from llmops_kit.clouds.azure.session import ML_SCOPE, AzureSession
 from llmops_kit.contract.errors import BusyError, KitError
 
 _MODEL_STATUS = "ms-azureml-model-error-statuscode"
-_LOOK = "`llmops status` shows the endpoint, `llmops logs` its words"
+_LOOK = "`llmops status` shows the endpoint, `llmops logs` its output"
 _FIXES = {
-    401: "`az login`: Azure takes no token from here",
+    401: "run `az login`: Azure rejects this shell's token",
     403: "the role AzureML Data Scientist on the workspace",
-    404: "`llmops up` brings it back",
-    408: "it took longer than the deployment's request time-out: ask for fewer tokens, or as a stream",
+    404: "`llmops up` restores it",
+    408: "it took longer than the deployment's request timeout: request fewer tokens, or a stream",
     429: "it is busy: try again in a moment",
 }
 
 
 def ask(session: AzureSession, endpoint: str, url: str, request: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """Send a chat request; the answer, or its chunks as they come where `request["stream"]` is true.
+    """Send a chat request; yields the answer, or its chunks if `request["stream"]` is true.
 
     Closing the iterator closes the connection, which stops the generation.
 
     Args:
         session: of the stack's tenant.
         endpoint: its name in the stack.
-        url: its scoring address, without a route.
+        url: its scoring URL, without a route.
         request: the body of /v1/chat/completions.
 
     Raises:
-        BusyError: it takes no request at the moment.
-        KitError: in words what Azure, or the server in the container, said.
+        BusyError: it accepts no request at the moment.
+        KitError: with the message of Azure or of the server in the container.
     """
     where = f"endpoint {endpoint}"
 
@@ -54,19 +54,19 @@ def bearer_token(session: AzureSession, hours: float) -> str:
     """Returns a token with which an OpenAI client calls endpoints as the caller, who needs the role AzureML Data
     Scientist. https://learn.microsoft.com/azure/machine-learning/how-to-authenticate-online-endpoint
 
-    It ends as Entra ID says, an hour or a little more after it was given; nobody can choose that.
+    It expires about an hour after it was issued; Entra ID sets this.
 
     Args:
         session: of the stack's tenant.
-        hours: how long it is wanted; one at most.
+        hours: requested lifetime; at most 1.
 
     Raises:
-        KitError: it is wanted for longer, or there are no credentials.
+        KitError: the requested lifetime is longer, or there are no credentials.
     """
     if hours > 1:
         raise KitError(
-            "a token of Entra ID ends after about an hour, which can't be chosen",
+            "a token of Entra ID expires after about an hour, which can't be changed",
             where="--hours",
-            fix="leave it out, and start a new one once it has ended",
+            fix="omit it, and get a new token once it has expired",
         )
     return session.token(ML_SCOPE)

@@ -1,4 +1,4 @@
-"""A run's lines as they come: what its nodes print, what Azure ML does with its jobs, and what they cost."""
+"""A run's live log: output of its nodes, states of its jobs on Azure ML, and cost."""
 
 import re
 import time
@@ -19,7 +19,7 @@ from llmops_kit.contract.errors import RunError
 
 # user_logs/std_log.txt of one node, user_logs/std_log_process_0.txt and so on of several.
 _STDOUT = re.compile(r"user_logs/std_log\D*(?P<node>\d*)\D*\.txt")
-_SHOWN_SECONDS = 120  # a job that was just created may not be shown for so long
+_SHOWN_SECONDS = 120  # seconds for which a new job may not be listed yet
 
 
 def follow_jobs(
@@ -33,7 +33,7 @@ def follow_jobs(
         look: describes the run's jobs, oldest first, with their run's details.
         clusters: of the stack, by name.
         prices: of the location.
-        known: how many of the jobs were told already.
+        known: number of jobs that were already reported.
 
     Raises:
         RunError: the run has no (further) job.
@@ -45,7 +45,7 @@ def follow_jobs(
             jobs = look()[: number + 1]
             job = jobs[-1]
             ended = has_ended(job)
-            # What it did is told before what becomes of it then, and what it begins with before what it does.
+            # Lines come before the state that ends them, and after the state that starts them.
             if not ended and status_of(job) != status:
                 yield _story(job)
             for text in lines.new(job, last=ended):
@@ -75,15 +75,15 @@ def _story(job: Job) -> str:
 
 
 class _UnreadLines:
-    """One job's lines that were not told yet."""
+    """A job's lines that were not printed yet."""
 
     def __init__(self) -> None:
-        self._read: dict[str, int] = {}  # file -> bytes that were read of it
-        self._rest: dict[str, bytes] = {}  # file -> the beginning of a line
-        self._closed: set[str] = set()  # files that nobody here may read, which was told
+        self._read: dict[str, int] = {}  # file -> number of bytes that were read
+        self._rest: dict[str, bytes] = {}  # file -> start of an incomplete line
+        self._closed: set[str] = set()  # files that can't be read, which was reported
 
     def new(self, job: Job, *, last: bool) -> Iterator[str]:
-        """Yields new lines of every node's file; with `last`, also a line without an end."""
+        """Yields new lines of every node's file; with `last`, also an incomplete line."""
         for name, url in sorted((job.get(DETAILS, {}).get("logFiles") or {}).items()):
             if found := _STDOUT.search(name):
                 node = int(found["node"] or 0)
@@ -105,10 +105,10 @@ class _UnreadLines:
                 found = BlobClient.from_blob_url(url).download_blob(offset=offset or None).readall()
             except HttpResponseError as e:
                 if e.status_code in (404, 416) or error_code(e) == "InvalidRange":
-                    return b""  # nothing was written yet, or nothing since
+                    return b""  # nothing was written yet, or nothing new
                 if e.status_code != 403:
                     raise
-                # The job goes on, and costs: its states are followed all the same.
+                # The job continues, and costs money, so its states are still followed.
                 told = name in self._closed
                 self._closed.add(name)
                 return b"" if told else f"{name} can't be read: {error_code(e)}; {_missing(url)}\n".encode()
@@ -117,7 +117,7 @@ class _UnreadLines:
 
 
 def _missing(url: str) -> str:
-    """Returns the roles that reading or writing a job's log takes."""
+    """Returns a message with the roles for reading and writing a job's log."""
     parts = urlsplit(url)
     container = parts.path.lstrip("/").partition("/")[0]
     return (

@@ -1,4 +1,4 @@
-"""What a job on Azure Machine Learning is, from its resource and its run's details: its state, its story and its cost.
+"""State, history and cost of a job on Azure Machine Learning, from its resource and its run's details.
 
 https://learn.microsoft.com/rest/api/azureml/jobs/get
 """
@@ -12,9 +12,9 @@ from llmops_kit.contract.documents.outputs import AzureCompute
 from llmops_kit.contract.documents.run import RunState, RunStatus
 
 DETAILS = "runDetails"
-"""Member of a job that holds what the run history says of it."""
+"""Key in a job for its details from the run history."""
 FAILURE = "failure"
-"""Member of a job that holds what its trainer left as the reason of its failure."""
+"""Key in a job for the reason of its failure that its trainer wrote."""
 _STATUSES: dict[str, RunStatus] = {
     "Completed": "completed",
     "Failed": "failed",
@@ -22,28 +22,28 @@ _STATUSES: dict[str, RunStatus] = {
     "Canceled": "stopped",
 }
 _STORY = {
-    "NotStarted": "it is created",
-    "Provisioning": "its nodes are being started",
-    "Preparing": "its image is being made ready",
-    "Starting": "its nodes are being started",
-    "Queued": "it waits for a node: one that was taken back is waited for as well",
-    "Running": "it runs",
-    "Finalizing": "what it made is being stored",
-    "CancelRequested": "it is being stopped",
-    "Completed": "it is complete",
-    "Failed": "it failed",
-    "Canceled": "it is stopped",
-    "NotResponding": "it does not answer: Azure lost its node",
+    "NotStarted": "job created",
+    "Provisioning": "starting its nodes",
+    "Preparing": "preparing its image",
+    "Starting": "starting its nodes",
+    "Queued": "waiting for a node (also after a preemption)",
+    "Running": "job running",
+    "Finalizing": "storing its results",
+    "CancelRequested": "stopping the job",
+    "Completed": "job completed",
+    "Failed": "job failed",
+    "Canceled": "job stopped",
+    "NotResponding": "job not responding: Azure lost its node",
 }
-_NO_REASON = "Azure says no reason; `llmops runs follow` shows its lines"
+_NO_REASON = "Azure gives no reason; `llmops runs follow` shows its log"
 
 
 def run_state(run: str, jobs: Sequence[Job], clusters: dict[str, AzureCompute], prices: Prices) -> RunState:
-    """Returns a run's state, made from its jobs: status, times, why it failed, and what it has cost.
+    """Returns a run's state from its jobs: status, times, reason of a failure, and cost.
 
     Args:
         run: its id.
-        jobs: those of its attempts, oldest first; none: it was laid out and never started.
+        jobs: its attempts, oldest first; none: it was prepared, but never started.
         clusters: of the stack, by name.
         prices: of the location.
     """
@@ -62,12 +62,12 @@ def run_state(run: str, jobs: Sequence[Job], clusters: dict[str, AzureCompute], 
 
 
 def status_of(job: Job) -> str:
-    """Returns a job's status in Azure's own word."""
+    """Returns a job's status as Azure calls it."""
     return str(job.get("properties", {}).get("status", ""))
 
 
 def has_ended(job: Job) -> bool:
-    """Returns whether Azure will not change a job's status any more: Completed, Failed, NotResponding or Canceled."""
+    """Returns whether a job's status is final: Completed, Failed, NotResponding or Canceled."""
     return status_of(job) in _STATUSES
 
 
@@ -77,7 +77,7 @@ def created(job: Job) -> str:
 
 
 def reason(job: Job) -> str:
-    """Returns why a job failed: the trainer's own words, else Azure's."""
+    """Returns why a job failed: the trainer's message, else Azure's."""
     if said := str(job.get(FAILURE, "")).strip():
         return said
     error = (job.get(DETAILS, {}).get("error") or {}).get("error") or {}
@@ -85,14 +85,14 @@ def reason(job: Job) -> str:
 
 
 def words(status: str) -> str:
-    """Returns what Azure's status of a job means to its user; the status itself, if it needs no words."""
+    """Returns a description of Azure's status of a job; the status itself, if it needs none."""
     return _STORY.get(status, status)
 
 
 def cost(jobs: Sequence[Job], clusters: dict[str, AzureCompute], prices: Prices) -> float | None:
     """Returns the dollars that a run's jobs have cost so far; None if a VM size's price is unknown.
 
-    Nodes are counted from a job's start to its end; what a cluster keeps idle afterwards is nobody's.
+    Nodes are counted from a job's start to its end, without their idle time afterwards.
     """
     amounts = [_cost(job, clusters, prices) for job in jobs]
     return None if None in amounts else round(sum(a for a in amounts if a), 6)
@@ -106,7 +106,7 @@ def bill(jobs: Sequence[Job], clusters: dict[str, AzureCompute], prices: Prices)
     usd, cluster = cost(jobs, clusters, prices), clusters.get(cluster_of(jobs[-1]))
     kind = f"{cluster.vm_size}{' (low priority)' if cluster.spot else ''}" if cluster else cluster_of(jobs[-1])
     text = f"{_nodes(jobs[-1])} x {kind}, for {seconds:.0f} s: "
-    return text + (f"${usd:.4f}" if usd is not None else "no price is known (`llmops prices refresh`)")
+    return text + (f"${usd:.4f}" if usd is not None else "no price is known (`llmops plan prices refresh`)")
 
 
 def cluster_of(job: Job) -> str:
@@ -139,7 +139,7 @@ def _detail(job: Job, key: str) -> datetime | None:
 
 
 def moment(text: str | None) -> datetime | None:
-    """Parses a time of Azure's: up to seven digits of a second, without a zone if it is UTC; None if there is none."""
+    """Parses a time from Azure: up to seven decimals of a second, UTC without a zone; None if there is none."""
     if not text:
         return None
     whole, _, fraction = text.removesuffix("Z").removesuffix("+00:00").partition(".")

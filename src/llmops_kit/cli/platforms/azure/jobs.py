@@ -1,4 +1,4 @@
-"""Runs on Azure Machine Learning: a command job for each attempt at one.
+"""Runs on Azure Machine Learning: one command job per attempt.
 
 https://learn.microsoft.com/rest/api/azureml/jobs
 """
@@ -37,7 +37,7 @@ from llmops_kit.contract.layout import FAILURE as FAILURE_FILE
 
 _AT_ONCE = 8
 _TRAINERS = "-trainers"
-"""Ends the name of the environment that has the images of trainers, after that of the training image's."""
+"""Suffix of the environment with the images of trainers, after the name of the training image's."""
 
 
 class AzureRuns(CloudRuns):
@@ -56,11 +56,11 @@ class AzureRuns(CloudRuns):
         return follow_jobs(lambda: self._jobs(run), self._azure.computes, self._prices, known)
 
     def halt(self, say: Say) -> None:
-        """Cancels all jobs; a cluster releases its nodes when its idle time is over."""
+        """Cancels all jobs; a cluster releases its nodes after its idle time."""
         self._stop_all([job["name"] for job in self._list() if not has_ended(job)], say)
 
     def remove(self) -> None:
-        """Stop what runs, and delete every job."""
+        """Stop running jobs, and delete every job."""
         self.halt(lambda _: None)
         with ThreadPoolExecutor(_AT_ONCE) as pool:
             list(pool.map(lambda job: self._arm.delete(self._id(job["name"])), self._list()))
@@ -83,7 +83,7 @@ class AzureRuns(CloudRuns):
             client_id=azure.client_ids["training"],
             store=azure.datastores["store"],
             work=azure.datastores["work"],
-            # A stack that an older kit deployed has them among its runs.
+            # Stacks of older kits have checkpoints among their runs.
             checkpoints=azure.datastores.get("checkpoints", azure.datastores["work"]),
             tags=azure.tags,
         )
@@ -95,7 +95,7 @@ class AzureRuns(CloudRuns):
         return {"name": name, "properties": command_job(name, spec.id, spec, stored, place)}
 
     def _prepare(self, trainer: TrainerJob) -> None:
-        """Puts a version of an environment for the trainer's image; an equal one is adopted.
+        """Puts a version of an environment for the trainer's image, or adopts an equal one.
 
         https://learn.microsoft.com/rest/api/azureml/environment-versions/create-or-update
         """
@@ -109,14 +109,14 @@ class AzureRuns(CloudRuns):
 
     def _create(self, request: dict[str, Any], say: Say) -> None:
         id_ = self._id(request["name"])
-        if self._arm.find(id_) is None:  # else it was created before: a name is used once
+        if self._arm.find(id_) is None:  # else it was created before: a name can be used once
             self._arm.put(id_, {"properties": request["properties"]}, wait=False)
 
     def _job_names(self, run: str = "") -> set[str]:
         return {job["name"] for job in self._list()}
 
     def _list(self) -> list[Job]:
-        """Returns the stack's jobs. They can't be searched by name: all pages are filtered by the stack's tag."""
+        """Returns the stack's jobs. Azure can't search by name, so all pages are filtered by the stack's tag."""
         pages = self._arm.list(f"{self._workspace}/jobs", jobType="Command", tag=JOBS_TAG)
         found = [job for job in pages if _tags(job).get(JOBS_TAG) == self._azure.job_prefix]
         self._scheduled = {job["name"] for job in found if RUN_TAG not in _tags(job)}
@@ -133,7 +133,7 @@ class AzureRuns(CloudRuns):
         return name in (self._scheduled or ())
 
     def _describe(self, name: str) -> Job:
-        """Returns the job with its run history, and with what a failed job's trainer left."""
+        """Returns the job with its run history, and with the reason that a failed job's trainer wrote."""
         job = self._arm.find(self._id(name))
         if job is None:
             return {}
@@ -153,7 +153,7 @@ class AzureRuns(CloudRuns):
         return key_of(_inputs(job).get(SPEC_INPUT, {}).get("uri", ""))
 
     def _spec_sha256(self, job: Job) -> str:
-        """Returns the sha256 of a job's spec from its environment; an existing job's tags are all that a call changes:
+        """Returns the sha256 of a job's spec from its environment; of an existing job, only tags can be changed:
         https://learn.microsoft.com/rest/api/azureml/jobs/create-or-update
         """
         return (job["properties"].get("environmentVariables") or {}).get(SPEC_VARIABLE, "")
@@ -190,7 +190,7 @@ class AzureRuns(CloudRuns):
 class RunHistory:
     """The run history of a workspace: when a job began and ended, why it failed, and where its lines are.
 
-    A service beside Azure Resource Manager, found as azure-ai-ml finds it: the workspace says where its services are.
+    It is a service besides Azure Resource Manager, found as azure-ai-ml does: the workspace lists its services.
     """
 
     def __init__(self, arm: ResourceManager, workspace: str) -> None:
@@ -209,7 +209,7 @@ class RunHistory:
 
 
 def _inputs(job: Job) -> dict[str, Any]:
-    """Returns a job's inputs: one that the kit did not submit, and that has the stack's tag, may have none."""
+    """Returns a job's inputs; a job with the stack's tag that the kit did not submit may have none."""
     return job["properties"].get("inputs") or {}
 
 

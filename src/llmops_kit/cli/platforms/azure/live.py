@@ -1,4 +1,4 @@
-"""What an endpoint on Azure Machine Learning really serves, from its deployments as they are now; and its traffic.
+"""Versions that an endpoint on Azure Machine Learning serves, from its live deployments; and its traffic.
 
 https://learn.microsoft.com/rest/api/azureml/online-endpoints
 """
@@ -17,7 +17,7 @@ _SETTLED = "Succeeded"
 
 
 def look(arm: ResourceManager, endpoint: str, image: str) -> Live:
-    """Ask for an endpoint, its deployments, and what these load.
+    """Read an endpoint, its deployments, and the versions that they load.
 
     Args:
         arm: Azure Resource Manager.
@@ -52,9 +52,10 @@ def look(arm: ResourceManager, endpoint: str, image: str) -> Live:
 
 
 def set_traffic(arm: ResourceManager, endpoint: str, shares: Mapping[str, float]) -> None:
-    """Shares an endpoint's traffic between the versions that it has loaded, and leaves everything else as it is.
+    """Shares an endpoint's traffic between the versions that it has loaded, and changes nothing else.
 
-    An endpoint is put as a whole, and one without traffic gives it up: all that may be written is read and put again.
+    A PUT replaces the whole endpoint, and without traffic it removes the traffic: so all writable properties are read
+    and put again.
 
     Args:
         arm: Azure Resource Manager.
@@ -62,7 +63,7 @@ def set_traffic(arm: ResourceManager, endpoint: str, shares: Mapping[str, float]
         shares: identity (sha256) -> 0 to 1; all together 1.
 
     Raises:
-        KitError: it has not loaded a version, the shares make no whole, or a rollout owns the weights.
+        KitError: it has not loaded a version, the shares are not 1 in all, or a rollout owns the weights.
     """
     live, name = arm.get(endpoint), f"endpoint {endpoint.rpartition('/')[2]}"
     owner = owner_of(live)
@@ -81,7 +82,9 @@ def set_traffic(arm: ResourceManager, endpoint: str, shares: Mapping[str, float]
         )
     traffic = {by_model[sha256]: round(100 * share) for sha256, share in shares.items()}
     if sum(traffic.values()) != 100:
-        raise KitError(f"would share {sum(traffic.values())} % of its requests", where=name, fix="let them make 100")
+        raise KitError(
+            f"would share {sum(traffic.values())} % of its requests", where=name, fix="write shares of 100 % in all"
+        )
     arm.put(endpoint, with_traffic(live, traffic))
 
 

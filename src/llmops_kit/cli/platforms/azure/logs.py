@@ -1,4 +1,4 @@
-"""An endpoint's lines: what the servers of its deployments print.
+"""Logs of an endpoint: the output of its deployments' servers.
 
 https://learn.microsoft.com/rest/api/azureml/online-deployments/get-logs
 """
@@ -11,7 +11,7 @@ from llmops_kit.contract.errors import KitError
 
 _POLL_SECONDS = 2.0
 _SERVER = "InferenceServer"
-_LINES = 5000  # the last ones: Azure gives no others
+_LINES = 5000  # Azure returns only the last ones
 
 
 def read_logs(arm: ResourceManager, endpoint: str, follow: bool) -> Iterator[str]:
@@ -20,7 +20,7 @@ def read_logs(arm: ResourceManager, endpoint: str, follow: bool) -> Iterator[str
     Args:
         arm: Azure Resource Manager.
         endpoint: its resource id.
-        follow: do not end.
+        follow: continue with new lines.
 
     Raises:
         KitError: it has no deployment.
@@ -41,8 +41,8 @@ def read_logs(arm: ResourceManager, endpoint: str, follow: bool) -> Iterator[str
 
 
 def overlap(before: Sequence[str], now: Sequence[str]) -> int:
-    """Returns how many of the first lines of `now` were the last ones `before`: Azure returns a log's end without a
-    position.
+    """Returns how many of the first lines of `now` were the last ones of `before`: Azure returns the end of a log
+    without its position.
     """
     for count in range(min(len(before), len(now)), 0, -1):
         if before[-1] == now[count - 1] and list(before[-count:]) == list(now[:count]):

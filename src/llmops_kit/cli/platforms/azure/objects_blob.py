@@ -3,9 +3,9 @@
 https://learn.microsoft.com/rest/api/storageservices/specifying-conditional-headers-for-blob-service-operations
 
 Azure copies a blob from another one by blocks
-(https://learn.microsoft.com/rest/api/storageservices/put-block-from-url), and keeps no SHA-256 of it: an MD5 at most,
-which proves nothing. So each copy is read once, and each version once by each machine that promotes it; a blob's ETag,
-which Azure alone makes, says that nobody wrote it since.
+(https://learn.microsoft.com/rest/api/storageservices/put-block-from-url), and stores no SHA-256 of it, at most an MD5,
+which proves nothing. So each copy is read once, and each version once by each machine that promotes it. A blob's ETag,
+which only Azure sets, then shows that it was not written since.
 """
 
 import hashlib
@@ -28,10 +28,10 @@ from llmops_kit.clouds.azure.session import AzureSession
 from llmops_kit.contract.documents.dataset import FileEntry
 from llmops_kit.contract.layout import cache_dir
 
-_AT_ONCE = 2  # parts of one large blob, beside the eight blobs that are on their way
+_AT_ONCE = 2  # parts of one large blob, in addition to eight blobs in parallel
 _BEING_DELETED = "ContainerBeingDeleted"
 _STORAGE_SCOPE = "https://storage.azure.com/.default"
-_TOKEN_SECONDS = 300  # that a token lasts at least when it is sent
+_TOKEN_SECONDS = 300  # minimum remaining lifetime of a token
 _BLOCK = 128 << 20
 """Bytes that Azure copies in one request, within some seconds; a blob of 50,000 blocks has 6.7 TB."""
 
@@ -127,7 +127,7 @@ class BlobObjects(RemoteObjects):
         target.commit_block_list([BlobBlock(id_) for id_, _ in blocks])
 
     def _token(self) -> str:
-        """Returns a token for reading a copy's source; kept while it is valid, as `az` takes a second to give one."""
+        """Returns a token for reading a copy's source; cached while valid, since `az` takes a second for one."""
         if self._held is None or self._held.expires_on < time.time() + _TOKEN_SECONDS:
             self._held = self._session.credential.get_token(_STORAGE_SCOPE)
         return self._held.token

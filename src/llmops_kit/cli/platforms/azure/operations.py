@@ -1,4 +1,4 @@
-"""What the command line can do with stacks on Azure."""
+"""Operations of the command line on stacks on Azure."""
 
 from llmops_kit.cli.platforms.operations import Lazy, Operations
 from llmops_kit.contract.twins import azure_twin_address

@@ -51,7 +51,7 @@ class AzurePlatform(CloudPlatform):
 
     @cached_property
     def session(self) -> AzureSession:
-        """Of the stack's tenant, and of no other."""
+        """Session in the stack's tenant."""
         session = recorded_session(self.azure.subscription)
         session.require(self.azure.subscription, self.azure.tenant, self.outputs.stack)
         return session
@@ -67,7 +67,7 @@ class AzurePlatform(CloudPlatform):
         """Signs with the stack's key in Key Vault, which never leaves it; the signature has the form of
         llmops_kit.contract.integrity.signing.
 
-        Key Vault answers r and s side by side (JWA's ES256), where the kit's signatures are DER.
+        Key Vault returns r and s concatenated (ES256 of JWA), while the kit's signatures are DER.
         https://learn.microsoft.com/rest/api/keyvault/keys/sign
         """
         from azure.keyvault.keys.crypto import SignatureAlgorithm
@@ -81,14 +81,14 @@ class AzurePlatform(CloudPlatform):
         (folder / SIGNATURE).write_text(base64.b64encode(encode_dss_signature(r, s)).decode() + "\n")
 
     def require_runs(self) -> Compute:
-        """Requires an environment with the training image, beside what every platform requires."""
+        """Requires an environment with the training image, in addition to what every platform requires."""
         if "training" not in self.azure.environments:
             fix = "`llmops up`, which declares it"
             raise KitError("the stack has no environment for training", where="llmops:images.training", fix=fix)
         return super().require_runs()
 
     def require_machines(self, machines: Compute) -> None:
-        """Check that a cluster of the stack has them."""
+        """Check that a cluster of the stack has the machines."""
         choose_cluster(machines, self.azure.computes)
 
     def hire(self, machines: Compute) -> Hire:

@@ -1,4 +1,4 @@
-"""What must be right before a stack on Azure is touched: credentials, subscription, state, the engine's plugin."""
+"""Checks before a stack on Azure is changed: credentials, subscription, state, the engine's plugin."""
 
 import re
 from typing import Any
@@ -20,11 +20,11 @@ _ID = re.compile(r"^/subscriptions/([0-9a-f-]{36})(/|$)")
 
 
 def preflight(stack: PulumiStack, say: Say, *, dev: bool, make: bool) -> None:
-    """Find out early what would fail late, or go to the wrong place; make the stack where it is new.
+    """Detect early what would fail late or change the wrong subscription; create the stack if it is new.
 
     Raises:
-        KitError: no credentials or subscription; state of a twin for Azure or the reverse; a state that one machine
-            alone would have; no plugin.
+        KitError: no credentials or subscription; state of a twin for Azure or the reverse; a state that only this
+            machine would have; no plugin.
     """
     require_packages("azure", "azure.identity", "azure.mgmt.core", "pulumi_azure_native")
     session = clients_of(stack)
@@ -63,7 +63,7 @@ def region_of(stack: PulumiStack) -> str:
 
 
 def require_same_place(name: str, state: dict[str, Any], subscription: str) -> None:
-    """Check that a state holds nothing of another subscription, of a twin for Azure, or of Azure for a twin.
+    """Check that a state has no resources of another subscription, of a twin on Azure, or of Azure on a twin.
 
     Raises:
         KitError: naming the first such resource.
@@ -81,14 +81,14 @@ def _other_place(name: str, urn: str, theirs: str, ours: str) -> KitError:
         where=urn.rpartition("::")[2],
         fix=USE_TWIN
         if theirs == TWIN_SUBSCRIPTION
-        else "take that subscription's credentials and backend; a stack of the same name on a twin has its own state",
+        else "use that subscription's credentials and backend; a stack of the same name on a twin has a separate state",
     )
 
 
 def _secrets_provider(stack: PulumiStack, session: AzureSession, dev: bool) -> str:
     """Returns the secrets provider of a new stack: that of its file, else for blobs the key that bootstrap created.
 
-    On a twin a passphrase does: the engine looks for vaults at their names alone.
+    On a twin it is a passphrase: the engine finds vaults only by their public host names.
     """
     if stack.file.secrets_provider or not stack.backend.startswith("azblob://") or session.twin:
         return stack.file.secrets_provider
@@ -96,5 +96,5 @@ def _secrets_provider(stack: PulumiStack, session: AzureSession, dev: bool) -> s
         return key_url(session, stack.project.name)
     except KitError:
         if dev:
-            return ""  # a passphrase will do
+            return ""  # a passphrase
         raise

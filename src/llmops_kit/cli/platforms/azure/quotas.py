@@ -1,4 +1,4 @@
-"""What a subscription allows of machines for endpoints and runs: vCPUs of a family of sizes, in a location.
+"""A subscription's quotas of machines for endpoints and runs: vCPUs of a family of sizes, in a location.
 
 https://learn.microsoft.com/rest/api/azureml/usages/list
 https://learn.microsoft.com/azure/machine-learning/how-to-manage-quotas
@@ -14,9 +14,9 @@ from llmops_kit.clouds.azure.names import ML_API
 from llmops_kit.clouds.azure.session import AzureSession
 from llmops_kit.contract.errors import KitError
 
-_SPARE = 1.2  # what Azure ML asks for beyond a deployment's own machines, for its updates
+_SPARE = 1.2  # quota that Azure ML requires in addition, for updates of a deployment
 _LOW_PRIORITY = "all low-priority machines"
-_MORE = "the portal's Quotas page, Azure Machine Learning, asks for more"
+_MORE = "request more on the portal's Quotas page, Azure Machine Learning"
 
 
 def quotas_of(stack: PulumiStack, needed: Needed) -> list[QuotaNeed]:
@@ -25,7 +25,7 @@ def quotas_of(stack: PulumiStack, needed: Needed) -> list[QuotaNeed]:
 
 
 def quotas_for(session: AzureSession, location: str, needed: Needed) -> list[QuotaNeed]:
-    """Returns the subscription's quota of each family of sizes; unknown if Azure does not tell.
+    """Returns the subscription's quota of each family of sizes; unknown if Azure does not return it.
 
     Low-priority machines have one quota for all families.
 
@@ -40,7 +40,7 @@ def quotas_for(session: AzureSession, location: str, needed: Needed) -> list[Quo
         sizes = {s["name"].lower(): s for s in (session.arm.find(f"{root}/vmSizes") or {}).get("value", [])}
         usages = {_family(u): u for u in session.arm.list(f"{root}/usages", ML_API)}
     except KitError as e:
-        refused = f"Azure was not to be asked: {e.what}"
+        refused = f"Azure could not be asked: {e.what}"
     cores: dict[str, int] = {}
     unknown = []
     for machines, count in needed.items():

@@ -1,4 +1,4 @@
-"""Azure's part of recording what a deployer must be allowed (llmops_kit.cli.plan.policy): a custom role, whole."""
+"""Azure's part of recording a deployer's permissions (llmops_kit.cli.plan.policy), as a custom role."""
 
 import os
 from collections.abc import Iterable, Mapping
@@ -22,7 +22,7 @@ class AzureRecording:
     """See llmops_kit.cli.plan.policy.Recording."""
 
     some_types = ("Standard_DS3_v2", "Standard_DS4_v2")
-    bake_seconds = 1  # long enough for a look at the figures
+    bake_seconds = 1  # long enough to read metrics
 
     def __init__(self, stack: PulumiStack) -> None:
         self._project, self._stack = stack.project.name, stack.name.rpartition("/")[2]
@@ -81,19 +81,19 @@ class AzureRecording:
 
     def document(self, records: list[dict[str, Any]]) -> dict[str, Any]:
         """Returns a role definition of the recorded calls, as `az role definition create` takes it."""
-        # The engine asks for a key of the state's vault, which no twin has a place for.
+        # The engine also uses a key in the state's vault, which it can't reach on a twin.
         actions = {r["action"] for r in records if r["allowed"]} | {"Microsoft.KeyVault/vaults/read"}
         data = {f"Microsoft.KeyVault/vaults/keys/{verb}/action" for verb in ("encrypt", "decrypt")}
         return role_definition(
             f"{self._project} deploy of {self._stack}",
-            "What up, changes, down and down --data take, recorded by llmops plan --policy",
+            "Permissions of up, updates, down and down --data, recorded by llmops plan --policy",
             actions | data,
             f"/subscriptions/{self._subscription}",
         )
 
 
 def role_definition(name: str, description: str, actions: Iterable[str], scope: str) -> dict[str, Any]:
-    """Returns a custom role that allows these actions, each in the list that it belongs to, or in both.
+    """Returns a custom role that allows these actions, each in the list of its kind, or in both.
 
     https://learn.microsoft.com/azure/role-based-access-control/role-definitions#role-definition
     """
@@ -111,7 +111,7 @@ def role_definition(name: str, description: str, actions: Iterable[str], scope: 
 
 
 def _is_data(action: str) -> bool:
-    """Returns whether an action is one on data: on blobs, or on a vault's content, whose keys ARM reads too."""
+    """Returns whether an action is on data: on blobs, or on a vault's content, whose keys ARM reads too."""
     low = action.lower()
     return low.startswith(_BLOBS) or (low.startswith(_OF_VAULTS) and not low.endswith(("/write", "/delete")))
 

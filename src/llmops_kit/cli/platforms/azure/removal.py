@@ -1,7 +1,7 @@
 """Remove a stack's data for good: every version of every blob, every image, and the workspace with its records.
 
-An account or a registry that was given to the stack holds other things too: there, only what the kit wrote goes. What
-soft delete keeps of blobs and vaults, Azure removes itself when its days are over.
+In an existing account or registry that the stack uses, only what the kit wrote is removed. Azure itself removes what
+soft delete keeps of blobs and vaults, once its retention is over.
 """
 
 from collections.abc import Iterable
@@ -30,10 +30,10 @@ def remove_data(session: AzureSession, outputs: StackOutputs) -> None:
     ours = _is_ours(session.arm, account_id(azure), outputs.stack)
     for name, keys in ((azure.store_container, STORE_KEYS), (azure.work_container, WORK_KEYS)):
         if name:
-            with explained(f"{azure.blob_url}/{name}", "repeat the command: it goes on from there", _ROLE):
+            with explained(f"{azure.blob_url}/{name}", "repeat the command: it resumes", _ROLE):
                 container = session.blobs(azure.blob_url.rstrip("/")).get_container_client(name)
                 empty_container(container, [""] if ours else keys)
-    # By its login server, whose first word is a registry's name on Azure alone, and not on a twin.
+    # By its login server, which starts with the registry's name on Azure, but not on a twin.
     registries = session.arm.list(f"{group_id(azure)}/providers/{REGISTRIES}")
     found = next((r for r in registries if r["properties"].get("loginServer") == azure.registry), None)
     if found and is_stacks(found.get("tags"), outputs.stack):
@@ -43,7 +43,7 @@ def remove_data(session: AzureSession, outputs: StackOutputs) -> None:
 
 
 def empty_container(container: ContainerClient, prefixes: Iterable[str]) -> None:
-    """Remove every blob below prefixes, with its versions and snapshots; nothing where the container is gone."""
+    """Remove every blob below prefixes, with its versions and snapshots; does nothing if the container is gone."""
     for prefix in prefixes:
         try:
             with ThreadPoolExecutor(_AT_ONCE) as pool:
@@ -63,10 +63,10 @@ def _delete(container: ContainerClient, name: str, version: str | None = None) -
         else:
             blob.delete_blob(delete_snapshots="include")
     except ResourceNotFoundError:
-        return  # it went with another one's deletion
+        return  # it was deleted with another one
     except HttpResponseError as e:
         if e.status_code == 409 and version:
-            return  # the current version: it went as the blob
+            return  # the current version, which was deleted as the blob
         raise
 
 
@@ -77,7 +77,7 @@ def _remove_images(azure: AzureOutput, session: AzureSession) -> None:
 
 
 def _purge_workspace(arm: ResourceManager, id_: str) -> None:
-    """Purges the workspace: after a plain deletion, like the engine's, it keeps its name for 14 days.
+    """Purges the workspace: after a plain deletion, like the engine's, it reserves its name for 14 days.
 
     https://learn.microsoft.com/azure/machine-learning/concept-soft-delete
     """

@@ -23,7 +23,7 @@ def locks_of_stack(stack: PulumiStack, name: str) -> Callable[[], list[Lock]]:
 
 
 def account_url(backend: str) -> str:
-    """Returns the URL of the blobs of a backend's account, as the engine finds them.
+    """Returns the blob URL of a backend's account, as the engine determines it.
 
     https://pkg.go.dev/gocloud.dev/blob/azureblob#NewServiceURL
 
@@ -35,7 +35,7 @@ def account_url(backend: str) -> str:
     domain = query.get("domain", [os.environ.get("AZURE_STORAGE_DOMAIN", "")])[0] or _DOMAIN
     if not account:
         raise KitError("which storage account?", where=backend, fix="add ?storage_account=NAME to the backend's URL")
-    # A name of this machine has no subdomains.
+    # Host names of this machine have no subdomains.
     return f"https://{domain}/{account}" if domain.startswith("localhost") else f"https://{account}.{domain}"
 
 
@@ -43,7 +43,7 @@ def _locks_in_container(backend: str, stack: str, project: str, session: AzureSe
     """Returns the locks on a stack whose backend is `azblob://container/path?storage_account=…`.
 
     Raises:
-        KitError: a blob that is no lock of Pulumi's, or the container can't be read.
+        KitError: a blob is not a lock of Pulumi's, or the container can't be read.
     """
     parts = urlsplit(backend)
     path, account = parts.path.strip("/"), account_url(backend)
@@ -58,6 +58,6 @@ def _locks_in_container(backend: str, stack: str, project: str, session: AzureSe
             try:
                 content = blob.download_blob(offset=0, length=MAX_BYTES + 1).readall()
             except ResourceNotFoundError:
-                continue  # given back meanwhile
-            found.append(parse(content, f"{account}/{parts.netloc}/{name}", blob.delete_blob))
+                continue  # released meanwhile
+            found.append(parse(content, f"{account}/{parts.netloc}/{name}"))
     return found

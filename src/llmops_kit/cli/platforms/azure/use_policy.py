@@ -1,4 +1,4 @@
-"""What those need who use a deployed stack: train, collect, promote, ask, look. Deploying takes more, and other things.
+"""Permissions of users of a deployed stack: train, collect, promote, send requests, inspect. Deploying needs others.
 
 https://learn.microsoft.com/azure/role-based-access-control/resource-provider-operations
 """
@@ -19,7 +19,7 @@ _DATA = (
     "Microsoft.KeyVault/vaults/keys/sign/action",
     "Microsoft.KeyVault/vaults/secrets/getSecret/action",
 )
-"""Versions, runs, signatures, and secrets of sources."""
+"""For versions, runs, signatures, and secrets of sources."""
 _JOBS = (
     f"{_ML}/read",
     f"{_ML}/jobs/read",
@@ -45,15 +45,15 @@ _ENDPOINTS = (
 
 
 def use_policy(outputs: StackOutputs) -> dict[str, Any]:
-    """Returns a role definition for every verb of `llmops` that does not deploy, for the stack's resource group.
+    """Returns a role definition for all commands that deploy nothing, on the stack's resource group.
 
-    The state's place is left out: its container and key are the project's, not the stack's.
+    It omits the state, whose container and key are the project's, not the stack's.
     """
     assert outputs.azure
     actions = {*_DATA, *_JOBS, *(_ENDPOINTS if outputs.azure.endpoints else ())}
     return role_definition(
         f"{outputs.project or 'llmops'} use of {outputs.stack}",
-        "What training, promoting and asking take, by llmops plan --policy --use",
+        "Permissions to train, promote and send requests, by llmops plan --policy --use",
         actions,
         group_id(outputs.azure),
     )

@@ -1,10 +1,10 @@
-"""Runs on this machine: a folder and a process each. The process needs nobody: its folder says what became of it.
+"""Runs on this machine: a folder and a process each. The process needs no watcher: its folder has its state.
 
 runs/<id>/run.json    what was asked for          runs/<id>/log.txt    what it printed, over all its starts
 runs/<id>/state.json  what was seen of it last    runs/<id>/root/      what stands for `/` of its container
 runs/<id>/start.json  how it was started             runs/<id>/trainer/   the same of its first job, if it has two
 
-A run with a trainer of its own has two jobs, one after the other: whoever follows or collects it starts the second one.
+A run with its own trainer has two jobs, one after the other: whoever follows or collects it starts the second one.
 What runs is the image's code on the run's data: it gets its image, its inputs and its outputs, and not what this user
 has, the signing key above all (hosting/confinement.py). Its outputs are what it may write; nothing else is.
 """
@@ -44,7 +44,7 @@ _OURS: dict[int, "subprocess.Popen[bytes]"] = {}  # started by this process, whi
 
 
 class LocalRuns:
-    """A stack's runs as processes of this machine, each with a folder of its own below `folder`."""
+    """A stack's runs as processes of this machine, each with its own folder below `folder`."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder

@@ -1,4 +1,4 @@
-"""What a rehearsal asks of a cloud in that cloud's own words; everything else of a rehearsal is the same for all."""
+"""The parts of a rehearsal that depend on the cloud; everything else is the same for all clouds."""
 
 from typing import TYPE_CHECKING
 
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 def find_cloud(name: str) -> "Cloud":
-    """Returns the cloud of a target; imports its packages when something is asked of it.
+    """Returns the cloud of a target, whose packages are imported when they are used.
 
     Raises:
         UnsupportedError: there is none.

@@ -1,4 +1,4 @@
-"""AWS as a rehearsal sees it: SageMaker's machines, the roles of IAM, alarms of CloudWatch."""
+"""AWS in a rehearsal: SageMaker's machines, IAM roles, CloudWatch alarms."""
 
 import json
 from collections.abc import Callable, Iterator, Mapping
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from llmops_kit.cli.platforms.aws.clients import AwsClients
     from llmops_kit.cli.rehearsal.smoke.questions import Question
 
-_PROMOTERS = ("train", "runs", "models", "promote", "rollback", "invoke", "chat", "token")
+_PROMOTERS = ("train", "runs", "models", "promote", "rollback", "invoke", "chat")
 _JOBS_LOG = "log group /aws/sagemaker/TrainingJobs"  # one for account and region, which SageMaker makes
 _ALARM_INPUTS = (
     *("AlarmName", "Namespace", "MetricName", "Dimensions", "Statistic", "ComparisonOperator", "Period"),
@@ -49,7 +49,7 @@ class Aws(Cloud):
     holds_secrets = (
         Accepted("twin/root.secret", "the twin's root secret, of mode 0600"),
         Accepted("twin/registry/secret", "the secret of the twin's registry, of mode 0600"),
-        Accepted("twin/state.log", "the twin's own memory: it is the account, which knows its users' secrets"),
+        Accepted("twin/state.log", "the twin's memory: it emulates the account, which has its users' secrets"),
     )
     rolled_back_by = "-quality"
 
@@ -64,14 +64,14 @@ class Aws(Cloud):
         return AwsTwin(home)
 
     def require_loopback(self, environ: Mapping[str, str]) -> None:
-        """Refuses unless the variables of AWS's clients lead to this machine; without one they lead to AWS."""
+        """Raises unless the variables of AWS clients point to this machine; without them, clients use AWS."""
         named = {n: v for n, v in environ.items() if n.startswith(ENDPOINT_VARIABLE)}
         for name, value in {ENDPOINT_VARIABLE: "", **named}.items():
             if not is_loopback(value):
                 raise KitError(
                     f"{value or 'no address'} is not on this machine",
                     where=f"${name}",
-                    fix="a rehearsal talks to its own twin; `--live` takes your account instead",
+                    fix="a rehearsal uses its own twin; `llmops smoke aws` uses your account instead",
                 )
 
     def caller(self) -> CloudCaller:
@@ -174,7 +174,7 @@ class Aws(Cloud):
         entry["volume_gb"] = 20
 
     def hasten(self, entry: dict[str, Any]) -> None:
-        """Changes nothing: SageMaker itself waits, and its twin for less."""
+        """Changes nothing: SageMaker itself waits during a rollout, and its twin for a shorter time."""
 
     def standing(self) -> Iterator[Standing]:
         """Yields the instances of endpoints and jobs, which cause nearly all costs."""

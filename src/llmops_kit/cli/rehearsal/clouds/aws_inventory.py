@@ -1,4 +1,4 @@
-"""All that an AWS account holds of the kinds that the kit uses, described: what is left over is found by comparing."""
+"""Inventory of an AWS account, by the kinds of resources that the kit uses; comparing two finds leftovers."""
 
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -64,7 +64,7 @@ def _keys(make: Client, _only: str) -> Described:
     for key in each(client, "list_keys", "Keys"):
         answer = _open(client, "describe_key", KeyId=key["KeyId"])
         if answer is None:
-            yield key["KeyId"], {}  # its own policy shuts everybody out: none of ours does
+            yield key["KeyId"], {}  # its policy denies everybody: none of the kit's does
             continue
         document = answer["KeyMetadata"]
         if document["KeyState"] != "PendingDeletion" and document["KeyManager"] == "CUSTOMER":

@@ -1,4 +1,4 @@
-"""The orders that AWS's twin takes in a rehearsal."""
+"""Control of the AWS twin in a rehearsal."""
 
 import json
 from contextlib import suppress

@@ -1,4 +1,4 @@
-"""Azure as a rehearsal sees it: Azure Machine Learning's machines, role assignments, alerts of Azure Monitor."""
+"""Azure in a rehearsal: machines of Azure Machine Learning, role assignments, alerts of Azure Monitor."""
 
 import json
 import os
@@ -57,14 +57,19 @@ class Azure(Cloud):
         Accepted("twin/root.secret", "the twin's root secret, of mode 0600"),
         Accepted("twin/registry/secret", "the secret of the twin's registry, of mode 0600"),
         Accepted("twin/blobs/key", "the key of the twin's storage, of mode 0600"),
-        Accepted("process *: AZURITE_ACCOUNTS", "Azurite takes its key from nowhere else; it is the twin's own child"),
+        Accepted(
+            "process *: AZURITE_ACCOUNTS", "Azurite accepts its key only there; it is a child process of the twin"
+        ),
         Accepted("twin/tls/*", "the keys of the twin's certificates"),
         Accepted("twin/tokens.pem", "the key of the tokens that the twin issues"),
         Accepted("twin/blobs/data/__azurite_db_*", "the memory of the storage: where blobs were copied from, signed"),
-        Accepted("twin/state.log", "the twin's own memory: it is the tenant, which knows its principals' secrets"),
+        Accepted("twin/state.log", "the twin's memory: it emulates the tenant, which has its principals' secrets"),
         Accepted("twin/*.token", "the token of a GitHub workflow, which azure-native reads from a file of mode 0600"),
-        Accepted("process *: IDENTITY_HEADER", "Azure tells containers of their identity so; it opens that one alone"),
-        Accepted("process *: MSI_SECRET", "the same, by its older name"),
+        Accepted(
+            "process *: IDENTITY_HEADER",
+            "containers on Azure get their identity this way; it is valid only for that one",
+        ),
+        Accepted("process *: MSI_SECRET", "the same, under its older name"),
     )
     rolled_back_by = "golden prompts"
 
@@ -79,14 +84,14 @@ class Azure(Cloud):
         return AzureTwin(home)
 
     def require_loopback(self, environ: Mapping[str, str]) -> None:
-        """Refuses unless the variables of Azure's clients lead to this machine; without them they lead to Azure."""
+        """Raises unless the variables of Azure clients point to this machine; without them, clients use Azure."""
         for name in _ADDRESSES:
             value = environ.get(name, "")
             if not is_loopback(value):
                 raise KitError(
                     f"{value or 'no address'} is not on this machine",
                     where=f"${name}",
-                    fix="a rehearsal talks to its own twin; `--live` takes your subscription instead",
+                    fix="a rehearsal uses its own twin; `llmops smoke azure` uses your subscription instead",
                 )
 
     def caller(self) -> CloudCaller:
@@ -120,8 +125,8 @@ class Azure(Cloud):
         return [id_.rpartition("/providers/")[2] for id_ in gone if self.is_of(id_, stack)]
 
     def bring_back(self, stack: str) -> list[str]:
-        """Recovers the stack's vault, as `az group create` and `az keyvault recover` do: nobody may purge it, and until
-        then its name is blocked.
+        """Recovers the stack's vault, as `az group create` and `az keyvault recover` do: it can't be purged, and its
+        name is reserved until then.
 
         https://learn.microsoft.com/azure/key-vault/general/key-vault-recovery
         """

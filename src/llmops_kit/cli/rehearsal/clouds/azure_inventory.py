@@ -1,4 +1,4 @@
-"""All that a subscription holds of the kinds that the kit uses, described: what is left over is found by comparing."""
+"""Inventory of a subscription, by the kinds of resources that the kit uses; comparing two finds leftovers."""
 
 from collections.abc import Iterator
 from typing import Any, Protocol

@@ -1,4 +1,4 @@
-"""The orders that Azure's twin takes in a rehearsal."""
+"""Control of the Azure twin in a rehearsal."""
 
 from typing import Any, ClassVar
 

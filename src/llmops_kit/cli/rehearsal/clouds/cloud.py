@@ -1,4 +1,4 @@
-"""What a rehearsal asks of a cloud: who calls, what it holds, what runs there, and what only a twin can be told."""
+"""Interface of a cloud for a rehearsal: caller, inventory, running machines, and control of its twin."""
 
 import json
 from abc import ABC, abstractmethod
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 REPOSITORY = "acme/assistant"
 """On GitHub: whose workflows the roles of `bootstrap` trust."""
 THEIRS = "acme-payroll"
-"""What others have in the account begins with it."""
+"""Prefix of other owners' resources in the account."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class Standing:
 
 @dataclass(frozen=True)
 class QualityLog:
-    """A server's own look at its golden prompts: when (seconds since 1970), the share that was right, whose answers."""
+    """A server's check of its golden prompts: time (seconds since 1970), share of right answers, model."""
 
     at: float
     score: float
@@ -60,7 +60,7 @@ class QualityLog:
 
 @dataclass(frozen=True)
 class ByHand:
-    """An alarm whose threshold somebody changes by hand."""
+    """An alarm whose threshold is changed by hand."""
 
     name: str
     before: float
@@ -69,7 +69,7 @@ class ByHand:
 
 
 class Twin(ABC):
-    """The orders that a cloud's twin takes in a rehearsal. Its state is in `home`."""
+    """Control of a cloud's twin in a rehearsal. Its state is in `home`."""
 
     target: ClassVar[str]
     place: ClassVar[dict[str, str]]
@@ -91,7 +91,7 @@ class Twin(ABC):
         self._control.down(self.home)
 
     def environment(self) -> dict[str, str]:
-        """Returns the environment that makes a program a client of the twin's owner."""
+        """Returns the environment of a program that is a client as the twin's owner."""
         return {name: value for name, value in self._control.environment(self.home).items() if value is not None}
 
     @abstractmethod
@@ -106,11 +106,11 @@ class Twin(ABC):
 
     @abstractmethod
     def deny(self, name: str, action: str) -> None:
-        """Take an action away from a role, whatever it was given."""
+        """Deny an action to a role, whatever its policies allow."""
 
     @abstractmethod
     def give_back(self, name: str, action: str) -> None:
-        """Takes back a `deny`."""
+        """Reverts a `deny`."""
 
     @abstractmethod
     def policies(self, name: str) -> list[dict[str, Any]] | None:
@@ -135,7 +135,7 @@ class Twin(ABC):
             "iss": "https://token.actions.githubusercontent.com",
             "aud": audience,
             "sub": f"repo:{REPOSITORY}:{place}",
-            "exp": 4102444800,  # longer than any rehearsal: nobody renews it
+            "exp": 4102444800,  # longer than any rehearsal, since it is never renewed
         }
         return self.ask("web-identities", "POST", claims)["token"]
 
@@ -145,10 +145,10 @@ class Twin(ABC):
         return self.url()
 
     def ask(self, route: str, method: str = "GET", document: Any = None) -> Any:
-        """Returns the answer of one of the twin's own routes.
+        """Returns the response of an administrative route of the twin.
 
         Raises:
-            KitError: it refuses, or does not answer.
+            KitError: it returns an error, or does not respond.
         """
         from llmops_twins.core.control import own_key
 
@@ -158,9 +158,9 @@ class Twin(ABC):
             with urlopen(Request(url, data, key_headers(own_key(self.home)), method=method), timeout=60) as answer:
                 return json.load(answer)
         except HTTPError as e:
-            raise KitError(f"the twin refuses: {e.read().decode(errors='replace')}", where=url) from e
+            raise KitError(f"the twin returned an error: {e.read().decode(errors='replace')}", where=url) from e
         except OSError as e:
-            raise KitError(f"the twin does not answer: {e}", where=url, fix=f"see {self.home}/twin.log") from e
+            raise KitError(f"the twin does not respond: {e}", where=url, fix=f"see {self.home}/twin.log") from e
 
 
 class Cloud(ABC):
@@ -169,7 +169,7 @@ class Cloud(ABC):
     target: ClassVar[str]
     title: ClassVar[str]
     contract: ClassVar[str]
-    """What the cloud calls asking an endpoint."""
+    """The cloud's name of a request to an endpoint."""
     extra: ClassVar[tuple[str, ...]]
     """The extra that a rehearsal needs, and packages that it brings."""
     roles: ClassVar[tuple[str, ...]]
@@ -183,20 +183,20 @@ class Cloud(ABC):
     instance_type: ClassVar[str]
     """Of jobs and endpoints, where a stack names none."""
     files: ClassVar[bool]
-    """May an endpoint's requests and answers be files (`mode: async`)?"""
+    """Whether requests and answers can be files (`mode: async`)."""
     rolls_back_silently: ClassVar[bool]
-    """May the cloud undo an update and tell nobody, so that a state takes it for done?"""
+    """Whether the cloud may undo an update without an error, so that the state shows it as done."""
     faults: ClassVar[tuple[FaultCase, ...]]
     data_kinds: ClassVar[frozenset[str]]
-    """Kinds of `held` that `llmops down` keeps."""
+    """Kinds of resources that `llmops down` keeps."""
     running_kinds: ClassVar[frozenset[str]]
-    """Kinds of `held` that it removes."""
+    """Kinds of resources that it removes."""
     holds_secrets: ClassVar[tuple[Accepted, ...]]
-    """Where secrets have to be, in a rehearsal's folder and its processes, and why."""
+    """Places in a rehearsal's folder and processes that must hold secrets, with reasons."""
     secret_files: ClassVar[tuple[str, ...]] = ("twin/root.secret", "twin/registry/secret")
     """Files below the rehearsal's folder that are secrets of the twin, whole."""
     rolled_back_by: ClassVar[str]
-    """What the words of a rollback by quality name."""
+    """Text in the message of a rollback by quality."""
     only = ""
     """On an account: things with this in their name are described whole by `held`, the others may only be named."""
 
@@ -224,10 +224,10 @@ class Cloud(ABC):
 
     @abstractmethod
     def is_the_clouds(self, thing: str) -> bool:
-        """Returns whether the cloud itself left one of `held` there, for whoever uses it."""
+        """Returns whether the cloud itself created a resource of `held`, which stays."""
 
     def waiting(self, _stack: str) -> list[str]:
-        """Returns the names of what the cloud keeps of a removed stack for some days."""
+        """Returns the names of a removed stack's resources that the cloud keeps for some days."""
         return []
 
     def bring_back(self, _stack: str) -> list[str]:
@@ -238,7 +238,7 @@ class Cloud(ABC):
 
     @abstractmethod
     def make_theirs(self) -> None:
-        """Make some things of another team; all have THEIRS in their name."""
+        """Create resources of another team; all have THEIRS in their name."""
 
     @abstractmethod
     def settings(self) -> dict[str, Any]:
@@ -258,11 +258,11 @@ class Cloud(ABC):
 
     @abstractmethod
     def remove_bootstrapped(self, project: str) -> None:
-        """Remove what `llmops bootstrap` made for a project, with its states. Raises KitError: it can't be."""
+        """Remove what `llmops bootstrap` created for a project, with its states. Raises KitError if that fails."""
 
     @abstractmethod
     def bound(self, settings: dict[str, Any], boundary: str) -> None:
-        """Put the roles of a stack's settings within the boundary that bootstrap made, where the cloud has such."""
+        """Set the permissions boundary that bootstrap created in a stack's settings, if the cloud has boundaries."""
 
     @abstractmethod
     def roles_of(self, outputs: "StackOutputs") -> dict[str, str]:
@@ -282,11 +282,11 @@ class Cloud(ABC):
 
     @abstractmethod
     def asker(self, outputs: "StackOutputs", endpoint: str) -> Callable[[bytes], bytes]:
-        """Sends a chat request as the cloud's own clients do; raises whatever goes wrong. Threads may share it."""
+        """Returns a function that sends a chat request as the cloud's clients do, and raises any error. Thread-safe."""
 
     @abstractmethod
     def change_machines(self, entry: dict[str, Any]) -> None:
-        """Change an endpoint's settings so that new instances have to replace the old ones."""
+        """Change an endpoint's settings so that its instances are replaced."""
 
     def next_link(self) -> str:
         """Returns the link to a list's second page as the cloud writes it; empty if it writes none."""
@@ -294,7 +294,7 @@ class Cloud(ABC):
 
     @abstractmethod
     def hasten(self, entry: dict[str, Any]) -> None:
-        """Shortens a rollout's waiting on a twin, whose minutes are short."""
+        """Shortens the wait of a rollout on a twin, whose time runs faster."""
 
     @abstractmethod
     def standing(self) -> Iterator[Standing]:

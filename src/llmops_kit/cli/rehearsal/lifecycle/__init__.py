@@ -1,4 +1,4 @@
-"""The steps themselves, in the order in which a model lives."""
+"""The steps, in the order of a model's lifecycle."""
 
 from llmops_kit.cli.rehearsal.lifecycle import day_two, first_deployment, first_model, teardown
 from llmops_kit.cli.rehearsal.steps import RehearsalStep

@@ -1,4 +1,4 @@
-"""Day two: another stack, a version that is worse, a change made by hand, and an update under load."""
+"""Day two: another stack, a worse version, a manual change, and an update under load."""
 
 import json
 import tempfile
@@ -24,7 +24,7 @@ _BY_HAND = 0.1  # what somebody sets the quality alarm to
 
 
 def copy(stage: Stage) -> Evidence:
-    """Copies the version that dev tried to prod: the same bytes, signed by prod's own key."""
+    """Copies the version that was tested in dev to prod: the same bytes, signed with prod's key."""
     version, prod = stage.notes["version"], stage.world.stack("prod")
     if not stage.notes.get("theirs"):
         write_stack(stage, "prod")
@@ -85,10 +85,10 @@ def bad_version(stage: Stage) -> Evidence:
     stage.llmops("up")
     return Evidence(
         (
-            f"{worse} was refused by its gate, and taken with --force",
-            "it started and took traffic; then its quality rolled it back, and `llmops up` failed, saying so",
-            f"{version} serves again; {load.count} requests meanwhile, none failed",
-            f"{worse} is rejected from now on",
+            f"{worse} was rejected by its gate, and promoted with --force",
+            "it started and got traffic; then its quality caused a rollback, and `llmops up` failed with that reason",
+            f"{version} serves again; {load.count} requests during the rollout, none failed",
+            f"{worse} is now marked as rejected",
         ),
         {"rolled back": True, "rejected": True, "failed requests": 0},
         {"requests": load.count},
@@ -96,7 +96,7 @@ def bad_version(stage: Stage) -> Evidence:
 
 
 def drift(stage: Stage) -> Evidence:
-    """Silences the quality alarm by hand, as somebody might; a refresh finds the drift, and an update repairs it."""
+    """Disables the quality alarm by hand; a refresh detects the drift, and an update repairs it."""
     alarm = stage.cloud.quality_alarm(stage.outputs(), ENDPOINT)
     again = alarm.before == _BY_HAND  # an earlier attempt, which was killed, set it
     alarm.set(_BY_HAND)
@@ -115,13 +115,13 @@ def drift(stage: Stage) -> Evidence:
 
 
 def update(stage: Stage) -> Evidence:
-    """Changes the machines: all requests are answered while one fleet replaces the other."""
+    """Changes the instance type: all requests are answered while one fleet replaces the other."""
     stage.edit(lambda config: stage.cloud.change_machines(config["endpoints"][ENDPOINT]))
     again, stage.notes["updating"] = stage.notes.get("updating", False), True
     with Load(stage, ENDPOINT, golden_of(stage).messages[-1].content) as load:
         load.answered(3)
         stage.timeline.mark("update begins")
-        # Repeated after a rollback that nobody told of: the state takes the update for done.
+        # Repeat after a silent rollback: the state has the update as done.
         stage.llmops("up", *(["--refresh"] if again and stage.cloud.rolls_back_silently else []))
         stage.timeline.mark("update ends")
         load.answered(3)
@@ -132,7 +132,7 @@ def update(stage: Stage) -> Evidence:
     )
     require(stage.endpoint_row(ENDPOINT)["ready"], "is not ready after the update", ENDPOINT)
     return Evidence(
-        (f"{load.count} requests while the endpoint was updated, none failed; median {load.median * 1000:.0f} ms",),
+        (f"{load.count} requests during the update, none failed; median {load.median * 1000:.0f} ms",),
         {"failed requests": 0},
         {"requests": load.count, "median seconds": load.median},
     )
@@ -147,7 +147,7 @@ def _worse(stage: Stage) -> str:
 
 
 def _put_worse(stage: Stage, number: int) -> str:
-    """Puts the trained version with its words mixed up into dev's store; its gate says that it failed."""
+    """Puts a perturbed copy of the trained version into dev's store, with a failed gate."""
     platform = stage.platform()
     ref = platform.store().find(stage.notes["version"])
     with tempfile.TemporaryDirectory(dir=stage.world.folder) as temporary:
@@ -167,25 +167,35 @@ def _put_worse(stage: Stage, number: int) -> str:
 
 STEPS = (
     RehearsalStep(
-        "copy", "Copy and promote from dev to prod", "what was tried is what prod gets", "twin", copy, needs=("invoke",)
+        "copy",
+        "Copy and promote from dev to prod",
+        "prod gets the tested version",
+        "emulated",
+        copy,
+        needs=("invoke",),
     ),
     RehearsalStep(
         "worse",
-        "A worse version is forced, and rolled back by its quality",
-        "what only answers can show is seen, undone and remembered",
-        "twin",
+        "Force a worse version, and roll it back by its quality",
+        "a fault that only answers show is detected, rolled back and recorded",
+        "emulated",
         bad_version,
         needs=("invoke",),
     ),
     RehearsalStep(
         "drift",
-        "A change made by hand is found",
-        "the deployed stays what was declared",
-        "twin",
+        "Detect a manual change",
+        "drift is detected and repaired",
+        "emulated",
         drift,
         needs=("serve",),
     ),
     RehearsalStep(
-        "update", "Update under load", "no request fails while the endpoint changes", "twin", update, needs=("invoke",)
+        "update",
+        "Update under load",
+        "no request fails while the endpoint changes",
+        "emulated",
+        update,
+        needs=("invoke",),
     ),
 )

@@ -1,4 +1,4 @@
-"""From an account that others use to a deployed stack without endpoints."""
+"""From a shared account to a deployed stack without endpoints."""
 
 from llmops_kit.cli.rehearsal.clouds.cloud import REPOSITORY, THEIRS
 from llmops_kit.cli.rehearsal.lifecycle.shared import require, theirs, write_stack
@@ -17,7 +17,7 @@ def used_account(stage: Stage) -> Evidence:
     stage.notes["theirs"] = theirs(stage)
     found = [name for name in stage.cloud.held() if stage.cloud.is_of(name, done)]
     return Evidence(
-        (f"things of others: {len(stage.notes['theirs'])}", f"a second stack, {done}: {len(found)} resources"),
+        (f"resources of others: {len(stage.notes['theirs'])}", f"a second stack, {done}: {len(found)} resources"),
         {"others": len(stage.notes["theirs"]), "second stack": len(found)},
     )
 
@@ -51,16 +51,16 @@ def doctor(stage: Stage) -> Evidence:
 
 
 def plan(stage: Stage) -> Evidence:
-    """Plans `up` under a role that may only read."""
+    """Plans `up` under a read-only role."""
     write_stack(stage, "dev")
     before = stage.cloud.held()
     made = stage.json("plan", who="deploy")
     require(stage.cloud.held() == before, "a plan changed the account", "inventory before and after it")
     cost = made["usd_an_hour"]
-    require(cost["idle"] is not None, "no price of the stack is known", "llmops prices show")
+    require(cost["idle"] is not None, "no price of the stack is known", "llmops plan prices show")
     return Evidence(
         (
-            f"{len(made['changes'])} resources would be made, none was",
+            f"{len(made['changes'])} resources would be created, none was",
             f"at least ${cost['idle']:.4f} an hour without endpoints; unknown: {', '.join(cost['without'])}",
         ),
         {},
@@ -69,8 +69,8 @@ def plan(stage: Stage) -> Evidence:
 
 
 def up(stage: Stage) -> Evidence:
-    """Runs the first `up`, which may not create a repository and says so; with the permission, the second one
-    continues.
+    """Runs a first `up` without the permission to create a repository, which fails and names it; with the permission,
+    the second one resumes.
     """
     said: tuple[str, ...] = ()
     if not stage.world.live and not stage.notes.get("refused once"):
@@ -81,7 +81,7 @@ def up(stage: Stage) -> Evidence:
     stage.world.know(stage.cloud.roles_of(stage.outputs()))
     left = stage.json("plan", who="preview")["changes"]
     require(not left, f"a second plan has changes: {left}", "stack dev")
-    return Evidence((*said, "the second `up` went on from there; a plan has nothing left to change"), {"left": 0})
+    return Evidence((*said, "the second `up` resumed; a plan shows no changes"), {"left": 0})
 
 
 def _refused(stage: Stage) -> str:
@@ -91,8 +91,8 @@ def _refused(stage: Stage) -> str:
         text = stage.llmops("up", code=1)
     finally:
         stage.world.give_back("deploy", taken)
-    require(taken in text, f"the refusal does not name {taken}", "`llmops up`")
-    return f"the first `up` failed, naming what was missing: {taken}"
+    require(taken in text, f"the error does not name {taken}", "`llmops up`")
+    return f"the first `up` failed, naming the missing permission: {taken}"
 
 
 def _make_theirs(stage: Stage) -> None:
@@ -101,7 +101,7 @@ def _make_theirs(stage: Stage) -> None:
 
 
 def _backend(stage: Stage) -> None:
-    """Creates the place of states, which every stack of the rehearsal has in the account's bucket."""
+    """Configures the state backend, in the account's bucket, for all stacks of the rehearsal."""
     words = stage.cloud.words_for(stage.world.stack("prod"))
     made = stage.json("bootstrap", stage.cloud.target, *words, who="admin", stack="prod")
     stage.notes["places"] = made.get("stacks", {})
@@ -111,32 +111,33 @@ def _backend(stage: Stage) -> None:
 STEPS = (
     RehearsalStep(
         "account",
-        "An account that others use, with a second stack",
-        "what is there stays as it is: it is looked at again at the end",
-        "twin",
+        "Set up a shared account, with a second stack",
+        "existing resources stay unchanged, which the end checks",
+        "emulated",
         used_account,
-        live=False,
     ),
     RehearsalStep(
         "bootstrap",
-        "Make the account ready",
-        "`llmops bootstrap` finds what is there, and makes roles that suffice for all that follows",
-        "twin",
+        "Bootstrap the account",
+        "`llmops bootstrap` keeps what exists, and its roles suffice for all later steps",
+        "emulated",
         bootstrap,
         needs=("account",),
-        live=False,
     ),
+    RehearsalStep("doctor", "Check this machine", "nothing required is missing", "local", doctor, needs=("bootstrap",)),
     RehearsalStep(
-        "doctor", "Look at this machine", "nothing that is needed is missing", "real", doctor, needs=("bootstrap",)
-    ),
-    RehearsalStep(
-        "plan", "Plan, with cost", "the plan changes nothing and prices what it can", "twin", plan, needs=("bootstrap",)
+        "plan",
+        "Plan, with cost",
+        "the plan changes nothing, and shows prices",
+        "emulated",
+        plan,
+        needs=("bootstrap",),
     ),
     RehearsalStep(
         "up",
-        "Deploy, with a first create that fails",
-        "a refusal names the action; the next `up` goes on from there",
-        "twin",
+        "Deploy, with a first attempt that fails",
+        "the error names the missing permission; the next `up` resumes",
+        "emulated",
         up,
         needs=("plan",),
     ),

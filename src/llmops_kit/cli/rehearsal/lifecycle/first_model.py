@@ -1,8 +1,7 @@
-"""From a recipe to a model that answers: images, training, gate, promotion, and each way of asking."""
+"""From a recipe to a served model: images, training, gate, promotion, and requests through each API."""
 
 import json
-import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 from urllib.request import Request, urlopen
 
@@ -18,13 +17,10 @@ from llmops_kit.contract.documents.model import Golden
 from llmops_kit.contract.documents.recipe import ChatPage, Recipe
 from llmops_kit.contract.names import parse_promoted
 
-_STEP = re.compile(r"\bstep=(\d+)")
-_KILL_AT = 7
-"""Training steps done when the follower is killed where nobody can order that the machine is taken away."""
 _LONGEST_RUN = 6 * 3600.0
-"""Seconds after which a run that is neither ended nor failed is given up."""
+"""Timeout in seconds for a run that neither completes nor fails."""
 _CHECKPOINT = "*checkpoints/*/complete.json"
-"""What a whole checkpoint has. The machine is taken away at its first one, however fast the job is."""
+"""File of a complete checkpoint. The job is interrupted at its first one, however fast it is."""
 
 
 def images(stage: Stage) -> Evidence:
@@ -35,34 +31,32 @@ def images(stage: Stage) -> Evidence:
     written = stage.file().settings("images").images.model_dump(exclude_unset=True)
     require(
         written == {setting_of(name): reference for name, reference in built.items()},
-        "the stack file has other images than were built",
+        "the stack file has other images than those that were built",
         str(stage.file().path),
     )
     stage.llmops("up")
     return Evidence(
         (
             *(f"{name}: {reference[:40]}…" for name, reference in built.items()),
-            "written into the stack file, by digest",
+            "written into the stack file by digest",
         ),
         {"images": sorted(built)},
     )
 
 
 def train(stage: Stage) -> Evidence:
-    """Trains on a spot machine that is taken away once; kills the follower, and finishes the run by `runs collect`."""
+    """Trains on a spot machine that is interrupted once; kills the follower, and finishes the run by `runs collect`."""
     recipe_path = stage.world.project / stage.world.recipe
     recipe = Recipe.load(recipe_path)
     platform = stage.platform()
     base = platform.store().put_model(base_version(recipe, recipe_path.parent, stage.say), platform.sign)
     if "run" not in stage.notes:
-        if not stage.world.live:
-            stage.world.fault("spot_reclaim", {"job": "*", "after_file": _CHECKPOINT, "times": 1})
+        stage.world.fault("spot_reclaim", {"job": "*", "after_file": _CHECKPOINT, "times": 1})
         words = ("--collected", str(stage.world.collected), "--spot", "--detach")
         said = stage.llmops("train", stage.world.recipe, *words)
         stage.notes["run"] = next(line for line in said.splitlines() if line.startswith(f"{recipe.name}-"))
-        stage.watch_and_kill(_far_enough(stage), "runs", "follow", stage.notes["run"])
-        if not stage.world.live:
-            stage.timeline.mark("spot instance reclaimed")
+        stage.watch_and_kill(_is_taken_away, "runs", "follow", stage.notes["run"])
+        stage.timeline.mark("spot instance reclaimed")
     run = stage.notes["run"]
     state = stage.wait(lambda: _ended(platform, run), f"run {run}", _LONGEST_RUN)
     second: tuple[str, ...] = ()
@@ -79,14 +73,14 @@ def train(stage: Stage) -> Evidence:
     facts = manifest.training
     assert facts
     interrupted = stage.cloud.interruptions(stage.outputs(), run)
-    require(stage.world.live or interrupted, "its machine was not taken away", f"run {run}")
+    require(interrupted, "its machine was not interrupted", f"run {run}")
     return Evidence(
         (
-            f"base model {base.alias}: put into the store before, as a job has no network",
+            f"base model {base.alias}: put into the store first, since jobs have no network",
             f"run {run}: {facts.steps} steps, loss {facts.first_loss:.2f} -> {facts.last_loss:.2f}",
-            f"its machine was taken away {interrupted} time(s), and it went on from its checkpoint",
+            f"its machine was interrupted {interrupted} time(s), and it resumed from its checkpoint",
             *second,
-            f"its follower was killed then; `llmops runs collect` made {ref.alias}",
+            f"then its follower was killed; `llmops runs collect` created {ref.alias}",
         ),
         {"steps": facts.steps, "version": ref.alias},
         {"interrupted": interrupted, "training seconds": facts.seconds},
@@ -94,9 +88,9 @@ def train(stage: Stage) -> Evidence:
 
 
 def gate(stage: Stage) -> Evidence:
-    """Lets the evaluation decide; a version that was never evaluated is not promoted.
+    """Checks that the gate decides, and that a version without evaluation can't be promoted.
 
-    A shortened recipe may fail its gate: then the version is refused, and taken by force in the steps that follow.
+    A shortened recipe may fail its gate: then the version is rejected, and later steps promote it with --force.
     """
     version = stage.notes["version"]
     manifest = stage.manifest(version)
@@ -108,13 +102,15 @@ def gate(stage: Stage) -> Evidence:
         text = stage.llmops("promote", version, "--endpoint", ENDPOINT, code=3)
         require("gate" in text, "a version that failed its gate was promoted without --force", version)
         stage.notes["gate waived"] = f"rehearsed after {shortened} steps"
-        said = (f"{version} did not pass after {shortened} steps, and was refused; the rehearsal goes on by --force",)
+        said = (
+            f"{version} did not pass after {shortened} steps, and was rejected; the rehearsal continues with --force",
+        )
     base = Recipe.load(stage.world.project / stage.world.recipe).base_model.name
     refused = stage.llmops("promote", f"{base}@latest", "--endpoint", ENDPOINT, code=3)
     require("was never evaluated" in refused, "a model without evaluation was promoted", base)
     scores = [f"{r.suite}: {r.before.value:.2f} -> {r.after.value:.2f}" for r in manifest.evaluation]
     return Evidence(
-        (*scores, *manifest.gate.reasons, *said, f"{base}@latest was refused: it was never evaluated"),
+        (*scores, *manifest.gate.reasons, *said, f"{base}@latest was rejected: it was never evaluated"),
         {"passed": passed},
         {r.suite: r.after.value for r in manifest.evaluation},
     )
@@ -147,7 +143,7 @@ def serve(stage: Stage) -> Evidence:
 
 
 def invoke(stage: Stage) -> Evidence:
-    """Asks plainly, streaming, by files where the cloud has that, and with OpenAI's client and a bearer token."""
+    """Sends plain and streaming requests, requests through files (if the cloud has that), and uses OpenAI's client."""
     golden = golden_of(stage)
     answers = asked(stage, golden)
     if stage.cloud.files:
@@ -165,7 +161,8 @@ def asked(stage: Stage, golden: Golden) -> dict[str, dict[str, Any]]:
     question = golden.messages[-1].content
     if not golden.tools and "\n" not in question:  # `llmops chat` offers no tools, and takes each line as a question
         found["streaming"] = {"content": stage.llmops("chat", ENDPOINT, stdin=f"{question}\n")}
-    return found | {"OpenAI client": by_openai(stage.json("token", ENDPOINT), golden)}
+    access = stage.json("status", "--env", ENDPOINT, who=stage.bearer(("invoke",)))
+    return found | {"OpenAI client": by_openai(access, golden)}
 
 
 def require_right(golden: Golden, answers: Mapping[str, Mapping[str, Any]]) -> None:
@@ -210,17 +207,10 @@ def golden_of(stage: Stage) -> Golden:
     return question_of(stage.manifest(stage.notes["version"]))
 
 
-def _far_enough(stage: Stage) -> Callable[[str], bool]:
-    """Says of a follower's line whether it has seen the machine taken away; in an account, whether training goes on."""
-
-    def seen(line: str) -> bool:
-        if stage.world.live:
-            found = _STEP.search(line)
-            return bool(found and int(found[1]) >= _KILL_AT)
-        # A follower that looks too late for the state sees the next attempt begin.
-        return "taken back" in line or line.startswith("resume=")
-
-    return seen
+def _is_taken_away(line: str) -> bool:
+    """Returns whether a follower's line says that the machine was taken away."""
+    # A follower that looks too late for the state sees the next attempt begin.
+    return "taken back" in line or line.startswith("resume=")
 
 
 def _ended(platform: Any, run: str) -> Any:
@@ -233,25 +223,32 @@ STEPS = (
     RehearsalStep(
         "images",
         "Build the images",
-        "what runs is named by its content",
-        "real",
+        "images are pinned by content",
+        "local",
         images,
         needs=("up",),
     ),
     RehearsalStep(
         "train",
-        "Train on spot, reclaimed once",
-        "a run survives its machine and its caller",
+        "Train on spot, interrupted once",
+        "a run survives the loss of its machine and its caller",
         "simulated",
         train,
         needs=("images",),
     ),
-    RehearsalStep("gate", "Evaluate", "what is not good enough is not promoted", "real", gate, needs=("train",)),
     RehearsalStep(
-        "promote", "Promote", "one line of the stack file says what serves", "real", promote, needs=("gate",)
+        "gate", "Evaluate", "a version that is not good enough is not promoted", "local", gate, needs=("train",)
     ),
     RehearsalStep(
-        "serve", "Deploy the endpoints", "what serves is what was asked for", "twin", serve, needs=("promote",)
+        "promote", "Promote", "one line of the stack file selects the served version", "local", promote, needs=("gate",)
     ),
-    RehearsalStep("invoke", "Ask", "each way of asking gets the right answer", "twin", invoke, needs=("serve",)),
+    RehearsalStep(
+        "serve",
+        "Deploy the endpoints",
+        "the endpoints serve the promoted version",
+        "emulated",
+        serve,
+        needs=("promote",),
+    ),
+    RehearsalStep("invoke", "Send requests", "each API returns the right answer", "emulated", invoke, needs=("serve",)),
 )

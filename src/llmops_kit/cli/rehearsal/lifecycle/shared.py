@@ -1,4 +1,4 @@
-"""What several steps do."""
+"""Functions of several steps."""
 
 import json
 from typing import Any

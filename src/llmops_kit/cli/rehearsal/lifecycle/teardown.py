@@ -1,4 +1,4 @@
-"""The end: data are kept until they are asked for by name, and then nothing is left."""
+"""Removal: data is kept until its removal is requested by name; then nothing is left."""
 
 import json
 import os
@@ -13,7 +13,7 @@ from llmops_kit.cli.rehearsal.steps import Evidence, RehearsalStep
 from llmops_kit.cli.stacks.project import Project
 from llmops_kit.cli.stacks.stack import PulumiStack
 
-_ERROR = "this is an error of the kit; remove by hand what is left"
+_ERROR = "this is a bug in the kit; remove the leftovers by hand"
 
 
 def secrets(stage: Stage) -> Evidence:
@@ -31,7 +31,7 @@ def secrets(stage: Stage) -> Evidence:
         *(leak for stack in ("dev", "prod") for leak in _in_state(stage, stack, known)),
         *(leak for path in world.temporary for leak in leaks.in_files(known, path)),
     }
-    where, fix = "the rehearsal's folder, logs and processes", "this is an error of the kit; remove what holds it"
+    where, fix = "the rehearsal's folder, logs and processes", "this is a bug in the kit; remove the file or process"
     require(not found, "; ".join(sorted(map(str, found))), where, fix)
     prompts = sum(each.kind == "prompt" for each in known)
     said = (
@@ -57,11 +57,11 @@ def _in_state(stage: Stage, stack: str, known: Iterable[leaks.Known]) -> list[le
 
 
 def down(stage: Stage) -> Evidence:
-    """Checks that plain `pulumi destroy` is refused, since it would lose models, and that `llmops down` keeps them."""
+    """Checks that plain `pulumi destroy` fails, since it would delete models, and that `llmops down` keeps them."""
     name = stage.world.stack("dev")
     stage.notes["prod"] = _of_prod(stage, stage.cloud.held())
     refused = stage.llmops("down", "--data", "another", code=1)
-    require("is not the name of the stack" in refused, "another name was not refused", "`llmops down --data`")
+    require("is not the name of the stack" in refused, "another name was accepted", "`llmops down --data`")
     text = stage.pulumi("destroy", "--yes", code=1)
     require("llmops down" in text, "`pulumi destroy` does not name the fix", f"stack {name}")
     stage.llmops("down")
@@ -70,11 +70,11 @@ def down(stage: Stage) -> Evidence:
     require(kinds >= cloud.data_kinds, f"`llmops down` left only {sorted(kinds)}", f"stack {name}")
     running = sorted(kinds & cloud.running_kinds)
     require(not running, f"`llmops down` left {running}", f"stack {name}")
-    return Evidence(("`pulumi destroy` was refused, naming `llmops down`", f"kept: {', '.join(sorted(kinds))}"), {})
+    return Evidence(("`pulumi destroy` failed, naming `llmops down`", f"kept: {', '.join(sorted(kinds))}"), {})
 
 
 def down_data(stage: Stage) -> Evidence:
-    """Removes everything, and compares the account with what it was before."""
+    """Removes everything, and compares the account with its initial state."""
     name = stage.world.stack("dev")
     stage.llmops("down", "--data", name)
     cloud = stage.cloud
@@ -83,7 +83,7 @@ def down_data(stage: Stage) -> Evidence:
     require(not ours, f"left behind: {', '.join(ours)}", "the account", _ERROR)
     require(
         _of_prod(stage, after) == stage.notes["prod"],
-        "the second stack is not as it was",
+        "the second stack has changed",
         stage.world.stack("prod"),
         _ERROR,
     )
@@ -92,9 +92,9 @@ def down_data(stage: Stage) -> Evidence:
         orphans, changed = differences(before, after, lambda t: cloud.is_of(t, prod) or cloud.is_the_clouds(t))
         require(not orphans, f"left behind: {', '.join(orphans)}", "the account", _ERROR)
         require(not changed, f"changed or gone: {', '.join(changed)}", "things of others", _ERROR)
-    said: tuple[str, ...] = (f"0 orphans: {len(after)} things in the account are as they were",)
+    said: tuple[str, ...] = (f"0 orphans: {len(after)} resources in the account are unchanged",)
     if waiting := cloud.waiting(name):
-        said += (f"deleted, and can be recovered for some days: {', '.join(waiting)}",)
+        said += (f"deleted, but recoverable for some days: {', '.join(waiting)}",)
     if stage.notes["prod"] and stage.has_endpoint("prod"):
         answer = stage.json("invoke", "Are you still there?", stack="prod")["choices"][0]["message"]["content"]
         return Evidence((*said, f"the second stack still answers: {answer.strip()}"), {"orphans": 0})
@@ -109,26 +109,25 @@ def _of_prod(stage: Stage, held: dict[str, Any]) -> dict[str, Any]:
 STEPS = (
     RehearsalStep(
         "secrets",
-        "Look for secrets",
-        "no key, token, passphrase or prompt is where it does not belong",
-        "real",
+        "Search for secrets",
+        "no key, token, passphrase or prompt has leaked",
+        "local",
         secrets,
         needs=("invoke",),
-        live=False,
     ),
     RehearsalStep(
         "down",
-        "Take it down; data refuse",
-        "models and keys stay until they are asked for by name",
-        "twin",
+        "Take down, and keep the data",
+        "models and keys stay until their removal is requested by name",
+        "emulated",
         down,
         needs=("up",),
     ),
     RehearsalStep(
         "down-data",
-        "Take it down with its data",
-        "0 orphans; others' things are as they were",
-        "twin",
+        "Take down with the data",
+        "0 orphans; others' resources are unchanged",
+        "emulated",
         down_data,
         needs=("down",),
     ),

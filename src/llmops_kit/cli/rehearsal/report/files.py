@@ -1,4 +1,4 @@
-"""Writes a report: report.json, junit.xml for a CI, report.html for people."""
+"""Writes a report: report.json, junit.xml for CI, report.html for people."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -9,7 +9,7 @@ from llmops_kit.contract.errors import KitError
 
 
 def write(report: Report, folder: Path, shown: Callable[[str], str] = str) -> None:
-    """Write all three into a folder; `shown` changes what is written, such as names that nobody else shall read.
+    """Write all three into a folder; `shown` maps the text before it is written, for example to hide names.
 
     Raises:
         KitError: the folder can't be written.

@@ -1,4 +1,4 @@
-"""What is seen while it runs: a table that moves in a terminal, plain lines elsewhere."""
+"""Progress display: a live table in a terminal, plain lines elsewhere."""
 
 import time
 from collections.abc import Sequence
@@ -19,7 +19,7 @@ _SIGNS = {
     "stopped": ("✗", "red"),
     "not run": ("·", "dim"),
 }
-_COLOURS = {"real": "blue", "twin": "cyan", "simulated": "yellow", "cloud": "magenta"}
+_COLOURS = {"local": "blue", "emulated": "cyan", "simulated": "yellow", "real cloud": "magenta"}
 _LINES = 3
 
 

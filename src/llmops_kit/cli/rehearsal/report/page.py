@@ -42,7 +42,7 @@ def _head(report: Report) -> str:
     if report.fault:
         notes.append(f"with the fault {report.fault}")
     if report.without:
-        notes.append(f"with these actions taken away: {', '.join(report.without)}")
+        notes.append(f"with these actions removed: {', '.join(report.without)}")
     notes += report.swept if report.kind == "smoke" else []
     if report.kept:
         notes.append(f"kept: {report.kept}")
@@ -70,7 +70,7 @@ def _steps(report: Report) -> str:
     rows = "\n".join(_row(r) for r in report.results)
     used = {r.step.mark for r in report.results}
     legend = "".join(f"<li>{_mark(m)} {escape(words)}</li>" for m, words in MARKS.items() if m in used)
-    head = "<tr><th>step</th><th>what it showed</th><th>mark</th><th>time</th></tr>"
+    head = "<tr><th>step</th><th>evidence</th><th>mark</th><th>time</th></tr>"
     return (
         f"<h2>Steps</h2>\n<div class='scroll'><table>\n{head}\n{rows}\n</table></div>\n<ul class='soft'>{legend}</ul>"
     )
@@ -97,18 +97,16 @@ def _row(result: Result) -> str:
 
 
 def _mark(mark: str) -> str:
-    return f"<span class='mark {mark}'>{mark}</span>"
+    return f"<span class='mark {mark.replace(' ', '-')}'>{mark}</span>"
 
 
 def _plots(report: Report) -> str:
     timeline, seconds = report.timeline, report.seconds
     drawn = {
         "When each step ran": plots.gantt(report.results, seconds),
-        "Latency under load: each dot a request, dashed lines what happened meanwhile": plots.latency(
-            timeline, seconds
-        ),
+        "Latency under load: dots are requests, dashed lines are events": plots.latency(timeline, seconds),
         "Requests a second under load": plots.rate(timeline, seconds),
-        "Quality: share of its golden prompts that a version answered rightly": plots.quality(timeline, seconds),
+        "Quality: share of golden prompts that a version answered correctly": plots.quality(timeline, seconds),
         f"Cost: what stood at that time costs an hour on {report.cloud}": plots.held(
             timeline.cost, seconds, "Cost", "$ an hour", timeline
         ),
@@ -121,7 +119,7 @@ def _differences(report: Report) -> str:
     if report.differences is None:
         return ""
     if not report.differences:
-        return "<h2>Cloud and twin</h2>\n<p>They did not differ in anything that the steps look at.</p>"
+        return "<h2>Cloud and twin</h2>\n<p>No differences in anything that the steps check.</p>"
     return "<h2>Where cloud and twin differed</h2>\n" + bullets(report.differences)
 
 
@@ -129,7 +127,7 @@ def _questions(report: Report) -> str:
     """Returns the questions that only a real account answers."""
     if not report.questions:
         return ""
-    head = "<tr><th>question</th><th>what the kit assumes</th><th>what the cloud did</th><th>answer</th></tr>"
+    head = "<tr><th>question</th><th>assumption of the kit</th><th>behaviour of the cloud</th><th>answer</th></tr>"
     rows = "\n".join(
         f"<tr class='{_ANSWERS[each.state]}'><td><b>{text(each.question)}</b>"
         f"<span class='soft'>{escape(each.id)}; {escape(each.source)}</span></td>"
@@ -137,9 +135,8 @@ def _questions(report: Report) -> str:
         f"<td>{text(each.did)}</td><td>{escape(each.state)}</td></tr>"
         for each in report.questions
     )
-    return (
-        f"<h2>Questions that only an account answers</h2>\n<div class='scroll'><table>\n{head}\n{rows}\n</table></div>"
-    )
+    title = "<h2>Questions that only a real account answers</h2>"
+    return f"{title}\n<div class='scroll'><table>\n{head}\n{rows}\n</table></div>"
 
 
 def _permissions(report: Report) -> str:
@@ -158,10 +155,12 @@ def _permissions(report: Report) -> str:
             f"<details><summary>{escape(role)}: {len(actions)} actions, and the step that first needs each</summary>"
             f"<pre>{escape(rows)}</pre></details>"
         )
-    return "<h2>Permissions that were needed</h2>\n" + "\n".join(parts)
+    return "<h2>Permissions used</h2>\n" + "\n".join(parts)
 
 
 def _unjudged(report: Report) -> str:
     if not report.unjudged:
         return ""
-    return "<h2>What the twin does not judge</h2>\n<p>Only a real account shows these.</p>\n" + bullets(report.unjudged)
+    return "<h2>What the twin does not check</h2>\n<p>Only a real account can show these.</p>\n" + bullets(
+        report.unjudged
+    )

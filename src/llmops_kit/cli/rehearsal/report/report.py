@@ -71,7 +71,7 @@ class Report:
 
     @property
     def count(self) -> str:
-        """How many of the steps passed, in words."""
+        """Number of passed steps, as text."""
         return f"{sum(r.state == 'passed' for r in self.results)} of {len(self.results)}"
 
     @property
@@ -84,9 +84,8 @@ class Report:
         """The recipe, and whether it was shortened, in words; empty: of a smoke test."""
         if not self.most_steps:
             return self.recipe
-        return (
-            f"{self.recipe}, shortened to {self.most_steps} optimizer steps: its scores and its gate say nothing of it"
-        )
+        shortened = f"{self.recipe}, shortened to {self.most_steps} optimizer steps"
+        return f"{shortened}: its scores and gate say nothing about the full recipe"
 
     @property
     def failed(self) -> Result | None:
@@ -208,7 +207,7 @@ def _case(suite: ElementTree.Element, result: Result, of: str) -> None:
     properties = ElementTree.SubElement(case, "properties")
     ElementTree.SubElement(properties, "property", name="mark", value=step.mark)
     if result.state == "not run":
-        ElementTree.SubElement(case, "skipped", message="a step that it needs did not pass, or one before failed")
+        ElementTree.SubElement(case, "skipped", message="a required step did not pass, or an earlier one failed")
     elif result.evidence.skipped:
         ElementTree.SubElement(case, "skipped", message=_text(result.evidence.skipped))
     elif result.state != "passed":
@@ -231,7 +230,7 @@ def compare(cloud: dict[str, Any], twin: dict[str, Any]) -> list[str]:
     for step in cloud["steps"]:
         other = here.get(step["id"])
         if other is None:
-            found.append(f"{step['id']}: was not rehearsed on the twin")
+            found.append(f"{step['id']}: did not run on the twin")
             continue
         if step["state"] != other["state"]:
             found.append(f"{step['id']}: {step['state']} on the cloud, {other['state']} on the twin")

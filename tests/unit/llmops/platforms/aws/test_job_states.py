@@ -34,8 +34,8 @@ def job(status: str = "Completed", secondary: str = "", **members: Any) -> dict[
         (job(), "completed", ""),
         (job("Failed", FailureReason="AlgorithmError: no luck\n"), "failed", "AlgorithmError: no luck"),
         (job("Stopped"), "stopped", ""),
-        (job("Stopped", "MaxRuntimeExceeded"), "stopped", "it ran for as long as max_hours allows"),
-        (job("Stopped", "MaxWaitTimeExceeded"), "stopped", "it waited and ran for as long as max_wait_hours allows"),
+        (job("Stopped", "MaxRuntimeExceeded"), "stopped", "it reached max_hours"),
+        (job("Stopped", "MaxWaitTimeExceeded"), "stopped", "it waited and ran for max_wait_hours"),
         (job("InProgress", "Starting"), "running", ""),
         (job("InProgress", "Interrupted"), "running", ""),
         (job("Stopping"), "running", ""),
@@ -87,8 +87,8 @@ def test_the_story_is_told_from_where_it_was_left() -> None:
         for status in ("Starting", "Interrupted", "Failed", "SomethingNew")
     ]
     lines = list(story({"SecondaryStatusTransitions": told}, 0))
-    assert lines[0] == "12:00:00 its instances are being started"
-    assert "spot instances were taken back" in lines[1]
-    assert lines[2].endswith("it failed (words)")
+    assert lines[0] == "12:00:00 starting its instances"
+    assert "spot capacity was interrupted" in lines[1]
+    assert lines[2].endswith("job failed (words)")
     assert lines[3].endswith("SomethingNew")
     assert list(story({"SecondaryStatusTransitions": told}, 3)) == lines[3:]

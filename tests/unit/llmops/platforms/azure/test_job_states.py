@@ -56,8 +56,8 @@ def job(status: str = "Completed", members: dict[str, Any] | None = None, *, clu
             "failed",
             "User process",
         ),
-        (job("Failed", {DETAILS: {}}), "failed", "Azure says no reason"),
-        (job("NotResponding"), "failed", "Azure says no reason"),
+        (job("Failed", {DETAILS: {}}), "failed", "Azure gives no reason"),
+        (job("NotResponding"), "failed", "Azure gives no reason"),
         (job("Canceled"), "stopped", ""),
         (job("Queued"), "running", ""),
         (job("CancelRequested"), "running", ""),
@@ -126,10 +126,10 @@ def test_the_story_is_told_around_the_lines_and_ends_with_the_bill(monkeypatch: 
     ]
     lines = followed(monkeypatch, looks, files)
     told = [line.split(" ", 1)[1] if line[2] == ":" else line for line in lines]
-    assert told[0].startswith("it waits for a node")
-    assert told[1:3] == ["it runs", "stage=train"]
+    assert told[0].startswith("waiting for a node")
+    assert told[1:3] == ["job running", "stage=train"]
     assert told[3] == "step=1 total=2 loss=1.0 usd=0.0200"
-    assert told[4:7] == ["half a line", "the last one", "it is complete"]
+    assert told[4:7] == ["half a line", "the last one", "job completed"]
     assert told[7] == "2 x Standard_DS3_v2, for 100 s: $0.0200"
 
 
@@ -158,7 +158,7 @@ def test_a_log_that_nobody_may_read_is_told_once_and_the_job_followed(monkeypatc
     )
     assert "Reader on container azureml of kitscratch.blob.core.windows.net" in told[0]
     assert "secret" not in told[0]
-    assert lines[-2].endswith("it is complete")
+    assert lines[-2].endswith("job completed")
 
 
 def test_other_nodes_lines_begin_with_their_name(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -169,4 +169,4 @@ def test_other_nodes_lines_begin_with_their_name(monkeypatch: pytest.MonkeyPatch
 
 def test_a_failed_jobs_reason_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     lines = followed(monkeypatch, [[job("Failed", {FAILURE: "DataError: no luck\n  fix: none"})]], {})
-    assert lines[0].endswith("it failed (DataError: no luck)")
+    assert lines[0].endswith("job failed (DataError: no luck)")

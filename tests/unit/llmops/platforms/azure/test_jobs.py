@@ -130,7 +130,7 @@ def test_why_a_run_failed_is_what_its_trainer_left(runs: AzureRuns, cloud: MlClo
     runs.submit(SPEC, print)
     name = job_name(PREFIX, RUN)
     cloud.ended(name, "Failed")
-    assert runs.find(RUN)[0].state.failure.startswith("Azure says no reason")
+    assert runs.find(RUN)[0].state.failure.startswith("Azure gives no reason")
     runs._objects.put(f"runs/{RUN}/output/{name}/reports/failure", b"DataError: no luck\n")
     assert runs.find(RUN)[0].state.failure == "DataError: no luck"
 

@@ -10,7 +10,7 @@ import pytest
 from llmops_kit.cli.rehearsal.report.files import write
 from llmops_kit.cli.rehearsal.report.plots import WIDTH
 from llmops_kit.cli.rehearsal.report.report import Report, compare, document, junit
-from llmops_kit.cli.rehearsal.steps import Command, Evidence, PermissionCheck, Request, Result, Timeline
+from llmops_kit.cli.rehearsal.steps import MARKS, Command, Evidence, PermissionCheck, Request, Result, Timeline
 from llmops_kit.contract.errors import KitError
 from tests.unit.llmops.rehearsal.conftest import step
 
@@ -84,6 +84,16 @@ def test_the_page_shows_all_and_needs_nothing_beside_it(report: Report, tmp_path
     assert "long before" not in latency, "it is outside of the requests' time"
 
 
+def test_every_mark_has_its_colour(report: Report, tmp_path: Path) -> None:
+    write(report, tmp_path / "report")
+    page = (tmp_path / "report/report.html").read_text()
+    for mark in MARKS:
+        name = mark.replace(" ", "-")
+        assert f".mark.{name} {{ color: var(--{name}); }}" in page
+        assert f"svg .mark-{name} {{ fill: var(--{name}); }}" in page
+    assert set(re.findall(r"var\(--([\w-]+)\)", page)) <= set(re.findall(r"--([\w-]+):", page))
+
+
 def test_nothing_is_drawn_outside_of_a_plot(report: Report, tmp_path: Path) -> None:
     write(report, tmp_path)
     page = (tmp_path / "report.html").read_text()
@@ -136,5 +146,5 @@ def test_where_cloud_and_twin_differ(report: Report) -> None:
         "one: made: 4 on the cloud, 3 on the twin",
         "one: more: 1 on the cloud, null on the twin",
         "two: passed on the cloud, failed on the twin",
-        "four: was not rehearsed on the twin",
+        "four: did not run on the twin",
     ]

@@ -103,7 +103,7 @@ def test_replay_prints_where_they_differ(tmp_path: Path, monkeypatch: pytest.Mon
         write(tmp_path / f"{name}.json", "aws", name == "twin", tmp_path / name)
     words = ["twin", "replay", "aws", "cloud.json", "--against"]
     same = CliRunner().invoke(app, [*words, "cloud.json"])
-    assert (same.exit_code, same.stdout) == (0, "they do not differ\n")
+    assert (same.exit_code, same.stdout) == (0, "no differences\n")
     done = CliRunner().invoke(app, [*words, "twin.json"])
     assert done.exit_code == 1
     assert done.stdout.splitlines() == [

@@ -1,4 +1,4 @@
-"""Runs the containers of training jobs, each job on a thread of its own."""
+"""Runs the containers of training jobs, each job on its own thread."""
 
 from llmops_twins.aws.sagemaker import documents as store
 from llmops_twins.aws.sagemaker.documents import JOB, SERVICE

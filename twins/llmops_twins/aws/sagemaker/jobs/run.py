@@ -1,4 +1,4 @@
-"""One training job from its start to its end, on a thread of its own.
+"""One training job from its start to its end, on its own thread.
 
 https://docs.aws.amazon.com/sagemaker/latest/dg/how-it-works-training.html
 https://docs.aws.amazon.com/sagemaker/latest/dg/model-managed-spot-training.html

@@ -30,7 +30,7 @@ _AT_ONCE = 4  # on an instance, where the configuration does not say
 
 
 class AsyncInvocations:
-    """Accepts asynchronous invocations, and processes them on threads of its own."""
+    """Accepts asynchronous invocations, and processes them on separate threads."""
 
     def __init__(self, twin: AccountTwin, runtime: InvocationOperations) -> None:
         self._twin = twin

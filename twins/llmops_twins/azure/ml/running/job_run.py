@@ -1,4 +1,4 @@
-"""Runs one command job from start to end, on a thread of its own.
+"""Runs one command job from start to end, on its own thread.
 
 https://learn.microsoft.com/azure/machine-learning/how-to-manage-optimize-cost#low-priority-vms
 """

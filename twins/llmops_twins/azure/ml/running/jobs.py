@@ -1,4 +1,4 @@
-"""Runs the processes of jobs, each job on a thread of its own."""
+"""Runs the processes of jobs, each job on its own thread."""
 
 from collections.abc import Mapping
 

@@ -1,4 +1,4 @@
-"""Budgets, and their notifications, which have calls of their own."""
+"""Budgets, and their notifications, which have their own calls."""
 
 from datetime import UTC, datetime
 from typing import Any

@@ -11,7 +11,7 @@ ENDPOINT_LISTS = {"subnetIds": "SubnetIds", "securityGroupIds": "SecurityGroupId
 
 
 class Vpc(AwsResourceKind):
-    """A VPC: each attribute has a call of its own; AWS creates a route table, an ACL and a security group with it."""
+    """A VPC: each attribute has its own call; AWS creates a route table, an ACL and a security group with it."""
 
     def complete(self, work: ResourceOperation, answer: dict[str, Any]) -> None:
         self.await_ready(work)
@@ -58,7 +58,7 @@ class Vpc(AwsResourceKind):
 
 
 class Subnet(AwsResourceKind):
-    """A subnet; mapping public addresses on launch is a call of its own."""
+    """A subnet; mapping public addresses on launch is a separate call."""
 
     def complete(self, work: ResourceOperation, answer: dict[str, Any]) -> None:
         self.await_ready(work)

@@ -32,7 +32,7 @@ class SecurityGroup(AwsResourceKind):
 
 @dataclass(frozen=True)
 class SecurityGroupRule(AwsResourceKind):
-    """One rule of a group; `direction` is Ingress or Egress. Tags have a call of their own."""
+    """One rule of a group; `direction` is Ingress or Egress. Tags have their own call."""
 
     direction: str = ""
 

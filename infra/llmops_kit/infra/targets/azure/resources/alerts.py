@@ -1,6 +1,6 @@
-"""What tells of one endpoint: its logs, and alerts on its errors, its latency and its quality.
+"""Monitoring of one endpoint: its logs, and alerts on errors, latency and quality.
 
-Azure ML rolls nothing back for them: that is llmops_kit.infra.targets.azure.traffic, which has the same limits.
+Azure ML does not roll back on alerts: llmops_kit.infra.targets.azure.traffic does, with the same limits.
 """
 
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ from llmops_kit.infra.targets.azure.metrics import LATENCY_P90
 from llmops_kit.infra.targets.azure.resources.stack import AzureStack, SharedResources, as_scope
 
 LOGS = ("AmlOnlineEndpointConsoleLog", "AmlOnlineEndpointTrafficLog", "AmlOnlineEndpointEventLog")
-"""Categories, and tables in Log Analytics: what containers write, what was asked, what became of containers.
+"""Categories, and tables in Log Analytics: output of containers, requests, events of containers.
 
 https://learn.microsoft.com/azure/azure-monitor/reference/supported-logs/microsoft-machinelearningservices-workspaces-onlineendpoints-logs
 """
@@ -24,13 +24,13 @@ _CRITERIA = "Microsoft.Azure.Monitor.SingleResourceMultipleMetricCriteria"
 def declare_alerts(
     stack: AzureStack, name: str, shared: SharedResources, endpoint: pulumi.Input[str]
 ) -> Sequence[pulumi.Resource]:
-    """Declare what tells of an endpoint, whichever version serves: also during a rollout, and after it was rolled back.
+    """Declare the monitoring of an endpoint, whichever version serves: also during a rollout, and after a rollback.
 
     Args:
         stack: that is declared.
         name: the endpoint in the settings.
-        shared: what it stands on.
-        endpoint: its resource id, once it is there.
+        shared: the resources that it depends on.
+        endpoint: its resource id, once it exists.
     """
     ids, limits = stack.inventory, stack.resolved.alarms
     logs = monitor.DiagnosticSetting(
@@ -48,8 +48,8 @@ def declare_alerts(
 
 
 def _errors_query(endpoint: str) -> str:
-    """Returns the query for the share of failed requests: of a container's answers only its own faults, some of which
-    come as 424.
+    """Returns the query for the share of failed requests: not the caller's mistakes; Azure answers 424 for some of a
+    container's failures.
 
     https://learn.microsoft.com/azure/azure-monitor/reference/tables/amlonlineendpointtrafficlog
     """
@@ -103,7 +103,7 @@ def _query_alert(
         window_size=_QUALITY_WINDOW if what == "quality" else _EVERY,
         criteria=monitor.ScheduledQueryRuleCriteriaArgs(all_of=[condition]),
         auto_mitigate=True,
-        skip_query_validation=True,  # a table exists from its first line on
+        skip_query_validation=True,  # a table exists only once it has a row
         actions=monitor.ActionsArgs(action_groups=[shared.action_group]),
         **stack.placed,
         opts=stack.options(entry),

@@ -1,8 +1,8 @@
 """Online endpoints on Azure ML: one stable endpoint, a deployment named by content, then its traffic and its scaling.
 
-A deployment has a name and a logical name of its content: what can't change in place comes beside the old one, and the
-engine deletes that at the end, when the traffic has moved. An update that failed deletes nothing, so that going back
-finds the old deployment serving, and the state knows it still.
+A deployment's name and logical name contain a digest of its content. So if something changes that Azure can't change in
+place, a new deployment is created beside the old one, which the engine deletes at the end, when the traffic has moved.
+A failed update deletes nothing: the old deployment still serves and is still in the state.
 """
 
 import hashlib
@@ -31,7 +31,7 @@ from llmops_kit.settings.resolved import ResolvedEndpoint
 from llmops_kit.settings.stack_settings import Endpoint as Entry
 
 _PROBE_SECONDS = 10
-_LONGEST_SECONDS = 180  # Azure's most: the default of 5 s cuts the answers of a language model
+_LONGEST_SECONDS = 180  # Azure's maximum: its default of 5 s would cut the answers of a language model
 
 
 def declare_endpoint(
@@ -41,9 +41,9 @@ def declare_endpoint(
 
     Args:
         stack: that is declared.
-        resolved: the endpoint, as its settings come to.
-        shared: what it stands on.
-        environment: that its deployment runs.
+        resolved: the endpoint and its settings.
+        shared: the resources that it depends on.
+        environment: the environment of its deployment.
         model: its version in the workspace, from `declare_version`.
 
     Returns:
@@ -77,7 +77,7 @@ def declare_endpoint(
 
 
 def declare_version(stack: AzureStack, shared: SharedResources, ref: ModelRef) -> Asset:
-    """Declare what Azure ML must know of a promoted version: once, whoever serves it."""
+    """Declare a promoted version in the workspace, once for all endpoints that serve it."""
     ids, workspace = stack.inventory, shared.workspace
     folder = pulumi.Output.concat(
         f"azureml://subscriptions/{stack.location.subscription}/resourcegroups/",
@@ -103,8 +103,8 @@ def declare_version(stack: AzureStack, shared: SharedResources, ref: ModelRef) -
 
 
 def _version_id(stack: AzureStack, ref: ModelRef) -> str:
-    """Returns the resource id of a promoted version in the workspace. A model is named by its content: a registered
-    version keeps its path for good, and Azure accepts only integers for versions.
+    """Returns the resource id of a promoted version in the workspace. Its name contains its digest, because the path of
+    a registered version can't change, and Azure accepts only integers as versions.
 
     https://github.com/Azure/azureml-examples/issues/2725
     """
@@ -132,7 +132,7 @@ def _prepare(stack: AzureStack, name: str, entry: Entry, shared: SharedResources
 
 
 def _endpoint(stack: AzureStack, name: str, shared: SharedResources, prepared: AzurePreparation) -> ml.OnlineEndpoint:
-    """Declares an endpoint with its live traffic, so that traffic is never a change: see
+    """Declares an endpoint with its live traffic, so that traffic is never a change of it: see
     llmops_kit.infra.targets.azure.preparation.
     """
     own = stack.inventory.endpoint(name)
@@ -166,7 +166,7 @@ def _deployment(
     model: Asset,
 ) -> ml.ManagedOnlineDeploymentArgs:
     entry = resolved.entry
-    # The image collects nothing of requests, so there is nothing for `data_collector` to write.
+    # The image does not collect requests, so `data_collector` would have nothing to write.
     return ml.ManagedOnlineDeploymentArgs(
         endpoint_compute_type="Managed",
         instance_type=resolved.machine.kind,
@@ -186,7 +186,7 @@ def _deployment(
         scale_settings=ml.DefaultScaleSettingsArgs(scale_type="Default"),
         startup_probe=_probe(-(-entry.start_seconds // _PROBE_SECONDS)),
         readiness_probe=_probe(3),
-        liveness_probe=_probe(30),  # /ping is not well either while an engine that died is started again
+        liveness_probe=_probe(30),  # /ping fails too while a crashed engine restarts
     )
 
 

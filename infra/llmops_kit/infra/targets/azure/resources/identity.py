@@ -13,11 +13,11 @@ from llmops_kit.infra.targets.azure.grants import RoleGrant
 from llmops_kit.infra.targets.azure.resources.stack import AzureIdentity, AzureStack, AzureStorage, as_scope
 
 Ready = Mapping[str, Sequence[pulumi.Resource]]
-"""A resource's word in grants -> what must be there before a role is given on it."""
+"""A resource's key in grants -> the resource that must exist before a role is assigned on it."""
 
 
 def declare_identity(stack: AzureStack, name: str) -> AzureIdentity:
-    """Declare an identity without any role, training, endpoint or workspace, unless one is given."""
+    """Declare the identity training, endpoint or workspace, without roles, unless an existing one is given."""
     if given := stack.inventory.found.identities.get(name):
         return AzureIdentity(getattr(stack.azure.identities, name), given.client_id, given.principal_id, [])
     entry = stack.inventory.identity(name)
@@ -28,7 +28,7 @@ def declare_identity(stack: AzureStack, name: str) -> AzureIdentity:
 
 
 def grant(stack: AzureStack, identity: AzureIdentity, wanted: Iterable[RoleGrant], ready: Ready) -> AzureIdentity:
-    """Declare an identity's roles, unless somebody gave it with its roles."""
+    """Declare an identity's roles, unless it is an existing one that has them."""
     wanted = [each for each in wanted if not grants.has_roles(stack.inventory, each.who)]
     made = [_assign(stack, each, identity.principal_id, "ServicePrincipal", ready) for each in wanted]
     roles = (*identity.roles, *(grants.assignment(stack.inventory, each).id for each in wanted))
@@ -36,10 +36,10 @@ def grant(stack: AzureStack, identity: AzureIdentity, wanted: Iterable[RoleGrant
 
 
 def grant_deployer(stack: AzureStack, data: AzureStorage, ready: Ready) -> list[pulumi.Resource]:
-    """Declare the roles of who deployed first.
+    """Declare the roles of the first deployer.
 
     Returns:
-        What signing and reading wait for.
+        The resources that signing and reading must wait for.
     """
     who = stack.operator
     wanted = grants.deployer(stack.inventory)

@@ -12,7 +12,7 @@ _UNTAGGED_DAYS = 14
 
 
 def declare_registry(stack: AzureStack, identity: AzureIdentity | None) -> AzureRegistry:
-    """Declare the registry, unless one is given. Its repositories are made by what is pushed.
+    """Declare the registry, unless an existing one is given. A push creates its repositories.
 
     Args:
         stack: that is declared.

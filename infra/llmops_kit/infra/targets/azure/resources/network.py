@@ -1,6 +1,6 @@
-"""How the stack's own resources are reached where nothing of them is public: private endpoints in a subnet that exists.
+"""Private endpoints of the stack's own resources, in an existing subnet, if none of them may be public.
 
-What jobs and endpoints reach is the workspace's managed network. A resource that is given has its own way in.
+The workspace's managed network limits what jobs and endpoints reach. Access to existing resources is their owner's.
 https://learn.microsoft.com/azure/machine-learning/how-to-configure-private-link
 """
 
@@ -24,7 +24,7 @@ Linked = TypeVar("Linked", AzureStorage, AzureScratch, AzureVault, AzureRegistry
 
 
 class PrivateLinks:
-    """Private endpoints of a stack's own resources, where there are to be any."""
+    """Private endpoints of a stack's own resources, if its settings ask for them."""
 
     def __init__(self, stack: AzureStack) -> None:
         self._stack = stack
@@ -55,7 +55,7 @@ def _endpoint(
     zones: dict[str, pulumi.Input[str]],
     after: Sequence[pulumi.Resource],
 ) -> list[pulumi.Resource]:
-    from pulumi_azure_native import network  # a large module, which only this needs
+    from pulumi_azure_native import network  # a large module that only private stacks need
 
     entry, names = stack.inventory.private_endpoint(resource), stack.inventory.zone_group(resource)
     connection = network.PrivateLinkServiceConnectionArgs(

@@ -1,4 +1,4 @@
-"""What is seen of the stack: logs and metrics, who does what with data and keys, who is told, and the budget."""
+"""Monitoring of the stack: logs and metrics, audit of data and keys, notifications, and the budget."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -11,7 +11,7 @@ from llmops_kit.infra.targets.azure.resources.stack import AzureRecords, AzureSt
 
 
 def declare_records(stack: AzureStack) -> AzureRecords:
-    """Declare the Log Analytics workspace and the Application Insights on it, but for what is given."""
+    """Declare the Log Analytics workspace and its Application Insights, unless existing ones are given."""
     ids, given = stack.inventory, stack.azure
     if given.metrics:
         return AzureRecords(ids.logs_id, given.metrics, [])
@@ -31,7 +31,7 @@ def declare_records(stack: AzureStack) -> AzureRecords:
 
 
 def declare_action_group(stack: AzureStack) -> pulumi.Output[str]:
-    """Declare whom alerts and the budget tell; its resource id."""
+    """Declare the action group that alerts and the budget notify; returns its resource id."""
     entry = stack.inventory.action_group
     group = monitor.ActionGroup(
         entry.logical,
@@ -52,9 +52,9 @@ def declare_action_group(stack: AzureStack) -> pulumi.Output[str]:
 
 
 def declare_budget(stack: AzureStack, action_group: pulumi.Input[str]) -> None:
-    """Declare the monthly budget of the resource group: told at 80 % spent, and when the forecast passes all of it.
+    """Declare the monthly budget of the resource group: notifies at 80 % spent, and if the forecast exceeds it.
 
-    In a group that is given it counts what carries the stack's tag.
+    In an existing group it counts resources with the stack's tag.
     """
     wanted = stack.azure.budget
     if not wanted.monthly_usd:
@@ -85,12 +85,12 @@ def declare_budget(stack: AzureStack, action_group: pulumi.Input[str]) -> None:
 
 
 def declare_diagnostics(stack: AzureStack, targets: Mapping[str, pulumi.Input[str]], records: AzureRecords) -> None:
-    """Declare what is recorded of the stack's own resources: who read, wrote, signed, pulled.
+    """Declare the audit logs of the stack's own resources: who read, wrote, signed, pulled.
 
     Args:
         stack: that is declared.
-        targets: ids of its resources, once they are there.
-        records: where it is recorded.
+        targets: ids of its resources, once they exist.
+        records: destination of the logs.
     """
     for resource in stack.inventory.audited:
         entry = stack.inventory.diagnostics(resource)

@@ -1,4 +1,4 @@
-"""Scaling of endpoints by their load. (A managed endpoint never scales to zero: limits.py refuses that.)
+"""Autoscaling of endpoints. (A managed endpoint can't scale to zero: limits.py rejects that.)
 
 https://learn.microsoft.com/azure/machine-learning/how-to-autoscale-endpoints
 """
@@ -14,7 +14,7 @@ from llmops_kit.infra.targets.azure.resources.stack import AzureStack
 from llmops_kit.settings.stack_settings import Endpoint as Entry
 
 _SCALE_IN_SHARE = 0.5
-"""Scaled in below this share of what is scaled out at: one instance less must not bring the next one at once."""
+"""Share of the scale-out threshold below which is scaled in, so that one instance less does not scale out again."""
 
 
 def declare_scaling(
@@ -26,15 +26,15 @@ def declare_scaling(
     tags: pulumi.Output[dict[str, str]],
     after: Sequence[pulumi.Resource],
 ) -> Sequence[pulumi.Resource]:
-    """Declare the scaling between two counts of instances; none where the settings name one.
+    """Declare the scaling between two instance counts; none if the settings name one count.
 
     Args:
         stack: that is declared.
         name: the endpoint in the settings.
         entry: its settings.
-        endpoint: resource id; its metric is looked at.
-        deployment: resource id of what is scaled.
-        tags: besides the stack's own.
+        endpoint: resource id; its metric is used.
+        deployment: resource id of the deployment to scale.
+        tags: in addition to the stack's.
         after: the traffic: until it has moved, the old deployment is scaled.
     """
     size = entry.size
@@ -65,9 +65,9 @@ def _rules(
 ) -> list[monitor.ScaleRuleArgs]:
     """Returns rules on the deployment's requests per minute and instance, computed from the wanted concurrent requests.
 
-    Azure ML has no metric of requests at once. ConnectionsActive counts connections, of the whole endpoint: a pool of
-    idle ones would hold instances up, and a gateway that sends all over one would hide its load. A processor that
-    answers one request is as busy as one that answers eight, so its load tells nothing.
+    Azure ML has no metric of concurrent requests. ConnectionsActive counts connections of the whole endpoint: a pool of
+    idle connections would keep instances up, and a gateway with a single one would hide its load. A processor is as
+    busy with one request as with eight, so its load does not help either.
     """
     wanted = entry.size.concurrent_requests * 60 / stack.azure.answer_seconds
     rule = partial(_rule, stack.location.location, endpoint, deployment_name)

@@ -1,6 +1,6 @@
-"""What every declaring module needs: the stack's provider and group, and options that take over what was left.
+"""State of a declaration: the stack's provider and group, and options that adopt what an interrupted update left.
 
-And what was declared of it: endpoints, jobs and schedules stand on `SharedResources`.
+`SharedResources` are the declared resources that endpoints, jobs and schedules depend on.
 """
 
 from collections.abc import Callable, Mapping
@@ -20,13 +20,13 @@ from llmops_kit.settings.resolved import ResolvedStack
 
 @dataclass(frozen=True)
 class AzureIdentity:
-    """A user-assigned managed identity, and what must be there before it can do its work (its role assignments)."""
+    """A user-assigned managed identity, and the role assignments that it needs."""
 
     id: pulumi.Input[str]
     client_id: pulumi.Input[str]
     principal_id: pulumi.Input[str]
     ready: list[pulumi.Resource]
-    roles: tuple[str, ...] = ()  # resource ids of the assignments that the stack gives it
+    roles: tuple[str, ...] = ()  # resource ids of its role assignments by the stack
 
 
 @dataclass(frozen=True)
@@ -35,10 +35,10 @@ class AzureStack:
 
     inventory: AzureInventory
     known: frozenset[str] | None = field(repr=False)  # keys in the state; None: nothing of the stack exists
-    left: frozenset[str] = field(repr=False)  # ids, in small letters, of what is taken over
-    group: pulumi.Input[str] = field(repr=False)  # its name, once it is there
+    left: frozenset[str] = field(repr=False)  # ids, in lower case, of resources to adopt
+    group: pulumi.Input[str] = field(repr=False)  # its name, once it exists
     provider: Provider = field(repr=False)
-    operator: pulumi.Output[dict[str, str]] = field(repr=False)  # who deployed first: object_id, kind
+    operator: pulumi.Output[dict[str, str]] = field(repr=False)  # first deployer: object_id, kind
     parent: pulumi.Resource = field(repr=False)  # component that is being declared
 
     @property
@@ -53,7 +53,7 @@ class AzureStack:
 
     @property
     def location(self) -> AzureLocation:
-        """For dynamic resources."""
+        """Location of dynamic resources."""
         return self.inventory.location
 
     @property
@@ -76,21 +76,21 @@ class AzureStack:
         return pulumi.ResourceOptions(parent=self.parent, depends_on=list(others))
 
     def take_over(self, entry: AzureEntry) -> dict[str, Any]:
-        """Returns options that adopt as it is what an interrupted update left; the next update changes it to its
-        declaration. (The engine imports only what equals its declaration, so all of it is ignored.)
+        """Returns options that adopt a resource that an interrupted update left, unchanged; the next update applies its
+        declaration. (The engine imports only resources that equal their declaration, so all properties are ignored.)
         """
         if entry.id.lower() not in self.left:
             return {}
         pulumi.log.warn(
-            f"{entry.id} was left by an interrupted update, and is taken over as it is: `pulumi up` again brings it "
-            "to the settings"
+            f"{entry.id} was left by an interrupted update and is adopted unchanged: run `pulumi up` again to apply "
+            "the settings"
         )
         return {"import_": entry.id, "ignore_changes": ["*"]}
 
     def retries(
         self, entry: AzureEntry, identity: AzureIdentity | None, before: Callable[[], object] = lambda: None
     ) -> pulumi.ResourceHookBinding | None:
-        """Returns hooks for creating a resource with an identity's help; None once it exists: they cost time."""
+        """Returns retries for a resource that Azure creates with an identity; None once it exists, to save time."""
         if identity is None or entry.key in (self.known or ()):
             return None
         return retry_while_roles_are_new(self.location, entry.logical, identity.roles, before)
@@ -120,8 +120,8 @@ class AzureStorage:
 
 @dataclass(frozen=True)
 class AzureScratch:
-    """What jobs leave beside versions and runs: checkpoints, and what Azure ML keeps of them in the default containers
-    of a workspace. It is an account apart, unless the account of the data was given.
+    """Storage of checkpoints, and of what Azure ML keeps of jobs in the default containers of a workspace. It is a
+    separate account, unless the account of the data is an existing one.
     """
 
     id: pulumi.Input[str]
@@ -168,17 +168,17 @@ class AzureRecords:
 
 @dataclass(frozen=True)
 class AzureWorkspace:
-    """The Azure Machine Learning workspace: `name` is known only when it is there."""
+    """The Azure Machine Learning workspace; `name` is known only once it exists."""
 
     id: pulumi.Input[str]
     name: pulumi.Input[str]
-    group: pulumi.Input[str]  # resource group, which may be another than the stack's when it is given
+    group: pulumi.Input[str]  # resource group: that of an existing workspace may not be the stack's
     datastores: Mapping[str, pulumi.Input[str]]  # store, work, checkpoints -> name
     ready: list[pulumi.Resource]  # with the datastores
 
     @property
     def arguments(self) -> dict[str, Any]:
-        """Arguments that every resource in the workspace takes: its resource group and its name."""
+        """Arguments of all resources in the workspace: its resource group and its name."""
         return {"resource_group_name": self.group, "workspace_name": self.name}
 
 
@@ -194,11 +194,11 @@ class SharedResources:
     endpoint: AzureIdentity
     workspace: AzureWorkspace
     records: AzureRecords
-    action_group: pulumi.Input[str]  # resource id; tells people of alerts
+    action_group: pulumi.Input[str]  # resource id of the action group
 
     @property
     def ready(self) -> list[pulumi.Resource]:
-        """What must exist before jobs and endpoints: data, images, rights, workspace."""
+        """Resources that jobs and endpoints need: data, images, roles, workspace."""
         parts = (self.storage, self.registry, self.training, self.endpoint, self.workspace)
         return [resource for part in parts for resource in part.ready]
 
@@ -212,8 +212,8 @@ def declare_stack(
 ) -> AzureStack:
     """Declare the subscription, the provider and the resource group, below a component.
 
-    The provider goes to that subscription alone: destroy and refresh run no program that could compare. It takes the
-    same credentials as the program, by Azure's own chain.
+    The provider is pinned to that subscription, since destroy and refresh run no program that could compare. It uses
+    the same credentials as the program, from Azure's default chain.
     """
     below, logical = pulumi.ResourceOptions(parent=parent), inventory.names.logical
     account = AzureAccount(logical("account"), inventory.location, below)
@@ -238,5 +238,5 @@ def declare_stack(
 
 
 def as_scope(id_: str) -> str:
-    """Returns a resource id as the plugin writes it for imported resources; another one would replace them."""
+    """Returns a resource id as the plugin writes it for imported resources; another spelling would replace them."""
     return id_.lstrip("/")

@@ -1,11 +1,10 @@
-"""Where data is: one account with the container of versions, which outlives the stack, and the container of runs, and
-one for what is written often and soon of no use.
+"""Storage: one account with the container of versions, which outlives the stack, and the container of runs; and one
+account for short-lived data.
 
-In the first nothing is lost: versioning and soft delete keep, and bill, each blob that is replaced or deleted for 30
-days. A checkpoint is replaced every few steps, and nobody wants an old one back. Both are switched on for an account as
-a whole (https://learn.microsoft.com/azure/storage/blobs/versioning-overview#pricing-and-billing), so checkpoints have
-another one. It is also the workspace's default account: what jobs and Azure ML itself may do there ends short of what
-is signed.
+In the first account, versioning and soft delete keep, and bill, each replaced or deleted blob for 30 days. Checkpoints
+are replaced every few steps, and old ones are of no use. Both features apply to a whole account
+(https://learn.microsoft.com/azure/storage/blobs/versioning-overview#pricing-and-billing), so checkpoints have another.
+That one is also the workspace's default account, so that jobs and Azure ML need no write access to signed versions.
 """
 
 from collections.abc import Sequence
@@ -21,7 +20,7 @@ _WORK_FOLDERS = ("runs", "captures")
 
 
 def declare_storage(stack: AzureStack, identity: AzureIdentity | None) -> AzureStorage:
-    """Declare the account and both containers, but for what is given.
+    """Declare the account and both containers, unless existing ones are given.
 
     Args:
         stack: that is declared.
@@ -47,13 +46,13 @@ def declare_storage(stack: AzureStack, identity: AzureIdentity | None) -> AzureS
 
 
 def declare_scratch(stack: AzureStack, identity: AzureIdentity | None, data: AzureStorage) -> AzureScratch:
-    """Declare the account of checkpoints and of the workspace's own containers. Where the account of the data is given,
-    it is that one: its owner decides what it keeps of what is deleted.
+    """Declare the account of checkpoints and of the workspace's own containers. If the account of the data is an
+    existing one, it is used: its owner decides how long deleted blobs are kept.
 
     Args:
         stack: that is declared.
         identity: reads the key that encrypts the account, when one is given.
-        data: where versions and runs are.
+        data: storage of versions and runs.
     """
     if stack.azure.storage_account:
         return AzureScratch(data.id, data.account, data.work, data.ready, own=False)
@@ -77,7 +76,7 @@ def _account(stack: AzureStack, word: str, sku: str, identity: AzureIdentity | N
         access_tier=storage.AccessTier.HOT,
         allow_blob_public_access=False,
         allow_cross_tenant_replication=False,
-        allow_shared_key_access=False,  # tokens of Microsoft Entra ID alone
+        allow_shared_key_access=False,  # only tokens of Microsoft Entra ID
         default_to_o_auth_authentication=True,
         enable_https_traffic_only=True,
         is_local_user_enabled=False,
@@ -122,7 +121,7 @@ def _encryption(stack: AzureStack, identity: AzureIdentity | None) -> storage.En
 
 
 def _services(stack: AzureStack, account: pulumi.Input[str]) -> Sequence[pulumi.Resource]:
-    """Declares versioning, soft delete and expiry of an account, which are kept with it."""
+    """Declares versioning, soft delete and expiry of an account; they outlive the stack if it does."""
     kept = storage.DeleteRetentionPolicyArgs(enabled=True, days=_SOFT_DELETE_DAYS)
     service = storage.BlobServiceProperties(
         stack.inventory.names.kept("storage-blobs"),
@@ -132,7 +131,7 @@ def _services(stack: AzureStack, account: pulumi.Input[str]) -> Sequence[pulumi.
         is_versioning_enabled=True,
         delete_retention_policy=kept,
         container_delete_retention_policy=kept,
-        opts=stack.options(protect=True),  # exists with its account: the plugin takes it as it is
+        opts=stack.options(protect=True),  # Azure creates it with the account, and the plugin adopts it
     )
     container = stack.inventory.container_name("work")
     rules = [_leftovers(), _expiring(stack, [f"{container}/{folder}/" for folder in _WORK_FOLDERS])]
@@ -159,7 +158,7 @@ def _lifecycle(
 
 
 def _leftovers() -> storage.ManagementPolicyRuleArgs:
-    """Returns the rule that deletes old versions of blobs after a while; current ones stay for ever."""
+    """Returns the rule that deletes old versions of blobs after a while; current ones stay."""
     after = storage.DateAfterCreationArgs(days_after_creation_greater_than=_SOFT_DELETE_DAYS)
     return _rule(
         "leftovers",

@@ -1,4 +1,4 @@
-"""Where runs execute: clusters that cost nothing while nothing runs, the environments, and the runs that are repeated.
+"""Clusters that scale to zero, environments, and scheduled runs.
 
 A run itself is an event, never a resource.
 """
@@ -36,12 +36,12 @@ class AzureEnvironment:
 
     @property
     def id(self) -> pulumi.Output[str]:
-        """Resource id, once it is there."""
+        """Resource id, once it exists."""
         return self.resource.id
 
 
 def declare_computes(stack: AzureStack, shared: SharedResources) -> dict[str, AzureCompute]:
-    """Declare the clusters; by their names on Azure."""
+    """Declare the clusters; returns them by their names on Azure."""
     made = {}
     for name, cluster in stack.azure.computes.items():
         _cluster(stack, shared, name, cluster)
@@ -51,7 +51,7 @@ def declare_computes(stack: AzureStack, shared: SharedResources) -> dict[str, Az
 
 
 def declare_environment(stack: AzureStack, shared: SharedResources, field: ImageName, image: str) -> AzureEnvironment:
-    """Declare what jobs or endpoints run, by its field of `images`."""
+    """Declare the environment of an image, by its field of `images`."""
     routes: dict[str, Any] = {}
     if field != "training":
         routes = {
@@ -69,15 +69,15 @@ def declare_schedules(
     environment: AzureEnvironment | None,
     clusters: dict[str, AzureCompute],
 ) -> None:
-    """Declares the schedules by which jobs start at their times, each with the run's spec in the store.
+    """Declares the schedules that start jobs, each with the run's spec in the store.
 
     https://learn.microsoft.com/azure/machine-learning/how-to-schedule-pipeline-job
 
     Args:
         stack: that is declared.
-        shared: what jobs stand on.
+        shared: the resources that jobs depend on.
         specs: the specs of runs by schedule.
-        environment: that they run; None: the settings have no image, and no schedules.
+        environment: of the jobs; None: the settings have neither an image nor schedules.
         clusters: from `declare_computes`.
     """
     ids = stack.inventory
@@ -168,7 +168,7 @@ def _environment(
 
 
 def _spec(stack: AzureStack, schedule: ResolvedSchedule, text: str) -> RunSpec:
-    """Returns the spec that a schedule repeats: a run's inputs, the stack's image, the settings' machines."""
+    """Returns the spec that a schedule repeats: inputs of the run, image of the stack, machines of the settings."""
     spec = RunSpec.parse(text, where=f"run {schedule.run}")
     return spec.model_copy(update={"image": stack.resolved.images.training, "compute": schedule.compute})
 

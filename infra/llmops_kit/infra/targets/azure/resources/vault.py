@@ -10,7 +10,7 @@ _RETENTION_DAYS = 90
 
 
 def declare_vault(stack: AzureStack) -> AzureVault:
-    """Declare the vault, unless one is given. Who may do what in it, role assignments say."""
+    """Declare the vault, unless an existing one is given. Role assignments control access to it."""
     if stack.azure.vault:
         return AzureVault(stack.azure.vault, stack.inventory.found.vault_url, [])
     entry, private = stack.inventory.vault, stack.inventory.private
@@ -38,12 +38,12 @@ def declare_vault(stack: AzureStack) -> AzureVault:
 
 
 def declare_signing_key(stack: AzureStack, vault: AzureVault, after: list[pulumi.Resource]) -> AzureSigningKey:
-    """Declare the key, unless one is given, and ask for its public half.
+    """Declare the key, unless an existing one is given, and read its public half.
 
     Args:
         stack: that is declared.
-        vault: it is made in.
-        after: the right to read it, among others.
+        vault: where it is created.
+        after: role assignments, among them the one to read it.
     """
     shared = bool(stack.azure.vault)
     made = Signing(

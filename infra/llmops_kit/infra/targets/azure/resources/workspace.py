@@ -1,6 +1,6 @@
 """The Azure Machine Learning workspace, and the datastores by which jobs and endpoints reach the stack's containers.
 
-It is kept with the data: a deleted workspace blocks its name for a fortnight, and takes its history of runs along.
+It outlives the stack: a deleted workspace reserves its name for two weeks, and its history of runs is lost.
 https://learn.microsoft.com/azure/machine-learning/concept-workspace
 """
 
@@ -37,17 +37,17 @@ def declare_workspace(
     records: AzureRecords,
     identity: AzureIdentity | None,
 ) -> AzureWorkspace:
-    """Declare the workspace, unless one is given, and its datastores. In a workspace that others use too, these have
-    names of the stack's.
+    """Declare the workspace, unless an existing one is given, and its datastores. In a shared workspace, the names of
+    datastores contain the stack's name.
 
     Args:
         stack: that is declared.
         storage: of versions and runs.
-        scratch: of checkpoints, and the workspace's own default.
-        vault: where it keeps its secrets.
-        registry: of its images.
-        records: Application Insights that it writes to.
-        identity: as whom it works; None where the workspace is given.
+        scratch: of checkpoints; the workspace's default storage.
+        vault: for its secrets.
+        registry: for its images.
+        records: Application Insights for its metrics.
+        identity: of the workspace; None if an existing workspace is given.
     """
     if identity is None:
         id_ = stack.azure.workspace
@@ -102,7 +102,7 @@ def _workspace(
 def _reached(
     stack: AzureStack, made: ml.Workspace, storage: AzureStorage, identity: AzureIdentity
 ) -> list[pulumi.Resource]:
-    """Declares the outbound rule from the managed network to the account of the data; by itself, Azure makes one only
+    """Declares the outbound rule from the managed network to the account of the data: Azure itself creates one only
     to the workspace's default account. https://learn.microsoft.com/azure/machine-learning/how-to-managed-network
     """
     if not stack.inventory.isolated:
@@ -133,7 +133,7 @@ def _network(stack: AzureStack) -> dict[str, Any]:
     if stack.inventory.isolated:
         isolation = _ISOLATION[stack.azure.network.outbound]
         found["managed_network"] = ml.ManagedNetworkSettingsArgs(isolation_mode=isolation)
-        found["provision_network_now"] = True  # a deployment before it is there would fail
+        found["provision_network_now"] = True  # a deployment would fail before it exists
     return found
 
 
@@ -158,7 +158,7 @@ def _datastores(
     scratch: AzureScratch,
     after: list[pulumi.Resource],
 ) -> dict[str, ml.Datastore]:
-    """Declares the datastores, by word. Checkpoints lie among the runs if they have no account of their own."""
+    """Declares the datastores by key. Checkpoints are among the runs if they have no separate account."""
     containers = {word: (storage.account, getattr(storage, word), storage.ready) for word in CONTAINERS}
     if scratch.own:
         containers[CHECKPOINTS] = (scratch.account, scratch.container, scratch.ready)
@@ -178,7 +178,7 @@ def _datastores(
 
 
 def _container(stack: AzureStack, account: pulumi.Input[str], container: str) -> ml.AzureBlobDatastoreArgs:
-    """Returns a datastore of a container without a credential, so that whoever uses it needs a role of their own."""
+    """Returns a datastore of a container without a credential, so that each user needs a role."""
     return ml.AzureBlobDatastoreArgs(
         datastore_type="AzureBlob",
         account_name=account,

@@ -61,7 +61,7 @@ def deploy_boundary(reach: Reach) -> Policy:
     things += [*reach.named("sns", ""), *_schedules(reach)]
     alias = reach.arn("kms", reach.names.alias)
     return policy(
-        # IfExists for CreateBucket: a managed policy has no room for a statement of its own.
+        # IfExists for CreateBucket: a managed policy has no room for another statement.
         allow(wide, things, StringEqualsIfExists=reach.own["StringEquals"]),
         allow(_ON_ALL, "*"),
         allow(["application-autoscaling: *"], "*", **_OF_SAGEMAKER),

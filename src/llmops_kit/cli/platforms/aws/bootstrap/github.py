@@ -75,7 +75,7 @@ def _require_distinct(work: AwsSteps) -> None:
                     f"project {other} is in this account too, and policies of names can't tell the two apart: the name "
                     "of the one begins with the other's",
                     where=f"project {work.names.project}, account {work.names.account}",
-                    fix="rename one of them (`name:` in Pulumi.yaml), or give it an account of its own",
+                    fix="rename one of them (`name:` in Pulumi.yaml), or give it its own account",
                 )
 
 

@@ -1,6 +1,6 @@
-"""What a subscription needs before the first stack: a place for states, a key for secrets, identities for GitHub.
+"""Prepares a subscription for its first stack: storage of states, a key for secrets, identities for GitHub.
 
-Idempotent: what is there is looked at, what differs is changed and named, and nothing is made weaker than it is.
+Idempotent: changes only what differs, names each change, and weakens nothing.
 """
 
 from collections.abc import Sequence
@@ -36,15 +36,15 @@ class BootstrappedSubscription:
     tenant: str
     location: str
     backend: str
-    """For `pulumi login`."""
+    """URL for `pulumi login`."""
     secrets_provider: str
-    """Empty on a twin, whose vault Pulumi doesn't find: there a passphrase protects secrets."""
+    """Empty on a twin, whose vault Pulumi can't reach: a passphrase protects secrets there."""
     roles: dict[str, str]
     """preview, deploy and promote -> resource id of the identity."""
     client_ids: dict[str, str]
-    """The same -> what `azure/login` takes; none where it was only looked."""
+    """The same -> the `client-id` for `azure/login`; empty in a dry run."""
     stacks: dict[str, dict[str, Any]]
-    """Stack -> what its file says in `llmops:azure`."""
+    """Stack -> `llmops:azure` of its file."""
 
 
 def bootstrap(
@@ -61,25 +61,25 @@ def bootstrap(
     policy: dict[str, Any] | None = None,
     dry_run: bool = False,
 ) -> BootstrappedSubscription:
-    """Bring a subscription to what the kit's stacks need of it.
+    """Prepare a subscription for the kit's stacks.
 
     Args:
         session: of an owner of the subscription.
         project: the Pulumi project's name.
-        say: told each step.
-        location: such as westeurope; empty: where the resource group is.
+        say: called with a line for each step.
+        location: such as westeurope; empty: that of the resource group.
         github: `OWNER/REPO` or `OWNER@ID/REPO@ID` whose workflows get identities for previews, `up` and promoting;
             empty: none.
-        by_name: beside tokens with ids, trust those that carry the names alone.
+        by_name: in addition to tokens with ids, trust those with names only.
         branch: from which `up` may run.
-        stacks: which get a resource group, identities and a signing key; the only ones that `github` may deploy.
-        operators: `[KIND:]OBJECT_ID` of who uses those stacks beside the caller.
-        policy: a role definition of what the deploy identity may do (`llmops plan --policy`); None: Contributor.
-        dry_run: only look.
+        stacks: stacks that get a resource group, identities and a signing key; the only ones that `github` may deploy.
+        operators: `[KIND:]OBJECT_ID` of the stacks' users besides the caller.
+        policy: role definition of the deploy identity (`llmops plan --policy`); None: Contributor.
+        dry_run: change nothing.
 
     Raises:
-        KitError: something is there that is somebody else's, or would have to be weakened; there is no location; or
-            `github` names no repository.
+        KitError: a resource belongs to somebody else, or would have to be weakened; the location is missing; or
+            `github` is not a repository.
     """
     repository = GithubRepository.parse(github, by_name) if github else None
     work = AzureBootstrapSteps(
@@ -112,14 +112,14 @@ def key_url(session: AzureSession, project: str) -> str:
     """Returns the secrets provider that bootstrap created for a project.
 
     Raises:
-        KitError: it was not made.
+        KitError: it does not exist.
     """
     names = AzureBootstrapNames(project, session.subscription)
     if session.arm.find(f"{names.vault_id}/keys/{KEY}") is None:
         raise KitError(
             f"there is no key {KEY} for the secrets of a new stack",
             where=f"subscription {names.subscription}, vault {names.vault}",
-            fix="`llmops bootstrap azure` makes it; `secretsprovider:` in the stack file names another one",
+            fix="`llmops bootstrap azure` creates it; or name another one in `secretsprovider:` of the stack file",
         )
     return names.key
 
@@ -128,5 +128,5 @@ def _backend(session: AzureSession, names: AzureBootstrapNames) -> str:
     plain = f"azblob://{CONTAINER}?storage_account={names.account}"
     if not session.twin:
         return plain
-    # No account there has a host by its name: https://localhost:PORT/storage/<account>/<container>.
+    # On a twin, accounts have no host names: https://localhost:PORT/storage/<account>/<container>.
     return f"{plain}&domain={urlsplit(session.twin).netloc}/storage"

@@ -1,4 +1,4 @@
-"""Identities for GitHub Actions, which has no secret of the tenant: GitHub's token says which repository asks.
+"""Identities for GitHub Actions, without stored secrets: GitHub's token names the repository.
 
 https://learn.microsoft.com/entra/workload-id/workload-identity-federation-create-trust-user-assigned-managed-identity
 """
@@ -51,16 +51,16 @@ def github_identities(
     """Creates the workflows' identities, the federated credentials that trust them, and their roles.
 
     Returns:
-        preview, deploy and promote -> client id; empty where it was only looked.
+        preview, deploy and promote -> client id; empty in a dry run.
 
     Raises:
         KitError: no stack is named.
     """
     if not stacks:
         raise KitError(
-            "which stacks may the workflows deploy? An identity has its rights in the stacks' resource groups alone",
+            "which stacks may the workflows deploy? Their identities get roles in these stacks' resource groups only",
             where="--for",
-            fix="add `--for STACK`, once for each of them",
+            fix="add `--for STACK` for each of them",
         )
     found = {}
     for kind, allowed in contexts(branch).items():
@@ -79,10 +79,10 @@ def github_identities(
 
 
 def _trust(work: AzureBootstrapSteps, identity: str, repository: GithubRepository, allowed: dict[str, str]) -> None:
-    """Writes an identity's federated credentials, one at a time: Azure refuses concurrent changes of them.
+    """Writes an identity's federated credentials, one at a time: Azure rejects concurrent changes of them.
 
-    Each names one subject, so a context has two where tokens are trusted with ids and without: NAME-ids and NAME. An
-    identity takes 20: https://learn.microsoft.com/entra/workload-id/workload-identity-federation-considerations
+    Each one has a single subject, so a context has two if tokens are trusted with ids and without: NAME-ids and NAME.
+    The limit of an identity is 20: https://learn.microsoft.com/entra/workload-id/workload-identity-federation-considerations
     """
     root = f"{work.names.id(IDENTITIES, identity)}/federatedIdentityCredentials"
     there = {each["name"]: each["properties"] for each in work.session.arm.list(root)}
@@ -95,12 +95,12 @@ def _trust(work: AzureBootstrapSteps, identity: str, repository: GithubRepositor
         elif with_ids := there.pop(f"{name}{_WITH_IDS}", None):
             work.keep(f"identity {identity}: {name}", f"{with_ids.get('subject')}: --github names no ids")
             if name not in there:
-                continue  # names alone are weaker: somebody else may register them once they are free
+                continue  # names without ids are weaker: somebody else may register them once they are free
         found = there.pop(name, None)
         if repository.by_name:
             _credential(work, identity, name, subject_of(repository.path, context), found)
         elif found and str(found.get("subject")).startswith(subject_of(repository.path, "")):
-            change = f"{found.get('subject')} -> trusted with its ids alone"
+            change = f"{found.get('subject')} -> trusted with ids only"
             work.change(f"identity {identity}: {name}", change, partial(work.session.arm.delete, f"{root}/{name}"))
         elif found:
             there[name] = found
@@ -121,7 +121,7 @@ def _credential(work: AzureBootstrapSteps, identity: str, name: str, subject: st
 
 
 def _preview(work: AzureBootstrapSteps, name: str, principal: str, stacks: Sequence[StackPlace]) -> None:
-    """Assigns roles to read a stack's resources, the state, and what stores say of versions. No data, no changes."""
+    """Assigns roles to read a stack's resources, its state and the manifests of versions: no data, no changes."""
     states = _states(work, name, principal, "preview", read_states(), "decrypt")
     take_back(work, name, principal, states)
     for stack in stacks:
@@ -134,7 +134,7 @@ def _preview(work: AzureBootstrapSteps, name: str, principal: str, stacks: Seque
 def _deploy(
     work: AzureBootstrapSteps, name: str, principal: str, stacks: Sequence[StackPlace], policy: Document | None
 ) -> None:
-    """Assigns roles to deploy in the groups of the stacks, and to give their own identities the kit's roles."""
+    """Assigns roles to deploy in the stacks' groups, and to assign the kit's roles to the stacks' identities."""
     states = _states(work, name, principal, "deploy", write_states(), "encrypt", "decrypt")
     take_back(work, name, principal, states)
     role = f"{work.names.project} deploy"
@@ -152,7 +152,7 @@ def _deploy(
 
 
 def _promote(work: AzureBootstrapSteps, name: str, principal: str, stacks: Sequence[StackPlace]) -> None:
-    """Assigns roles to collect runs, sign what they made, and promote it, but not to deploy."""
+    """Assigns roles to collect runs, and to sign and promote versions, but not to deploy."""
     states = _states(work, name, principal, "preview", read_states(), "decrypt")
     take_back(work, name, principal, states)
     role = f"{work.names.project} promote"
@@ -182,9 +182,9 @@ def _on_key(
 
 
 def permissions_of(policy: Document) -> Document:
-    """Returns the permissions of a role definition as `az role definition` writes one, without what a deploy identity
-    never has: giving roles (which comes with a condition, by a role of its own), writing roles, and signing, which
-    promotes.
+    """Returns the permissions of a role definition in the format of `az role definition`, without those that a deploy
+    identity never gets: assigning roles (another role allows that under a condition), writing role definitions, and
+    signing, which belongs to promotion.
     """
     members = {name[:1].lower() + name[1:]: value for name, value in policy.items()}
     kept = {
@@ -195,7 +195,7 @@ def permissions_of(policy: Document) -> Document:
 
 
 def promoting() -> Document:
-    """Returns what collecting and promoting need in a stack's group, beside the signature."""
+    """Returns the permissions for collecting and promoting in a stack's group, without signing."""
     ml, blobs = "Microsoft.MachineLearningServices/workspaces", "Microsoft.Storage/storageAccounts/blobServices"
     return {
         "actions": [

@@ -1,4 +1,4 @@
-"""What bootstrap of a subscription on Azure makes by name, and the record of what it did."""
+"""Names of the resources that bootstrap creates in a subscription, and the record of its steps."""
 
 import hashlib
 import re
@@ -17,7 +17,7 @@ CONTAINER = KEY = "states"
 
 @dataclass(frozen=True)
 class AzureBootstrapNames:
-    """Names of bootstrap's resources. Account and vault must be unique in the world, so a hash ends them."""
+    """Names of bootstrap's resources. Those of account and vault must be globally unique, so they end with a hash."""
 
     project: str
     subscription: str
@@ -29,7 +29,7 @@ class AzureBootstrapNames:
 
     @property
     def group(self) -> str:
-        """The resource group of everything here, at most 90 characters."""
+        """The resource group of all resources here, at most 90 characters."""
         return shorten(f"{self._word}-state", 90)
 
     @property
@@ -39,7 +39,7 @@ class AzureBootstrapNames:
 
     @property
     def account(self) -> str:
-        """The storage account: 3 to 24 small letters and digits."""
+        """The storage account: 3 to 24 lower-case letters and digits."""
         return f"{re.sub(r'[^a-z0-9]', '', self.project.lower())[:11]}state{self._hash}"
 
     @property
@@ -54,7 +54,7 @@ class AzureBootstrapNames:
 
     @property
     def vault(self) -> str:
-        """The Key Vault: 3 to 24 letters, digits and single dashes, a letter first."""
+        """The Key Vault: 3 to 24 letters, digits and single dashes, starting with a letter."""
         return f"{self._word[:13].rstrip('-')}-s{self._hash}"
 
     @property
@@ -77,7 +77,7 @@ class AzureBootstrapNames:
 
     @property
     def key(self) -> str:
-        """For `--secrets-provider`. Without a version: Pulumi asks for the current one, so the key is never rotated."""
+        """URL for `--secrets-provider`, without a version: Pulumi uses the current one, so the key is never rotated."""
         return f"azurekeyvault://{self.vault}.vault.azure.net/keys/{KEY}"
 
     @property
@@ -102,7 +102,7 @@ class AzureBootstrapSteps(Steps):
         return explained(what, ADMINISTRATOR)
 
     def provide(self, what: str, id_: str, body: dict[str, Any]) -> dict[str, Any]:
-        """Make a resource unless it is there. Returns it; empty where this only looks."""
+        """Create a resource unless it exists. Returns it; empty in a dry run."""
         arm, found = self.session.arm, self.session.arm.find(id_)
         if found is not None:
             self.there(what)
@@ -113,7 +113,7 @@ class AzureBootstrapSteps(Steps):
 
 
 def shorten(name: str, limit: int) -> str:
-    """Returns a name of at most `limit` characters: a longer one is cut, with a hash of the whole."""
+    """Returns a name of at most `limit` characters: a longer one is cut, and ends with its hash."""
     if len(name) <= limit:
         return name
     return f"{name[: limit - 9].rstrip('-')}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"

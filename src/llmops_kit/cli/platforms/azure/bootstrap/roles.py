@@ -1,4 +1,4 @@
-"""Roles of bootstrap's principals: definitions and assignments, each looked for before it is made.
+"""Roles of bootstrap's principals: definitions and assignments, each created only if missing.
 
 https://learn.microsoft.com/azure/role-based-access-control/overview
 """
@@ -22,11 +22,11 @@ GRANTED = tuple(
         "Storage Blob Data Reader",
     )
 )
-"""The roles that a stack's program gives to the stack's identities in its resource group, and the deploy identity may
-give to them (infra/targets/azure/resources/identity.py).
+"""The roles that a stack's program assigns to the stack's identities in its resource group, and the only ones that the
+deploy identity may assign to them (infra/targets/azure/resources/identity.py).
 """
 MADE = "Made by llmops bootstrap"
-"""The description of what is made, by which its own role assignments are told from a program's."""
+"""Description of bootstrap's role assignments, which distinguishes them from those of a program."""
 _DEFINITIONS = "Microsoft.Authorization/roleDefinitions"
 _ASSIGNMENTS = "Microsoft.Authorization/roleAssignments"
 _BLOBS = "Microsoft.Storage/storageAccounts/blobServices/containers/blobs"
@@ -46,17 +46,17 @@ def assign(
     condition: str = "",
     definition: str = "",
 ) -> None:
-    """Let a principal have a role on a scope, unless it has it there or above, under the same condition.
+    """Assign a role on a scope to a principal, unless it has the role there or above under the same condition.
 
     Args:
         work: of bootstrap.
-        who: the principal, in words.
-        principal: its object id; empty: it is not made yet.
-        role: name of a built-in role; or any words with `definition`.
+        who: the principal, for messages.
+        principal: its object id; empty: it does not exist yet.
+        role: name of a built-in role; with `definition`, any description.
         scope: resource id.
         kind: User, Group or ServicePrincipal.
-        condition: under which it holds.
-        definition: id of a role of one's own.
+        condition: of the assignment.
+        definition: id of a custom role.
     """
     arm, names = work.session.arm, work.names
     what = f"role {role} of {who} on {scope.rpartition('/')[2]}"
@@ -83,12 +83,12 @@ def assign(
 
 
 def take_back(work: AzureBootstrapSteps, who: str, principal: str, kept: Collection[str]) -> None:
-    """Take what the kit's earlier versions gave on the whole subscription, where now less is given.
+    """Remove assignments on the whole subscription that earlier versions of the kit made.
 
     Args:
         work: of bootstrap.
-        who: the principal, in words.
-        principal: its object id; empty: it is not made yet.
+        who: the principal, for messages.
+        principal: its object id; empty: it does not exist yet.
         kept: names of roles that it keeps there.
     """
     if not principal:
@@ -102,7 +102,7 @@ def take_back(work: AzureBootstrapSteps, who: str, principal: str, kept: Collect
             role = next((name for name, id_ in BUILT_IN.items() if id_ == guid), guid)
             work.change(
                 f"role {role} of {who} on {scope.rpartition('/')[2]}",
-                "taken back: it has less now, and only where stacks are",
+                "removed: narrower roles in the stacks' groups replace it",
                 lambda id_=each["id"]: arm.delete(id_),
             )
 
@@ -125,11 +125,11 @@ def _assignments(work: AzureBootstrapSteps, principal: str, scope: str, guid: st
 
 
 def define(work: AzureBootstrapSteps, name: str, wanted: Document) -> str:
-    """Defines a custom role that can be assigned in this subscription alone, and returns its id.
+    """Defines a custom role that can be assigned in this subscription only, and returns its id.
 
     Args:
         work: of bootstrap.
-        name: of the role, which the tenant knows it by.
+        name: of the role in the tenant.
         wanted: actions, notActions, dataActions, notDataActions.
     """
     arm, scope = work.session.arm, work.names.scope
@@ -147,7 +147,7 @@ def define(work: AzureBootstrapSteps, name: str, wanted: Document) -> str:
     if found is None:
         work.make(what, lambda: arm.put(id_, {"properties": properties}))
     elif _blocks(found["properties"]) != [block]:
-        work.change(what, "written anew", lambda: arm.put(id_, {"properties": properties}))
+        work.change(what, "rewritten", lambda: arm.put(id_, {"properties": properties}))
     else:
         work.there(what)
     return id_
@@ -191,8 +191,8 @@ def only_what_is_said_of_versions() -> str:
 
 
 def look_around() -> Document:
-    """Returns the rights to look outside of a stack's group: the subscription, names that are taken, quotas, and
-    versions that Azure offers. Nobody's resources.
+    """Returns the rights to read outside of a stack's group: the subscription, taken names, quotas, and available
+    versions, but no resources.
     """
     return {
         "actions": [
@@ -217,7 +217,7 @@ def read_states() -> Document:
 
 def write_states() -> Document:
     """Returns the rights of an update on the container of states. It can't remove versions of blobs or the container:
-    whatever it overwrites or deletes can be restored.
+    everything that it overwrites or deletes can be restored.
     """
     return {
         "actions": [f"{_BLOB_SERVICE}/containers/read"],
@@ -236,5 +236,5 @@ def read_key() -> Document:
 
 
 def sign() -> Document:
-    """Returns the rights to sign with a signing key, as promoting does."""
+    """Returns the rights to sign with a signing key, for promotion."""
     return {"actions": [f"{_KEYS}/read"], "dataActions": [f"{_KEYS}/read", f"{_KEYS}/sign/action"]}

@@ -1,8 +1,8 @@
-"""What a stack stands on that its deployer can't make without rights on the whole subscription: its resource group,
-its identities, and the key that signs its versions.
+"""Resources of a stack whose creation requires rights on the whole subscription: its resource group, its identities,
+and the key that signs its versions.
 
-The program takes them by their ids (`llmops:azure`). Who deploys has rights in that group alone, gives roles to those
-identities alone, and doesn't sign: the key is in the vault of the states.
+The program gets their ids (`llmops:azure`). The deployer then has roles in that group only, assigns roles to those
+identities only, and can't sign: the key is in the vault of the states.
 """
 
 import re
@@ -19,7 +19,7 @@ from llmops_kit.contract.tags import FOR_TAG, made_for
 
 _NAMED = ("training", "endpoint", "workspace")
 _PEOPLE = ("AcrPush", "AzureML Data Scientist", "Log Analytics Reader", "Storage Blob Data Contributor")
-"""What those have in a stack's group who use it."""
+"""Roles of a stack's users in its group."""
 _OPERATOR = re.compile(r"(?:(User|Group|ServicePrincipal):)?([0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12})")
 Document = dict[str, Any]
 
@@ -32,10 +32,10 @@ class StackPlace:
     group: str
     key_id: str
     signing_key: str
-    """URL of the key with its version; empty where it was only looked."""
+    """URL of the key with its version; empty in a dry run."""
     identities: dict[str, str]
     principals: dict[str, str] = field(repr=False)
-    """The same words -> object id; none where it was only looked."""
+    """The same keys -> object id; empty in a dry run."""
 
     @property
     def settings(self) -> Document:
@@ -44,16 +44,16 @@ class StackPlace:
 
 
 def stack_place(work: AzureBootstrapSteps, stack: str, location: str, operators: Sequence[str]) -> StackPlace:
-    """Make what is not there, and let who bootstraps and the operators use the stack.
+    """Create what is missing, and assign the stack's roles to the caller and the operators.
 
     Args:
         work: of bootstrap.
         stack: its name.
-        location: of what is new.
-        operators: `[KIND:]OBJECT_ID` of who else uses it.
+        location: of new resources.
+        operators: `[KIND:]OBJECT_ID` of its other users.
 
     Raises:
-        KitError: the group is somebody else's; or `operators` holds something else.
+        KitError: the group belongs to somebody else; or an operator is malformed.
     """
     people = [_operator(each) for each in operators]
     names = work.names
@@ -91,9 +91,9 @@ def _group(work: AzureBootstrapSteps, id_: str, location: str, tags: Document) -
         work.there(what)
     else:
         raise KitError(
-            "the group exists, and bootstrap did not make it for this stack",
+            "the group exists, and bootstrap did not create it for this stack",
             where=id_,
-            fix="a stack that made its own group keeps it, and is deployed by its owner; for CI, bootstrap a new stack",
+            fix="a stack that created its group keeps it, and its owner deploys it; for CI, bootstrap a new stack",
         )
 
 
@@ -111,8 +111,8 @@ def _operator(text: str) -> tuple[str, str]:
     match = _OPERATOR.fullmatch(text)
     if not match:
         raise KitError(
-            f"{text!r} is no operator",
+            f"{text!r} is not an operator",
             where="--operator",
-            fix="write the object id, with `Group:` or `ServicePrincipal:` before it unless it is a user's",
+            fix="write the object id, with `Group:` or `ServicePrincipal:` before it if it is not a user's",
         )
     return match[1] or "User", match[2].lower()

@@ -1,4 +1,4 @@
-"""The place of states and the key of secrets, step by step. Each step looks first, and changes only what differs."""
+"""Storage of states and the key for secrets, step by step. Each step changes only what differs."""
 
 import os
 from typing import Any
@@ -22,9 +22,9 @@ PROVIDERS = (
     "Microsoft.PolicyInsights",
     "Microsoft.Storage",
 )
-"""What a stack's resources are of, and what managed online endpoints and clusters stand on: without Microsoft.Cdn and
+"""Resource providers of a stack's resources, and of managed online endpoints and clusters: without Microsoft.Cdn and
 Microsoft.PolicyInsights the first endpoint fails, with an error that names neither
-(https://learn.microsoft.com/answers/questions/2129910). A new subscription knows none of them.
+(https://learn.microsoft.com/answers/questions/2129910). A new subscription has none of them.
 """
 _DELETED_DAYS = 90
 _OLD_DAYS = 365
@@ -62,7 +62,7 @@ def resource_group(work: AzureBootstrapSteps, location: str) -> str:
     """Creates the resource group of the state if missing; returns its location.
 
     Raises:
-        KitError: it is elsewhere; or there is none, and nothing says where it should be.
+        KitError: it is in another location; or it is missing and no location was given.
     """
     arm, names = work.session.arm, work.names
     what = f"resource group {names.group}"
@@ -73,7 +73,7 @@ def resource_group(work: AzureBootstrapSteps, location: str) -> str:
             raise KitError(f"the group is in {there}", where=names.group, fix=f"repeat with --location {there}")
         work.there(what)
         return there
-    # $ARM_LOCATION is what Pulumi's own provider reads.
+    # Pulumi's provider also reads $ARM_LOCATION.
     place = location or os.environ.get("ARM_LOCATION", "")
     if not place:
         raise KitError("which location?", where="--location", fix="write --location westeurope, or another one")
@@ -99,7 +99,7 @@ def state_account(work: AzureBootstrapSteps, location: str) -> None:
         _access(work, found["properties"])
     _versions(work)
     _lifecycle(work)
-    if found is None:  # its parts are no changes of their own
+    if found is None:  # its parts are not listed as changes
         del work.rows[before + 1 :]
     work.provide(f"container {CONTAINER}", names.container_id, {"properties": {"publicAccess": "None"}})
 
@@ -152,7 +152,7 @@ def _versions(work: AzureBootstrapSteps) -> None:
 
 
 def _settable(found: Document) -> Document:
-    """Returns the properties that a PUT must repeat, so that it does not remove what somebody else set."""
+    """Returns the properties that a PUT must repeat, so that it does not remove other people's settings."""
     return {name: value for name, value in found.items() if value is not None and name != "provisioningState"}
 
 
@@ -169,13 +169,13 @@ def _lifecycle(work: AzureBootstrapSteps) -> None:
         "definition": {"actions": old, "filters": {"blobTypes": ["blockBlob"]}},
     }
     work.make(
-        f"storage account {work.names.account}: old states go after a year",
+        f"storage account {work.names.account}: old states expire after a year",
         lambda: arm.put(id_, {"properties": {"policy": {"rules": [rule]}}}),
     )
 
 
 def state_key(work: AzureBootstrapSteps, location: str) -> None:
-    """Creates the vault, opened by roles alone and protected from purging, and in it the key of secrets.
+    """Creates the vault, with RBAC only and purge protection, and in it the key for secrets.
 
     Raises:
         KitError: the key can't be used.
@@ -186,7 +186,7 @@ def state_key(work: AzureBootstrapSteps, location: str) -> None:
     found = work.provide(f"key {KEY} in vault {names.vault}", names.key_id, {"properties": properties, "tags": TAGS})
     if found.get("properties", {}).get("attributes", {}).get("enabled") is False:
         raise KitError(
-            "the key is disabled: states that it protects can't be read",
+            "the key is disabled, so the states that it protects can't be read",
             where=f"{names.vault}, {KEY}",
             fix=f"`az keyvault key set-attributes --vault-name {names.vault} --name {KEY} --enabled true`",
         )
@@ -212,7 +212,7 @@ def _vault(work: AzureBootstrapSteps, location: str) -> None:
 
 
 def _new_vault(work: AzureBootstrapSteps, what: str, location: str) -> None:
-    """Creates a vault, or recovers the deleted one of this name with its keys, since nobody else can take the name."""
+    """Creates a vault, or recovers the deleted one of this name with its keys, since it reserves the name."""
     arm, names = work.session.arm, work.names
     properties: Document = {"tenantId": work.session.caller.tenant, "sku": {"family": "A", "name": "standard"}}
     body: Document = {"location": location, "tags": TAGS, "properties": properties}
@@ -231,8 +231,8 @@ def _new_vault(work: AzureBootstrapSteps, what: str, location: str) -> None:
 
 
 def caller_roles(work: AzureBootstrapSteps) -> None:
-    """Assigns the roles that the caller needs to deploy, and waits until they work: owning a subscription reads no
-    blob.
+    """Assigns the roles that the caller needs to deploy, and waits until they work: an owner of the subscription can't
+    read blobs.
     """
     caller, names = work.session.caller, work.names
     assign(work, "you", caller.object_id, "Storage Blob Data Contributor", names.account_id, caller.kind)

@@ -1,4 +1,4 @@
-"""What the looks at each kind of thing share: Resource Manager, the kit's types, tags, names, prices."""
+"""Shared parts of the look-ups of each kind of resource: Resource Manager, the kit's types, tags, names, prices."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field

@@ -1,4 +1,4 @@
-"""Remove what a sweep found, in an order that works: what uses something goes before it."""
+"""Removes resources that a sweep found, in order: users of a resource before it."""
 
 from collections.abc import Callable, Collection
 from typing import Any
@@ -11,12 +11,12 @@ from llmops_kit.clouds.azure.assets import archived
 from llmops_kit.clouds.azure.session import AzureSession
 from llmops_kit.contract.errors import KitError
 
-# What Azure itself puts into the group of an Application Insights component, and leaves there.
+# Resources that Azure itself creates in the group of an Application Insights component, and leaves there.
 _AZURES_OWN = ("microsoft.alertsmanagement/smartdetectoralertrules",)
 
 
 def remove(session: AzureSession, things: Collection[Thing], say: Say) -> list[str]:
-    """Remove things; `say` is told each. What could not be removed, a line each with Azure's reason."""
+    """Remove resources; calls `say` for each. Returns a line with Azure's reason for each that could not be removed."""
     problems = []
     for kind, removed in _REMOVALS.items():
         for thing in (t for t in things if t.kind == kind):
@@ -30,7 +30,7 @@ def remove(session: AzureSession, things: Collection[Thing], say: Say) -> list[s
 
 
 def _delete(type_: kinds.Type, **query: str) -> tuple[str, Callable[[ResourceManager, Thing], None]]:
-    """Returns a removal that is one call."""
+    """Returns a removal by a single request."""
 
     def removed(arm: ResourceManager, thing: Thing) -> None:
         arm.delete(thing.id, **query)
@@ -44,19 +44,19 @@ def _stop_job(arm: ResourceManager, thing: Thing) -> None:
 
 
 def _deployment(arm: ResourceManager, thing: Thing) -> None:
-    """Deletes a deployment; traffic is taken away first if its endpoint goes too, because Azure refuses to delete it
-    otherwise.
+    """Deletes a deployment. If its endpoint is deleted too, its traffic is removed first, because Azure rejects the
+    deletion otherwise.
     """
     endpoint = thing.id.rpartition("/deployments/")[0]
     live = arm.find(endpoint)
     traffic: dict[str, Any] = ((live or {}).get("properties") or {}).get("traffic") or {}
     if traffic.get(thing.id.rpartition("/")[2]):
-        return  # its endpoint is among the things too, and takes it along
+        return  # its endpoint is deleted too, and the deployment with it
     arm.delete(thing.id)
 
 
 def _version(arm: ResourceManager, thing: Thing) -> None:
-    """Archives a version, and its container if that was the last one, so that neither is listed any more."""
+    """Archives a version, and its container with the last one, so that neither is listed any more."""
     arm.put(thing.id, archived(arm.get(thing.id)))
     container = thing.id.rpartition("/versions/")[0]
     if next(arm.list(f"{container}/versions"), None) is None:
@@ -96,7 +96,7 @@ _REMOVALS: dict[str, Callable[[ResourceManager, Thing], None]] = dict(
         _delete(kinds.PRIVATE_ENDPOINT),
         _delete(kinds.LINK),
         _delete(kinds.ZONE),
-        _delete(kinds.WORKSPACE, forceToPurge="true"),  # else its name is blocked for a fortnight
+        _delete(kinds.WORKSPACE, forceToPurge="true"),  # else its name is reserved for two weeks
         _delete(kinds.METRICS),
         _delete(kinds.LOGS, force="true"),
         _delete(kinds.ASSIGNMENT),

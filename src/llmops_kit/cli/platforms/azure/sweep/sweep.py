@@ -1,4 +1,4 @@
-"""What a subscription holds of the kit's: by its list of resources, and by a look at what that one does not tell."""
+"""The kit's resources in a subscription: from its list of resources, and from services that the list omits."""
 
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any
@@ -47,11 +47,11 @@ def _listed(look: AzureLook) -> Iterator[Thing]:
         type_ = TYPES.get(line["type"].lower())
         more: dict[str, Any] = {"created": created(line)}
         if type_ is None:
-            # A policy may have put the tags of a group on what others made in it.
+            # An Azure policy may have copied the tags of a group to resources of others.
             yield look.thing(Type(line["type"]), line["id"], line["tags"], keep=NO_KIND, **more)
             continue
         if type_ is IDENTITY and line["id"].lower() in kept_by:
-            more["data"] = True  # it stays for as long as the workspace does
+            more["data"] = True  # it exists as long as the workspace does
         yield look.thing(type_, line["id"], line["tags"], usd_month=look.flat_cost(type_, line), **more)
 
 

@@ -1,4 +1,4 @@
-"""What has no tags and is a stack's by its name; and what is deleted, and stays for a while all the same."""
+"""Resources without tags, which belong to a stack by name; and deleted ones that Azure keeps for a while."""
 
 from collections.abc import Collection, Iterator
 from typing import Any
@@ -24,7 +24,7 @@ def things(look: AzureLook, stacks: Collection[str]) -> Iterator[Thing]:
 
     Args:
         look: the subscription.
-        stacks: names of those that have, or had, something with tags here.
+        stacks: names of stacks that have, or had, tagged resources here.
     """
     yield from _assignments(look, stacks)
     yield from _budgets(look, stacks)
@@ -33,7 +33,7 @@ def things(look: AzureLook, stacks: Collection[str]) -> Iterator[Thing]:
 
 
 def _assignments(look: AzureLook, stacks: Collection[str]) -> Iterator[Thing]:
-    """Yields the program's assignments, also those of deleted identities: Azure keeps them, and what they lie on.
+    """Yields the program's assignments, also those of deleted identities, which Azure keeps.
 
     https://learn.microsoft.com/azure/role-based-access-control/troubleshooting#symptom---role-assignments-with-identity-not-found
     """
@@ -43,7 +43,7 @@ def _assignments(look: AzureLook, stacks: Collection[str]) -> Iterator[Thing]:
         given = assignment["properties"]
         scope = str(given["scope"])
         if "/resourcegroups/" not in scope.lower():
-            continue  # the program gives none on a whole subscription
+            continue  # the program assigns none on a whole subscription
         definition = str(given["roleDefinitionId"]).rpartition("/")[2]
         if definition not in roles:
             found = look.arm.find(f"{authorization}/roleDefinitions/{definition}")
@@ -69,7 +69,7 @@ def _budgets(look: AzureLook, stacks: Collection[str]) -> Iterator[Thing]:
 
 
 def _containers(look: AzureLook, stacks: Collection[str]) -> Iterator[Thing]:
-    """Yields containers in accounts that were given to a stack; those in its own account belong to the account."""
+    """Yields containers in existing accounts that a stack uses; those in its own account belong to the account."""
     names = look.named(stacks, "store", "work")
     for account in look.of_type("Microsoft.Storage/storageAccounts"):
         if look.is_ours(account.get("tags")) or account.get("kind") == "FileStorage":  # which has no containers
@@ -89,7 +89,7 @@ def _deleted(look: AzureLook) -> Iterator[Thing]:
         if look.is_ours(given.get("tags")):
             until, purge = moment(given.get("scheduledPurgeDate")), f"az keyvault purge --name {vault['name']}"
             days = f"Azure keeps it until {until:%Y-%m-%d}" if until else "Azure keeps it for a while"
-            way = "nothing but that time frees its name" if given.get("purgeProtectionEnabled") else f"or `{purge}`"
+            way = "only then is its name free" if given.get("purgeProtectionEnabled") else f"or `{purge}`"
             when = moment(given.get("deletionDate"))
             yield look.thing(
                 DELETED_VAULT, vault["id"], given["tags"], created=when, usd_month=0.0, keep=f"{days}, {way}"
@@ -97,8 +97,8 @@ def _deleted(look: AzureLook) -> Iterator[Thing]:
     logs = f"{look.root}/providers/Microsoft.OperationalInsights/deletedWorkspaces"
     for workspace in look.arm.list(logs):
         if look.is_ours(workspace.get("tags")):
-            keep = "Azure keeps it for 14 days; a stack of this name takes it up again"
-            id_ = f"{workspace['id']}#deleted"  # without it, the id is that of one which is made again
+            keep = "Azure keeps it for 14 days; a stack of this name restores it"
+            id_ = f"{workspace['id']}#deleted"  # without it, the id would be that of a new one of this name
             yield look.thing(DELETED_LOGS, id_, workspace["tags"], usd_month=0.0, keep=keep)
 
 

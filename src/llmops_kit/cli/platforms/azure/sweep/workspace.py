@@ -1,6 +1,6 @@
-"""What of Azure Machine Learning is the kit's: endpoints and deployments, clusters, schedules, versions, running jobs.
+"""The kit's resources of Azure Machine Learning: endpoints, deployments, clusters, schedules, versions, running jobs.
 
-Every workspace of the subscription is looked through: a stack may use one that was given to it.
+Every workspace of the subscription is searched, since a stack may use an existing one.
 https://learn.microsoft.com/rest/api/azureml/
 """
 
@@ -29,14 +29,14 @@ _RUNS = Type(RUN)
 
 
 def things(look: AzureLook) -> Iterator[Thing]:
-    """Yields the project's resources in workspaces; not ended jobs, which are records that cost nothing."""
+    """Yields the project's resources in workspaces, without ended jobs, which cost nothing."""
     for workspace in look.of_type(_WORKSPACES):
         if str(workspace.get("kind") or "Default") == "Default":  # others are hubs, projects and feature stores
             yield from _in_workspace(look, workspace["id"])
 
 
 def _in_workspace(look: AzureLook, workspace: str) -> Iterator[Thing]:
-    used: dict[str, str] = {}  # what a deployment uses -> its id, in small letters both
+    used: dict[str, str] = {}  # what a deployment uses -> its id, both in lower case
     for endpoint in look.arm.list(f"{workspace}/onlineEndpoints"):
         deployments = list(look.arm.list(f"{endpoint['id']}/deployments"))
         for deployment in deployments:
@@ -58,7 +58,7 @@ def _in_workspace(look: AzureLook, workspace: str) -> Iterator[Thing]:
     for schedule in look.arm.list(f"{workspace}/schedules"):
         yield from _tagged(look, SCHEDULE, schedule)
     for kind, collection in ((MODEL, "models"), (ENVIRONMENT, "environments")):
-        for container in look.arm.list(f"{workspace}/{collection}", listViewType="All"):  # versions may have come since
+        for container in look.arm.list(f"{workspace}/{collection}", listViewType="All"):  # newer versions may exist
             for version in look.arm.list(f"{container['id']}/versions"):
                 for thing in _tagged(look, kind, version):
                     yield replace(thing, needed_by=used.get(thing.id.lower(), ""))

@@ -83,6 +83,7 @@ def test_the_policy_of_a_stacks_users_reaches_its_accounts_buckets_alone() -> No
             "twin": False,
             "work_bucket": "llmops-dev-work-1",
             "roles": {"training": "role"},
+            "jobs": {"instance_type": "ml.m5.xlarge"},
         },
     )
     found = use_policy.use_policy(outputs)

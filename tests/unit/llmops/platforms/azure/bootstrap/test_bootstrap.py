@@ -46,7 +46,7 @@ def test_vulnerability_12_no_role_that_gives_roles_can_be_given() -> None:
 
 @pytest.mark.parametrize("text", ["", "me", "Robot:11111111-2222-3333-4444-555555555555", "User:"])
 def test_an_operator_is_an_object_id_with_its_kind(text: str) -> None:
-    with pytest.raises(KitError, match="is no operator"):
+    with pytest.raises(KitError, match="is not an operator"):
         bootstrap_stack._operator(text)
     assert bootstrap_stack._operator(f"Group:{SUBSCRIPTION}") == ("Group", SUBSCRIPTION)
     assert bootstrap_stack._operator(SUBSCRIPTION.upper()) == ("User", SUBSCRIPTION)

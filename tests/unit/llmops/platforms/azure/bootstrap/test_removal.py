@@ -29,6 +29,6 @@ def test_the_group_goes_and_again_nothing(cloud: Cloud, arm: ResourceManager) ->
 def test_a_group_of_somebody_else_stays(cloud: Cloud, arm: ResourceManager) -> None:
     cloud.documents[GROUP] = {"id": GROUP, "tags": {"team": "payroll"}}
     session: Any = SimpleNamespace(arm=arm, subscription=SUBSCRIPTION)
-    with pytest.raises(KitError, match="was not made by bootstrap"):
+    with pytest.raises(KitError, match="bootstrap did not create"):
         remove(session, "gone")
     assert [a.method for a in cloud.asked] == ["GET"]

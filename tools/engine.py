@@ -1,0 +1,33 @@
+"""`python tools/engine.py` finds or gets Pulumi's engine as the kit does, and prints how far it is for `tools.steps`.
+
+Standard library only: it runs beside the installation of the kit's packages.
+"""
+
+import sys
+from pathlib import Path
+
+CHECKOUT = Path(__file__).resolve().parents[1]
+sys.path[0:1] = [str(CHECKOUT / folder) for folder in (".", "src", "hosting")]
+
+from llmops_kit.cli.pulumi_engine.engine import obtain  # noqa: E402
+from llmops_kit.contract.errors import KitError  # noqa: E402
+from tools.steps import NOTE  # noqa: E402
+
+
+def main() -> None:
+    """Get the engine; exits with a message if that is impossible."""
+    try:
+        print(obtain(_report))
+    except KitError as e:
+        sys.exit(str(e))
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+def _report(line: str) -> None:
+    step, _, detail = line.partition(": ")
+    print(detail if detail and step else f"{NOTE}{line}", end="\r" if detail and step else "\n", flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,68 @@
+"""`python tools/setup.py SET|engine` installs a set of packages into .venv, or finds or gets Pulumi's engine; as steps.
+
+`tools/setup.sh` starts it, with the Python that it has found. LLMOPS_SETUP_ENGINE=yes gets the engine beside the
+packages. LLMOPS_SETUP_FOR=demo leaves total and hint to what comes next. Standard library only.
+"""
+
+import os
+import sys
+import time
+from pathlib import Path
+
+CHECKOUT = Path(__file__).resolve().parents[1]
+sys.path[0:1] = [str(CHECKOUT / folder) for folder in (".", "src", "hosting")]
+
+from tools.steps import Step, StepFailedError, Steps  # noqa: E402
+
+LOG = CHECKOUT / ".llmops" / "setup.log"
+HINT = CHECKOUT / ".llmops" / "setup.hint"
+"""What `make demo` says at its end."""
+_ENGINE = Step("Pulumi's engine", [sys.executable, CHECKOUT / "tools" / "engine.py"])
+
+
+def main(wanted: str) -> int:
+    """Set up; returns the exit code."""
+    began = time.monotonic()
+    try:
+        if wanted == "engine":
+            _find_engine()
+            return 0
+        packages = Step(f"Python packages ({wanted})", [CHECKOUT / "tools" / "setup.sh", "install", wanted])
+        beside = [_ENGINE] if os.environ.get("LLMOPS_SETUP_ENGINE") else []
+        Steps(LOG, CHECKOUT).run(packages, *beside)
+    except StepFailedError as e:
+        print(e, file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("stopped; the same command goes on from here: what was downloaded is kept", file=sys.stderr)
+        return 130
+    _close(time.monotonic() - began)
+    return 0
+
+
+def _find_engine() -> None:
+    """Get the engine where there is none, and let .venv/bin/activate put it on PATH."""
+    from llmops_kit.cli.pulumi_engine.engine import engine_home, find
+    from llmops_kit.cli.pulumi_engine.host_folder import path_folder
+    from tools.activate import activate
+
+    found = find()
+    if found is None:
+        Steps(LOG, CHECKOUT).run(_ENGINE)
+        found = find()
+    assert found, "the step has got it"
+    activate(CHECKOUT / ".venv/bin/activate", str(path_folder(engine_home())) if found.own else "")
+
+
+def _close(seconds: float) -> None:
+    hint = os.environ.get("LLMOPS_SETUP_HINT", "")
+    if os.environ.get("LLMOPS_SETUP_FOR"):
+        HINT.write_text(hint)
+        return
+    print(f"  {'set up in':<32}{seconds:8.1f} s")
+    if hint:
+        print(hint)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1]))
