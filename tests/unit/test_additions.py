@@ -77,8 +77,10 @@ assert "| `brevity` |" in Path("docs/how-to/evaluation.md").read_text()
 """
 USES_ENGINE = """
 import os
+from importlib import import_module
 from pathlib import Path
 from llmops_kit.clouds.aws.traits import TRAITS
+from llmops_kit.contract.engines.records import ENGINES
 from llmops_kit.contract.errors import SettingError
 from llmops_kit.hosting.images import ImageSource, serving_image
 from llmops_kit.infra.engines import require_engine
@@ -105,6 +107,7 @@ assert "app/llmops_kit/serving/engines/parrot_backend.py" in ImageSource.of_kit(
 asked = {"LLMOPS_AUTH": "platform", "LLMOPS_PLATFORM": "azureml", "LLMOPS_PUBLIC_KEY": "key", "LLMOPS_ENGINE": "parrot"}
 engine = choose_engine(ServerSettings.from_environ(asked).engine, ["transformers"], {}).engine
 backend = new_backend(engine)
+import_module(f"llmops_kit.serving.engines.{ENGINES[engine].backend.partition(':')[0]}").warm()
 assert backend.load(LoadOrder(engine, (), "auto", 1), Path(".")) == {"engine": "parrot"}
 backend.add(1, GenerationRequest([5, 6], max_tokens=2))
 assert [*backend.step(), *backend.step()] == [(1, [5], None, []), (1, [6], "stop", [])]

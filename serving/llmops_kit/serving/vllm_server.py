@@ -149,9 +149,8 @@ def command(
         "--exclude-tools-when-tool-choice-none",
     ]
     flags += ["--enable-auto-tool-choice"] if parser else []
-    flags += (
-        [] if settings.engine_settings.prefix_cache else ["--no-enable-prefix-caching"]
-    )  # its default is on where a model can
+    # Its default is on where a model can.
+    flags += [] if settings.engine_settings.prefix_cache else ["--no-enable-prefix-caching"]
     flags += (
         [] if gpus else ["--enforce-eager"]
     )  # for a processor, which tests alone run it on, compiling takes minutes

@@ -28,7 +28,7 @@ def request(
     stored: StoredSpec = STORED,
     **compute: Any,
 ) -> dict[str, Any]:
-    machines = Compute(**{"instance_type": "ml.m5.xlarge"} | compute)
+    machines = Compute.model_validate({"instance_type": "ml.m5.xlarge"} | compute)
     spec = RunSpec.load(EXAMPLE).model_copy(update={"id": RUN, "compute": machines, "trainer": trainer})
     return training_job(job_name(PREFIX, run), run, spec, stored, place)
 
