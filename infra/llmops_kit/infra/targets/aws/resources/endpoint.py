@@ -265,7 +265,7 @@ class _EndpointParts:
         if strategy != "all_at_once" and self.entry.size.instances <= 1:
             pulumi.log.warn(
                 f"endpoint {self.name}: one instance has no part that could go first, so `strategy: {strategy}` is "
-                "done all at once; alarms roll it back all the same. Two instances make it a real one"
+                "done all at once; alarms still roll it back. Two instances make it a real one"
             )
             strategy = "all_at_once"
         share = {"canary": rollout.canary_percent, "all_at_once": 0}.get(strategy, rollout.step_percent)
