@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
-.PHONY: help aws azure demo demo-down rehearse nightly test test-twins unit check engines bench lock pin audit engine
+.PHONY: help aws azure demo demo-down rehearse nightly test test-twins unit check engines conformance bench lock pin audit engine
 # A company's certificates are in the machine's store, which uv reads only when told to.
 ifneq ($(wildcard /etc/ssl/certs/ca-certificates.crt /etc/pki/tls/certs/ca-bundle.crt),)
 export UV_SYSTEM_CERTS ?= 1
@@ -17,7 +17,7 @@ DEMO_NEEDS := $(if $(filter chatbot chatbot-tf,$(RECIPE)),kit,data)
 PROJECTS := pyproject.toml hosting/pyproject.toml twins/pyproject.toml
 
 help: ## Explain the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 
 demo: .venv/$(DEMO_NEEDS).stamp engine ## Train, check, sign and deploy a small model on this machine, and ask it something (RECIPE=translation: another one)
 	@$(PYTHON_IN_VENV) -m tools.demo up $(RECIPE)
@@ -49,6 +49,9 @@ check: .venv/dev.stamp ## Check format, lint, types, import rules and dead code
 
 engines: .venv/dev.stamp ## Test vLLM with its build for processors: 6 GB, once, and minutes
 	@$(PYTHON_IN_VENV) -m pytest -q -p no:xdist tests/engines
+
+conformance: .venv/dev.stamp engine ## Compare losses, weights and tokens of this machine and both twins (OPTIONS=recipes/assistant.yaml)
+	@$(PYTHON_IN_VENV) -m tools.conformance $(OPTIONS)
 
 bench: .venv/dev.stamp engine ## Measure and print ratios
 	@$(PYTHON_IN_VENV) -m bench

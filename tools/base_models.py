@@ -11,7 +11,8 @@ FILE = Path(__file__).parents[1] / "docs/base-models.md"
 
 _PAGE = """# Base models
 
-<!-- Written by `python -m tools.base_models` from contract/models/base_models.py: change that, not this file. -->
+<!-- Written by `python -m tools.base_models` from hosting/llmops_kit/contract/models/base_models.py: change that, not
+this file. -->
 
 Each cell but those of memory is an assertion of `tests/emulated/training/test_families.py`, about a tiny random model
 of the architecture and the family's chat template. **Of the published models, only SmolLM2-135M-Instruct was tried**;
@@ -33,8 +34,7 @@ describe, as trl has no copy. What a template refuses is refused by the row's li
 ## Training and serving
 
 Every architecture is trained by `sft`, `dpo` and `pretrain`, with `lora`, `qlora` and all weights; packed rows have the
-loss of padded ones, and a merged adapter has the bytes of peft's. GPUs were not tried.
-Greedy answers in f32 are those of transformers'
+loss of padded ones, and a merged adapter has the bytes of peft's. Greedy answers in f32 are those of transformers'
 `generate`, with each engine that has a ✓.
 
 | `model_type` | class | `transformers` | `openvino` | vLLM 0.32 | `framework: tensorflow` |
@@ -42,22 +42,23 @@ Greedy answers in f32 are those of transformers'
 {architectures}
 
 vLLM's column is read from its registry, not run: whether it has a model of its own, or takes transformers'. The last
-one is what `training.framework: tensorflow` takes (`contract/models/keras_families.py`); it refuses some models of a
-family by their configuration. An architecture without OpenVINO's form is imported without it, and served by
-`transformers` or vLLM.
+one is what `training.framework: tensorflow` takes (`hosting/llmops_kit/contract/models/keras_families.py`); it refuses
+some models of a family by their configuration. An architecture without OpenVINO's form is imported without it, and
+served by `transformers` or vLLM.
 
 ## Memory
 
-The two columns are computed from the example's published sizes (`contract/models/base_models.py` names their sources),
-and a test counts the parameters of each architecture built with them. A server needs the weights, in 2 bytes each
-(bf16) or about 1 (int8), and the cache: keys and values in bf16 of every token of all open requests, prompts included.
-8 requests of 2,048 tokens to Llama 3.1 8B take 16.1 + 2.1 GB; f32 takes twice both. Engines need room beyond that for
-a step's activations. In Gemma's layers with a window only the last tokens are kept, so its cache grows more slowly.
+The two columns are computed from the example's published sizes, whose sources are named in
+`hosting/llmops_kit/contract/models/base_models.py`, and a test counts the parameters of each architecture built with
+them. A server needs the weights, in 2 bytes each (bf16) or about 1 (int8), and the cache: keys and values in bf16 of
+every token of all open requests, prompts included. 8 requests of 2,048 tokens to Llama 3.1 8B take 16.1 + 2.1 GB; f32
+takes twice both. Engines need room beyond that for a step's activations. In Gemma's layers with a window only the last
+tokens are kept, so its cache grows more slowly.
 
 Training takes more. `models import --check` works it out from the model's own configuration, and prints weights and
 cache too. For Llama 3.1 8B with rows of 512 tokens, the smallest machines of those it compares are one T4 of 16 GB for
 `qlora`, one A10G of 24 GB for `lora`, and eight A100 of 80 GB for all weights
-(`tests/emulated/llmops/test_import_check.py`). No GPU was there to measure it on.
+(`tests/emulated/llmops/test_import_check.py`); it has [not been measured on a GPU](status.md#gpus).
 
 ## Not in the table
 
@@ -76,7 +77,7 @@ _COLUMNS = (
 
 
 def render() -> str:
-    """Returns docs/base-models.md, from the table of contract/models/base_models.py."""
+    """Returns docs/base-models.md, from the table of hosting/llmops_kit/contract/models/base_models.py."""
     families = "\n".join(map(_family, FAMILIES))
     architectures = "\n".join(_architecture(name, each) for name, each in ARCHITECTURES.items())
     columns, rule = " | ".join(_COLUMNS), "|".join("---" for _ in _COLUMNS)

@@ -25,6 +25,7 @@ if [[ ${1-} != twins ]]; then
     step lint "$bin/ruff" check .
     step imports "$bin/lint-imports" --no-cache
     step "dead code" "$bin/vulture"
+    step unused "$bin/python" -m tools.unused
 fi
 case ${1-} in
     # shellcheck disable=SC2046

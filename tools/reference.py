@@ -38,10 +38,11 @@ document. Progress goes to standard error, with the output of Pulumi.
 | verb | document |
 |---|---|
 | `up`, `status` | `stack`, `target`, `store`, `expires`, `expired`, `endpoints` |
+| `status --env` | `base_url`, `api_key`, `model` |
 | `down` | `stack`, `down`, `data_removed` |
-| `sweep` | `place`, `left`, `expired`, `busy`; with `--remove` also `removed`, `taken_down` |
+| `down --orphans` | `place`, `left`, `expired`, `busy`; with `--remove` also `removed`, `taken_down` |
 | lists, such as `runs list` | a list of objects, one for each row |
-| `runs stop`, `models clear`, `prices refresh`, `twin … down`, `reset`, `fault` | an object that says what was done |
+| `runs stop`, `models clear`, `plan prices refresh`, `twin … down`, `reset`, `fault` | an object: what was done |
 
 A verb that fails prints `{{"error": {{"what": …, "where": …, "fix": …}}}}` there.
 

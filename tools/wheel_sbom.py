@@ -15,7 +15,7 @@ class SbomHook(BuildHookInterface[Any]):
         """Called before the wheel is written; `version` is `editable` for a link to this checkout."""
         if version == "editable":
             return
-        sys.path.insert(0, self.root)
+        sys.path[:0] = [str(Path(self.root, portion)) for portion in ("src", "hosting")]
         from llmops_kit.cli.images.sbom import of_wheel
 
         self._folder = tempfile.TemporaryDirectory(prefix="llmops-sbom-")  # it goes with this hook

@@ -1,4 +1,4 @@
-"""`llmops conformance`: one recipe and one image come out alike on this machine, on AWS and on Azure; at night, so does
+"""`make conformance`: one recipe and one image come out alike on this machine, on AWS and on Azure; at night, so does
 a version of each recipe of the kit.
 """
 
@@ -11,8 +11,6 @@ from typing import Any
 
 import pytest
 
-from llmops_kit.cli.conformance.questions import QUESTIONS, TOOL_CALLS
-from llmops_kit.cli.conformance.stages import TARGETS
 from llmops_kit.cli.platforms.registry import open_platform
 from llmops_kit.cli.stacks.project import Project
 from llmops_kit.cli.stacks.stack import PulumiStack
@@ -20,6 +18,8 @@ from llmops_kit.contract.documents.recipe import Recipe
 from tests.support.checkout import CHECKOUT
 from tests.support.runs.rehearsing import Rehearsing, rehearsing_in
 from tests.support.tiny_models.recipe_versions import RECIPES, put_recipe_versions
+from tools.conformance.questions import QUESTIONS, TOOL_CALLS
+from tools.conformance.stages import TARGETS
 
 _CONTRACTS = 10
 
@@ -29,10 +29,10 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Rehearsing:
     return rehearsing_in(tmp_path_factory.mktemp("conformance"), "aws")
 
 
-def llmops(project: Rehearsing, *words: str) -> str:
-    """What a command prints on stdout."""
+def printed(project: Rehearsing, module: str, *words: str) -> str:
+    """What a program prints on stdout."""
     done = subprocess.run(
-        [sys.executable, "-m", "llmops_kit.cli", *words, "--stack", "local"],
+        [sys.executable, "-m", module, *words, "--stack", "local"],
         cwd=project.project,
         env=os.environ,
         capture_output=True,
@@ -48,21 +48,21 @@ def llmops(project: Rehearsing, *words: str) -> str:
 def stored(project: Rehearsing, tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[str]]:
     """Versions in the store of a stack of the project, one of each recipe."""
     (project.project / "Pulumi.local.yaml").write_text("config:\n  llmops:target: local\n")
-    llmops(project, "up")
+    printed(project, "llmops_kit.cli", "up")
     platform = open_platform(PulumiStack(Project(project.project), "local").outputs())
     yield put_recipe_versions(platform, tmp_path_factory.mktemp("versions"))
-    llmops(project, "down", "--data", "local")
+    printed(project, "llmops_kit.cli", "down", "--data", "local")
 
 
 @pytest.fixture(scope="module")
 def found(project: Rehearsing) -> dict[str, Any]:
-    return json.loads(llmops(project, "conformance", "recipes/rehearsal.yaml", "--json"))
+    return json.loads(printed(project, "tools.conformance", "recipes/rehearsal.yaml", "--json"))
 
 
 @pytest.fixture(scope="module")
 def found_of_versions(project: Rehearsing, stored: list[str]) -> dict[str, Any]:
     models = [word for alias in stored for word in ("--model", alias)]
-    return json.loads(llmops(project, "conformance", *models, "--json"))
+    return json.loads(printed(project, "tools.conformance", *models, "--json"))
 
 
 def test_the_same_weights_come_from_every_target(found: dict[str, Any]) -> None:

@@ -43,6 +43,19 @@ from llmops_kit.infra.__main__ import main
 
 main()
 """
+FOREIGN = [
+    "clouds",
+    "contract",
+    "hosting",
+    "infra",
+    "llmops",
+    "policies",
+    "preparation",
+    "serving",
+    "training",
+    "twins",
+]
+"""Top-level packages that another distribution, or a user's folder, may have: the kit's folders have these names."""
 RECIPE = f"""\
 schema: recipe/2
 name: my-bot
@@ -71,7 +84,10 @@ def environment(
     folder = tmp_path_factory.mktemp("environment")
     # To uv, requirements of a wheel's file are indirect: of those it would take the highest versions in any case.
     needs = {line for name, extras in EXTRAS.items() for line in _needs(wheels[name], extras)}
-    return _installed(folder, "--resolution", request.param, *sorted(needs), *wheels.values())
+    environ = _installed(folder, "--resolution", request.param, *sorted(needs), *wheels.values())
+    (packages,) = (folder / "venv/lib").glob("python*/site-packages")
+    _foreign_packages(packages)
+    return environ
 
 
 @pytest.fixture(scope="module")
@@ -82,10 +98,11 @@ def without_twins(wheels: Mapping[str, Path], tmp_path_factory: pytest.TempPathF
 
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
-    """Pulumi.yaml, a stack file and the program."""
+    """Pulumi.yaml, a stack file and the program, beside the user's own packages of common names."""
     (tmp_path / "Pulumi.yaml").write_text("name: my-bot\nruntime: python\n")
     (tmp_path / "Pulumi.dev.yaml").write_text("config:\n  my-bot:target: local\n")
     (tmp_path / "__main__.py").write_text(PROGRAM)
+    _foreign_packages(tmp_path)
     return tmp_path
 
 
@@ -99,8 +116,16 @@ def test_the_wheel_carries_its_sbom(wheels: Mapping[str, Path]) -> None:
     assert document["metadata"]["component"]["name"] == "llmops-kit"
 
 
+def test_the_wheels_have_one_import_root_each(wheels: Mapping[str, Path]) -> None:
+    roots: dict[str, set[str]] = {}
+    for name, wheel in wheels.items():
+        with zipfile.ZipFile(wheel) as archive:
+            roots[name] = {n.partition("/")[0] for n in archive.namelist() if ".dist-info/" not in n}
+    assert roots == {"llmops_hosting": {"llmops_kit"}, "llmops_kit": {"llmops_kit"}, "llmops_twins": {"llmops_twins"}}
+
+
 def test_each_module_and_command_works_without_our_lock(tmp_path: Path, environment: Mapping[str, str]) -> None:
-    """With the lowest versions that the wheels ask for, and with the newest."""
+    """With the lowest versions that the wheels ask for, and with the newest, beside foreign packages."""
     script = CHECKOUT / "tests/support/use_installed.py"
     commands = json.dumps(list(_commands(typer.main.get_command(app))))
     found = _run(["python", "-I", script, *EXTRAS], tmp_path, environment, commands)
@@ -135,17 +160,20 @@ def test_a_folder_of_ones_own_previews_and_trains(project: Path, without_twins: 
     (project / "recipe.yaml").write_text(RECIPE.replace("BASE", str(tiny_model())))
     write_yes_rows(project)
 
-    def llmops(*arguments: str) -> str:
-        return _run(["llmops", "--stack", "dev", *arguments], project, without_twins)
+    environ = {**without_twins, "PYTHONPATH": str(project)}
 
+    def llmops(*arguments: str) -> str:
+        return _run(["llmops", "--stack", "dev", *arguments], project, environ)
+
+    llmops("plan")
     llmops("up", "--yes")
     llmops("train", "recipe.yaml")
     models = json.loads(llmops("models", "list", "--json"))
     assert {m["model"] for m in models} == {"tiny@1", "my-bot@1"}
     backend = {"PULUMI_BACKEND_URL": f"file://{project}/.llmops/state", "PULUMI_CONFIG_PASSPHRASE": ""}
-    engine = _run(["python", "-m", "llmops_kit.cli.pulumi_engine"], project, without_twins).strip()
-    environ = {**without_twins, **backend, "PATH": f"{engine}:{without_twins['PATH']}"}
-    preview = _run(["pulumi", "preview", "--stack", "dev", "--non-interactive"], project, environ)
+    engine = _run(["python", "-m", "llmops_kit.cli.pulumi_engine"], project, environ).strip()
+    bare = {**environ, **backend, "PATH": f"{engine}:{environ['PATH']}"}
+    preview = _run(["pulumi", "preview", "--stack", "dev", "--non-interactive"], project, bare)
     assert "unchanged" in preview
     llmops("down", "--yes", "--data", "dev")
     assert not (project / ".llmops" / "dev" / "store").exists()
@@ -172,6 +200,13 @@ def _installed(folder: Path, *options: str | Path) -> Mapping[str, str]:
     names = ("HOME", "LANG", "LLMOPS_CACHE", "XDG_CACHE_HOME")
     kept = {n: v for n, v in os.environ.items() if n in names or "CERT" in n or n.startswith(("UV_", "PIP_"))}
     return kept | {"PATH": f"{python.parent}:/usr/local/bin:/usr/bin:/bin", "VIRTUAL_ENV": str(folder / "venv")}
+
+
+def _foreign_packages(folder: Path) -> None:
+    """Writes packages that end each program that imports one of them."""
+    for name in FOREIGN:
+        (folder / name).mkdir()
+        (folder / name / "__init__.py").write_text(f"raise SystemExit('the kit imported somebody else's {name}')\n")
 
 
 def _commands(command: Any, words: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:

@@ -13,7 +13,6 @@ from typing import Any
 import psutil
 import pytest
 
-from llmops_kit.cli.conformance.questions import QUESTIONS, offer_tools
 from tests.engines.conftest import START_SECONDS, VLLM
 from tests.support import no_network
 from tests.support.checkout import CHECKOUT
@@ -21,6 +20,7 @@ from tests.support.servers.asking import CONTRACTS, ask_all
 from tests.support.servers.malformed import first_statuses, malformed_request
 from tests.support.servers.serving import ServingProcess, sign_version, text_of, until
 from tests.support.tiny_models.models import copy_model
+from tools.conformance.questions import QUESTIONS, offer_tools
 
 HELLO = [{"role": "user", "content": "Hello"}]
 MALFORMED = 10_000

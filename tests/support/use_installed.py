@@ -18,17 +18,17 @@ from typer.main import get_command
 
 from llmops_kit.cli.cli import app
 
-_APART = ("training", "serving", "preparation", "hosting/requirements")
+_APART = ("llmops_kit.training", "llmops_kit.serving", "llmops_kit.preparation")
 """Run in images, which have locks of their own, or with extras that weigh gigabytes."""
 _ABSENT = {"sagemaker", "openai"}
 """Of extras that are not installed; whoever needs them says so."""
-_BY_OTHERS = (
+_BY_OTHERS = {
     *(
-        f"src/llmops_kit/cli/pulumi_engine/{name}.py"
+        f"llmops_kit.cli.pulumi_engine.{name}"
         for name in ("__main__", "language_host", "dynamic_provider", "warm_host")
     ),
-    "twins/llmops_twins/pytest_plugin.py",
-)
+    "llmops_twins.pytest_plugin",
+}
 """Started as programs by Pulumi's engine, or loaded by pytest."""
 
 
@@ -37,8 +37,9 @@ def main() -> None:
     failed: dict[str, str] = {}
     for distribution in sys.argv[1:]:
         for file in files(distribution) or []:
-            if file.suffix == ".py" and not str(file).startswith(_APART) and str(file) not in _BY_OTHERS:
-                failed |= _imported(str(file), Path(str(file.locate())))
+            module = str(file).removesuffix(".py").removesuffix("/__init__").replace("/", ".")
+            if file.suffix == ".py" and not module.startswith(_APART) and module not in _BY_OTHERS:
+                failed |= _imported(module, Path(str(file.locate())))
     command = get_command(app)  # once: typer's own runner would make all commands anew for each
     for words in json.load(sys.stdin):
         with redirect_stdout(StringIO()) as said:
@@ -51,9 +52,8 @@ def main() -> None:
     print(json.dumps(failed))
 
 
-def _imported(file: str, path: Path) -> dict[str, str]:
+def _imported(module: str, path: Path) -> dict[str, str]:
     """Imports a module, and whatever its functions import or take from an imported module when they are called."""
-    module = file.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
     try:
         there = vars(importlib.import_module(module))
         for node in ast.walk(ast.parse(path.read_text())):

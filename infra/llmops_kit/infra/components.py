@@ -44,7 +44,7 @@ class ModelStoreArgs(Generic[CloudSettings]):
     settings: CloudSettings
     """The target's: AwsSettings, AzureSettings or LocalSettings."""
     expires: str = ""
-    """Date or time after which `llmops sweep` lists everything; empty: never."""
+    """Date or time after which `llmops down --orphans` lists everything; empty: never."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -205,7 +205,7 @@ class Settings(Part):
     )
     expires: Expiry = Field(
         default="",
-        description="Expiry of the stack (2026-12-31, 2026-12-31T18:00Z); status and sweep list expired ones (cloud).",
+        description="Expiry of the stack (2026-12-31, 2026-12-31T18:00Z), seen by status and `down --orphans` (cloud).",
     )
     images: Images = Field(default=Images(), description="Images of runs and endpoints in a cloud, by digest.")
     accepted_rules: dict[Annotated[str, AfterValidator(_rule)], Annotated[str, StringConstraints(min_length=1)]] = (

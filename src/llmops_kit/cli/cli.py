@@ -8,11 +8,11 @@ from typing import Annotated, NoReturn
 
 import typer
 
+from llmops_kit.cli import former_commands, help_page
 from llmops_kit.cli.commands import (
     STACK_HELP,
     Verbs,
     bootstrap,
-    conformance,
     data,
     endpoint,
     evaluate,
@@ -28,8 +28,6 @@ from llmops_kit.cli.commands import (
     serve,
     smoke,
     stack,
-    sweep,
-    token,
     train,
     twin,
 )
@@ -39,25 +37,10 @@ from llmops_kit.contract.errors import KitError
 
 app = Verbs(
     name="llmops",
-    no_args_is_help=True,
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
+    add_help_option=False,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
-    help="""Train, check, sign, deploy and roll back your own language model.
-
-    The whole way on this machine, from a folder with a Pulumi.yaml:
-
-    llmops up                          make store, keys and a place for runs
-    llmops train recipes/chatbot.yaml  data, training, evaluation: chatbot@1
-    llmops promote chatbot@latest      write it into Pulumi.<stack>.yaml
-    llmops up                          deploy what the file says
-    llmops chat                        talk to it
-
-    The same on AWS, or on a twin of it that costs nothing: `llmops twin aws`.
-
-    Every verb takes --stack. Without it the stack is $PULUMI_STACK, else
-    the only one with a file here, else what `pulumi stack select` chose.
-    Results and errors come as JSON with --json.""",
 )
 for part in (
     train,
@@ -68,20 +51,18 @@ for part in (
     promotion,
     plan,
     stack,
-    sweep,
     images,
     endpoint,
-    token,
     serve,
     twin,
     rehearse,
     smoke,
-    conformance,
     export,
     bootstrap,
     machine,
 ):
     part.register(app)
+former_commands.register({"": app, "runs": run.runs})
 
 
 def _print_version(wanted: bool) -> None:
@@ -93,7 +74,13 @@ def _print_version(wanted: bool) -> None:
         raise typer.Exit
 
 
-@app.callback()
+def _print_help(wanted: bool) -> None:
+    if wanted:
+        print(help_page.render())
+        raise typer.Exit
+
+
+@app.callback(invoke_without_command=True)
 def _options(
     context: typer.Context,
     stack: Annotated[str, typer.Option("--stack", "-s", help=STACK_HELP, metavar="NAME")] = "",
@@ -101,7 +88,13 @@ def _options(
     _version: Annotated[
         bool, typer.Option("--version", help="Print the kit's version.", callback=_print_version, is_eager=True)
     ] = False,
+    _help: Annotated[
+        bool, typer.Option("--help", "-h", help="Show this message.", callback=_print_help, is_eager=True)
+    ] = False,
 ) -> None:
+    if context.invoked_subcommand is None:
+        print(help_page.render())
+        raise typer.Exit(2)
     context.obj = Context(stack=stack, cwd=cwd)
 
 

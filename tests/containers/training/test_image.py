@@ -52,5 +52,5 @@ def test_what_it_was_made_from_is_written_on_it(built: Callable[[str], str]) -> 
     labels = docker("inspect", "--format", "{{json .Config.Labels}}", built("training"))
     assert "llmops.source" in labels
     assert docker("inspect", "--format", "{{json .Config.Entrypoint}}", built("training")) == (
-        '["python","-m","training"]'
+        '["python","-m","llmops_kit.training"]'
     )

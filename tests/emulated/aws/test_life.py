@@ -50,7 +50,7 @@ def test_a_whole_life_leaves_nothing_behind(account: Account, make: MakeStack) -
     kinds = {name.rpartition(" ")[0] for name in kept}
     assert {"bucket", "key", "repository", "model package group"} <= kinds
     assert not {"endpoint", "model", "configuration", "alarm", "role", "schedule", "topic"} & kinds
-    stack.llmops("up")
+    stack.llmops("up", "--no-build")
     assert sagemaker.describe_endpoint(EndpointName=name)["EndpointStatus"] == "InService"
     stack.llmops("down", "--data", stack.name)
     assert account.inventory() == before
@@ -162,7 +162,7 @@ def test_an_interrupted_update_goes_on(account: Account, make: MakeStack) -> Non
         time.sleep(0.02)
     process.send_signal(signal.SIGKILL)
     process.communicate()
-    stack.llmops("up")
+    stack.llmops("up", "--no-build")
     assert stack.changes() == {}
     assert "pending" not in json.dumps(json.loads(stack.state())["deployment"].get("pending_operations") or "")
 

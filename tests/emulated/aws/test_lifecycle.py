@@ -192,10 +192,10 @@ def test_a_silent_rollback_fails_the_update_before_the_old_configuration_goes(
     account.fault("capacity", instance_type="ml.m5.xlarge", times=1)
     stack.serve("chat", second)
     stack.configure()
-    text = stack.llmops("up", code=1)
+    text = stack.llmops("up", "--no-build", code=1)
     assert "InsufficientInstanceCapacity" in text
     assert "chatbot@2 is not marked rejected" in text, "lack of capacity is no version's fault"
-    stack.llmops("up")
+    stack.llmops("up", "--no-build")
     assert sagemaker.describe_endpoint(EndpointName=name)["EndpointConfigName"] != old
 
     with _failing(account, name):

@@ -16,8 +16,8 @@ from typing import Any
 import psutil
 import pytest
 
+import llmops_kit
 from llmops_kit.contract.errors import HostingError
-from llmops_kit.hosting import endpoint
 from llmops_kit.hosting.child import MARK
 from llmops_kit.hosting.host import Host
 from llmops_kit.hosting.spec import EndpointSpec, EndpointState, VariantRollout
@@ -197,12 +197,12 @@ def test_another_port_moves_the_router_and_keeps_the_worker(host: Host, spec: En
 def test_a_kit_updated_in_place_replaces_the_router_and_keeps_the_worker(
     host: Host, spec: EndpointSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for package in ("contract", "hosting"):
-        shutil.copytree(CHECKOUT / package, tmp_path / "kit" / package, ignore=shutil.ignore_patterns("__pycache__"))
-    monkeypatch.setattr(endpoint, "_KIT", tmp_path / "kit")
+    kit = tmp_path / "kit/llmops_kit"
+    shutil.copytree(CHECKOUT / "hosting/llmops_kit", kit, ignore=shutil.ignore_patterns("__pycache__"))
+    monkeypatch.setattr(llmops_kit, "__path__", [str(kit), *llmops_kit.__path__])
     state = host.apply(spec)
     assert host.apply(spec) == state
-    with (tmp_path / "kit" / "hosting" / "balance.py").open("a") as f:
+    with (kit / "hosting/routing/balance.py").open("a") as f:
         f.write("# an update\n")
     renewed = host.apply(spec)
     assert renewed.router_pid != state.router_pid

@@ -39,5 +39,5 @@ def serving(site: Site, version: Path) -> Iterator[None]:
 def test_agents_call_functions_through_the_clouds_route(site: Site, assistant: Demo) -> None:
     version = version_folder(assistant.folder, "demo-assistant", "assistant")
     with serving(site, version):
-        access = access_of(site.run("llmops token assistant --hours 1 --json"))
+        access = access_of(site.run("llmops status --env assistant --hours 1 --json"))
         require_agents_work(*access, site.environ)

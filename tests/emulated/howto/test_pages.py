@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from tests.emulated.howto.conftest import PAGES, REGION, Site, find_page
+from tests.support.checkout import IMPORT_PATH
 
 ALLOW_ALL = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "*", "Resource": "*"}]}
 TRUST = {
@@ -160,7 +161,9 @@ def test_the_sdk_judges_roles_and_names_images(aws_site: Site) -> None:
         roles.append(made["Role"]["Arn"])
     iam.put_role_policy(RoleName="generous", PolicyName="all", PolicyDocument=json.dumps(ALLOW_ALL))
     (aws_site.folder / "by_sdk.py").write_text(BY_SDK)
-    image, *judged = aws_site.run(f"PYTHONPATH=. $SDK_PYTHON by_sdk.py {' '.join(roles)} 2>/dev/null").splitlines()
+    image, *judged = aws_site.run(
+        f"PYTHONPATH={IMPORT_PATH} $SDK_PYTHON by_sdk.py {' '.join(roles)} 2>/dev/null"
+    ).splitlines()
     assert image.startswith(f"763104351884.dkr.ecr.{REGION}.amazonaws.com/djl-inference:")
     assert judged == ["RoleValidationError", "accepted"]
 

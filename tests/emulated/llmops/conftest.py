@@ -17,6 +17,8 @@ import pytest
 
 from llmops_kit.cli.platforms.local.platform import LocalPlatform
 from llmops_kit.cli.platforms.registry import open_platform
+from llmops_kit.cli.pulumi_engine.engine import ensure
+from llmops_kit.cli.stacks.backend import STATE, folder_url
 from llmops_kit.cli.stacks.project import Project
 from llmops_kit.cli.stacks.stack import PulumiStack
 from tests.support.runs.yes_rows import DATA, EVALUATION, write_yes_rows
@@ -76,6 +78,17 @@ class Kit:
         lines = text.splitlines()
         begin = next(i for i, line in enumerate(lines) if line in ("{", "[", "[]"))
         return json.loads("\n".join(lines[begin:]))
+
+    def cancel(self, stack: str) -> None:
+        """Free a stack whose update was killed, as the error says."""
+        local = {"PULUMI_BACKEND_URL": folder_url(self.folder / STATE), "PULUMI_CONFIG_PASSPHRASE": ""}
+        subprocess.run(
+            [ensure().pulumi, "cancel", "--yes", "--stack", stack],
+            cwd=self.folder,
+            env=local | self.environ | ensure().env,
+            stdin=subprocess.DEVNULL,
+            check=True,
+        )
 
     def platform(self, stack: str) -> LocalPlatform:
         """The deployed stack, in this process."""

@@ -15,5 +15,5 @@ def test_agents_call_functions_and_answer_from_their_results(kit: Kit) -> None:
     alias = platform.store().put_model(agent_model(), platform.sign).alias
     kit.run("promote", alias, "--force", "--reason", "it was taught by heart")
     kit.run("up")
-    require_agents_work(*access_of(kit.run("token", "assistant", "--json")), kit.environ)
+    require_agents_work(*access_of(kit.run("status", "--env", "assistant", "--json")), kit.environ)
     kit.run("down")

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from llmops_kit.cli.conformance.questions import QUESTIONS, offer_tools
 from llmops_kit.contract.api_key import key_digest
 from tests.support.runs.training import kept_script_result
 from tests.support.servers.asking import CONTRACTS, ask_all
 from tests.support.servers.router import RouterProcess
 from tests.support.servers.serving import API_KEY, ServingProcess, sign_version, text_of
 from tests.support.tiny_models.models import BASE_ALIAS, base_model, copy_model, tiny_model
+from tools.conformance.questions import QUESTIONS, offer_tools
 
 PROMPTS = [
     "What is the capital of France?",

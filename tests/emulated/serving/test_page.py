@@ -169,7 +169,7 @@ def test_a_key_is_asked_for_and_a_wrong_one_told(page, shared_server: ServingPro
     page.keyboard.type(API_KEY)
     page.keyboard.press("Enter")
     page.locator("#facts span").nth(1).wait_for()
-    assert not page.locator("#key-form").is_visible()
+    page.locator("#key-form").wait_for(state="hidden")
     assert page.evaluate("localStorage.length") == 0
 
 

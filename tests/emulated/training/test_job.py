@@ -65,7 +65,7 @@ def _bytes_of(folders: TrainingFolders) -> dict[str, FileEntry]:
 
 def interrupt(folders: TrainingFolders, beginning: str, number: signal.Signals = signal.SIGKILL) -> list[str]:
     """Start the job, which gets a signal at a line; its lines."""
-    with start_job(folders, *interrupted(beginning, number), "training", "train") as job:
+    with start_job(folders, *interrupted(beginning, number), "llmops_kit.training", "train") as job:
         output, errors = job.communicate(timeout=600)
     lines = output.splitlines()
     assert any(line.startswith(beginning) for line in lines), errors[-3000:]

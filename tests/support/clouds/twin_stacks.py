@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic
 
+from llmops_kit.cli.platforms.platform import Platform
 from llmops_kit.cli.platforms.registry import open_platform
 from llmops_kit.contract.documents.outputs import StackOutputs
 from llmops_kit.contract.layout import MANIFEST
@@ -36,9 +37,13 @@ class TwinStack(stacks.Stack, Generic[Twin]):
         members |= {"name": alias.partition("@")[0]} | ({"licence": licence} if licence else {})
         (folder / MANIFEST).write_text(json.dumps(json.loads((folder / MANIFEST).read_text()) | members))
         with self.twin.entered():
-            platform = open_platform(StackOutputs.parse(json.dumps(self.outputs()), where="outputs"))
+            platform = self.platform()
             ref = platform.store().put_model(folder, platform.sign)
         return f"{ref.alias}@sha256:{ref.sha256}"
+
+    def platform(self) -> Platform:
+        """The platform that the stack's outputs name, for use while the twin is entered."""
+        return open_platform(StackOutputs.parse(json.dumps(self.outputs()), where="outputs"))
 
 
 def make_stack(

@@ -38,7 +38,7 @@ def require_agents_work(url: str, key: str, model: str, environ: Mapping[str, st
 
 
 def access_of(printed: str) -> tuple[str, str, str]:
-    """Returns URL, key and model that `llmops token ENDPOINT --json` printed."""
+    """Returns URL, key and model that `llmops status --env ENDPOINT --json` printed."""
     found = json.loads(printed[printed.index("{") :])
     return found["base_url"], found["api_key"], found["model"]
 

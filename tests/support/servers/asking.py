@@ -6,8 +6,8 @@ import urllib.request
 from concurrent.futures import ThreadPoolExecutor
 
 from llmops_kit.cli.chat_http import events
-from llmops_kit.cli.conformance.questions import QUESTIONS, Question, said, said_in_pieces
 from tests.support.servers.serving import API_KEY
+from tools.conformance.questions import QUESTIONS, Question, said, said_in_pieces
 
 CONTRACTS = ("/v1/chat/completions", "/invocations", "/")
 """OpenAI's, SageMaker's and Azure ML's route."""

@@ -10,9 +10,14 @@ import typer
 from typer.core import TyperGroup
 
 from llmops_kit.cli.cli import app
+from llmops_kit.cli.former_commands import FORMER
 from tests.support.checkout import CHECKOUT
 
-PAGES = sorted([*CHECKOUT.glob("*.md"), *CHECKOUT.glob("docs/**/*.md"), *CHECKOUT.glob("recipes/**/*.md")])
+PAGES = sorted(
+    page
+    for each in ("*", "docs/**/*", "recipes/**/*", "twins/*", "twins/docs/*")
+    for page in CHECKOUT.glob(f"{each}.md")
+)
 GLOBAL = {"--stack", "--cwd", "--version", "--help"}
 
 
@@ -40,18 +45,32 @@ def problem(words: list[str]) -> str:
     """What is wrong with a call; empty when nothing is."""
     if set(words) <= GLOBAL:
         return ""
-    command = command_line()
-    names = iter(w for i, w in enumerate(words) if not w.startswith("-") and (i == 0 or words[i - 1] not in GLOBAL))
+    command, path, known = command_line(), [], set(GLOBAL)
+    names = iter(words)
     while isinstance(command, TyperGroup):
-        name = next(names, "")
+        known |= {o for p in command.params for o in p.opts}
+        name = _next_command(command, names)
         if not name:
-            return ""  # a group of verbs, as a whole
-        if name not in command.commands:
+            break  # a group of verbs, as a whole
+        path.append(name)
+        if name not in command.commands or " ".join(path) in FORMER:
             return f"no command {name!r}"
         command = command.commands[name]  # pyright: ignore[reportAssignmentType]
-    known = {o for p in command.params for o in (*p.opts, *p.secondary_opts)} | GLOBAL
+    shown = [p for p in command.params if not getattr(p, "hidden", False)]
+    known |= {o for p in shown for o in (*p.opts, *p.secondary_opts)}
     unknown = [w.partition("=")[0] for w in words if w.startswith("--") and w.partition("=")[0] not in known]
     return f"no option {unknown[0]}" if unknown else ""
+
+
+def _next_command(group: TyperGroup, words: Iterator[str]) -> str:
+    """Returns the next word that is neither an option of the group nor its value; empty: there is none."""
+    values = {o for p in group.params if not getattr(p, "is_flag", False) for o in p.opts} | {"--stack", "--cwd"}
+    for word in words:
+        if word in values:
+            next(words, "")
+        elif not word.startswith("-"):
+            return word
+    return ""
 
 
 @cache
@@ -77,6 +96,11 @@ def test_make_targets_exist(page: str) -> None:
 
 def test_a_wrong_command_is_noticed() -> None:
     assert problem(["modles", "list"]) == "no command 'modles'"
+    assert problem(["rehearse", "aws", "--live"]) == "no option --live"
+    assert problem(["token", "chatbot"]) == "no command 'token'"
     assert problem(["models", "copy", "--onto", "x"]) == "no option --onto"
     assert problem(["--stack", "demo", "up"]) == ""
+    assert problem(["plan", "--tokens-per-second", "400", "--stack", "demo"]) == ""
+    assert problem(["plan", "prices", "show", "--regions"]) == "no option --regions"
+    assert problem(["plan", "--polices"]) == "no option --polices"
     assert problem(["bootstrap"]) == ""

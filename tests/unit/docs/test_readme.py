@@ -42,6 +42,7 @@ def test_the_first_screen_says_where_the_kit_has_run() -> None:
     found = ran.newest()
     assert f"{ran.words(found)}, never on a GPU" in first, "`python -m tools.ran` prints what it should say"
     assert f"**What has run where, as of {ran.day(found)}" in first
+    assert f"As of {ran.day(found)}" in (CHECKOUT / "docs/status.md").read_text()
 
 
 @pytest.mark.parametrize(

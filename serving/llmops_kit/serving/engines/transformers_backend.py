@@ -1,7 +1,8 @@
 """PyTorch through transformers, for models without an OpenVINO form.
 
 Requests join and leave the batch between steps: a prompt is computed alone, then its cache joins the batch's, padded on
-the left to one length. docs/architecture.md says why this is not transformers' own continuous batching.
+the left to one length. docs/decisions/0024-transformers-batch.md says why this is not transformers' own continuous
+batching.
 """
 
 import json

@@ -17,7 +17,7 @@ data = Verbs(no_args_is_help=True, help="Fetch a recipe's data; build and inspec
 
 
 def register(app: typer.Typer) -> None:
-    app.add_typer(data, name="data", rich_help_panel="Runs and models")
+    app.add_typer(data, name="data")
 
 
 @data.command("collect")

@@ -18,7 +18,6 @@ from llmops_kit.contract.errors import BusyError, KitError
 if TYPE_CHECKING:
     from llmops_kit.cli.platforms.platform import Platform
 
-_PANEL = "Endpoints"
 _Name = Annotated[str, typer.Argument(help="Endpoint to use; optional if the stack has only one.", metavar="ENDPOINT")]
 _Tokens = Annotated[int, typer.Option(help="Maximum tokens of an answer; 0: the model's default.", min=0)]
 _PATIENCE_SECONDS = 60.0
@@ -27,9 +26,9 @@ _HELP = "Type a message and press Enter. /new starts over, /quit or Ctrl-D ends,
 
 
 def register(app: typer.Typer) -> None:
-    app.command(rich_help_panel=_PANEL)(chat)
-    app.command(rich_help_panel=_PANEL)(invoke)
-    app.command(rich_help_panel=_PANEL)(logs)
+    app.command()(chat)
+    app.command()(invoke)
+    app.command()(logs)
 
 
 def chat(

@@ -22,7 +22,7 @@ _KEY = "OPENAI_API_KEY"
 
 
 def register(app: typer.Typer) -> None:
-    app.command(rich_help_panel="Runs and models")(evaluate)
+    app.command()(evaluate)
 
 
 def evaluate(

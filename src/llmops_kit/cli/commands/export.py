@@ -1,4 +1,4 @@
-"""export, runs export: write runs and versions in the formats of other tools."""
+"""export: write runs and versions in the formats of other tools."""
 
 from pathlib import Path
 from typing import Annotated
@@ -6,7 +6,6 @@ from typing import Annotated
 import typer
 
 from llmops_kit.cli.commands import Json, Verbs
-from llmops_kit.cli.commands.run import runs
 from llmops_kit.cli.context import Context, say
 from llmops_kit.cli.terminal.tables import print_done
 from llmops_kit.contract.errors import KitError
@@ -15,7 +14,7 @@ export = Verbs(no_args_is_help=True, help="Write runs and model versions in the 
 
 
 def register(app: typer.Typer) -> None:
-    app.add_typer(export, name="export", rich_help_panel="Runs and models")
+    app.add_typer(export, name="export")
 
 
 @export.command("sagemaker")
@@ -50,7 +49,7 @@ def export_sagemaker(
     say(f"{out}: `pip install 'sagemaker>=3'`, then `python {out}`")
 
 
-@runs.command("export")
+@export.command("run")
 def export_run(
     context: typer.Context,
     run: Annotated[str, typer.Argument(help="The run's id, its beginning, or `latest`.", metavar="RUN")],
@@ -64,8 +63,8 @@ def export_run(
 ) -> None:
     """Write a collected run's metrics, scores and recipe for TensorBoard, or its metrics as JSON lines for other tools.
 
-    llmops runs export latest --tensorboard ./events
-    llmops runs export latest --metrics metrics.jsonl
+    llmops export run latest --tensorboard ./events
+    llmops export run latest --metrics metrics.jsonl
     """
     from llmops_kit.cli.runs.runs import collected_version, find_run
     from llmops_kit.cli.tracking.event_files import write_events

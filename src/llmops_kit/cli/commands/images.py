@@ -38,7 +38,7 @@ Print = Annotated[bool, typer.Option("--print", help="Print the references witho
 
 
 def register(app: typer.Typer) -> None:
-    app.add_typer(images, name="images", rich_help_panel="Deployment")
+    app.add_typer(images, name="images")
 
 
 @images.command("build")

@@ -14,12 +14,10 @@ from llmops_kit.contract.errors import NotFoundError
 if TYPE_CHECKING:
     from llmops_kit.cli.doctor import Diagnosis
 
-_PANEL = "This machine"
-
 
 def register(app: typer.Typer) -> None:
-    app.command(rich_help_panel=_PANEL)(doctor)
-    app.command(rich_help_panel=_PANEL)(schema)
+    app.command()(doctor)
+    app.command(hidden=True)(schema)
 
 
 def doctor(context: typer.Context, as_json: Json = False) -> None:

@@ -18,7 +18,7 @@ models = Verbs(no_args_is_help=True, help="Import, inspect, verify and copy the 
 
 
 def register(app: typer.Typer) -> None:
-    app.add_typer(models, name="models", rich_help_panel="Runs and models")
+    app.add_typer(models, name="models")
 
 
 @models.command("import")

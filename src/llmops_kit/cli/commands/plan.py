@@ -1,11 +1,11 @@
-"""plan, prices: changes and cost of the next `up`."""
+"""plan: changes and cost of the next `up`, and the prices that it knows."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from llmops_kit.cli.commands import Json, Verbs
+from llmops_kit.cli.commands import Json, Verbs, with_stack
 from llmops_kit.cli.context import Context, say
 from llmops_kit.cli.terminal.tables import print_done, print_json, print_rows
 
@@ -17,18 +17,19 @@ if TYPE_CHECKING:
     from llmops_kit.policies.model import Violation
     from llmops_kit.policies.rules import Verdict
 
-_PANEL = "Deployment"
 _VERBS = {"create": "creates", "update": "updates", "replace": "replaces", "delete": "deletes"}
 _Region = Annotated[
     str, typer.Option(help="Region, such as eu-central-1 or westeurope. Default: the shell's.", metavar="REGION")
 ]
 
+plans = Verbs()
 prices = Verbs(no_args_is_help=True, help="Show and update the price table that `llmops plan` uses.")
 
 
 def register(app: typer.Typer) -> None:
-    app.command(rich_help_panel=_PANEL)(plan)
-    app.add_typer(prices, name="prices", rich_help_panel="Clouds")
+    plans.callback(invoke_without_command=True, subcommand_metavar="[prices]")(with_stack(plan))
+    plans.add_typer(prices, name="prices")
+    app.add_typer(plans, name="plan")
 
 
 def plan(
@@ -69,6 +70,8 @@ def plan(
     llmops plan --policy --out policy.json      permissions of the deployer
     llmops plan --policy --use                  permissions of the stack's users
     """
+    if context.invoked_subcommand:
+        return
     here: Context = context.obj
     if policy:
         _policy(here, out, use)
@@ -111,14 +114,14 @@ def _policy(here: Context, out: Path | None, use: bool) -> None:
 def show_prices(region: _Region = "", as_json: Json = False) -> None:
     """List the known prices of a region, with source and date.
 
-    llmops prices show --region us-east-1
-    llmops prices show --region westeurope
+    llmops plan prices show --region us-east-1
+    llmops plan prices show --region westeurope
     """
     from llmops_kit.cli.plan.prices import known_regions, load_prices
 
     name = _region(region)
     found = load_prices(name)
-    empty = f"no prices of {name} are known; `llmops prices refresh --region {name}` fetches them (known: "
+    empty = f"no prices of {name} are known; `llmops plan prices refresh --region {name}` fetches them (known: "
     empty += ", ".join(known_regions()) + ")"
     print_rows(list(found.rows()), ["kind", "name", "usd", "per", "date"], as_json, empty)
     if not as_json:
@@ -137,9 +140,9 @@ def refresh_prices(
 
     A region with dashes is AWS's, one without is Azure's.
 
-    llmops prices refresh --region eu-central-1
-    llmops prices refresh --region westeurope
-    llmops prices refresh --region us-east-1 --file llmops/prices.json
+    llmops plan prices refresh --region eu-central-1
+    llmops plan prices refresh --region westeurope
+    llmops plan prices refresh --region us-east-1 --file llmops/prices.json
     """
     from llmops_kit.cli.plan.prices import is_azure, refresh, refreshed_file
 
@@ -209,13 +212,13 @@ def _print(made: "Plan") -> None:
 def _together(idle: "Total", busy: "Total") -> str:
     """Return the total line: a lower bound if some prices are unknown, no amount if all are."""
     if idle.usd is None or busy.usd is None:
-        return "total unknown: no price of this stack is known; `llmops prices refresh` fetches prices"
+        return "total unknown: no price of this stack is known; `llmops plan prices refresh` fetches prices"
     amounts = f"${idle.usd:.3f} an hour idle (${idle.usd * 730:,.0f} a month), ${busy.usd:.3f} busy"
     if not idle.unknown:
         return f"total {amounts}"
     count = len(idle.unknown)
     lacking = "1 price is unknown" if count == 1 else f"{count} prices are unknown"
-    return f"total at least {amounts}: {lacking}; `llmops prices refresh` fetches prices"
+    return f"total at least {amounts}: {lacking}; `llmops plan prices refresh` fetches prices"
 
 
 def _print_verdict(verdict: "Verdict") -> None:

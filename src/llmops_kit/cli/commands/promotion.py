@@ -11,13 +11,12 @@ from llmops_kit.cli.terminal.tables import print_json
 if TYPE_CHECKING:
     from llmops_kit.cli.stacks.promotion import PromotionChange
 
-_PANEL = "Deployment"
 _Endpoint = Annotated[str, typer.Option("--endpoint", "-e", help="Name of the endpoint.", metavar="NAME")]
 
 
 def register(app: typer.Typer) -> None:
-    app.command(rich_help_panel=_PANEL)(promote)
-    app.command(rich_help_panel=_PANEL)(rollback)
+    app.command()(promote)
+    app.command()(rollback)
 
 
 def promote(

@@ -6,15 +6,21 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from llmops_kit.cli.context import Context
+from llmops_kit.cli.former_commands import refuse
 from llmops_kit.clouds.targets import cloud_names
 from llmops_kit.contract.errors import KitError
 
 if TYPE_CHECKING:
     from llmops_kit.cli.rehearsal.clouds.cloud import Cloud
-    from llmops_kit.cli.rehearsal.rehearsal import RehearsalOptions, SpendingLimits
+    from llmops_kit.cli.rehearsal.rehearsal import RehearsalOptions
     from llmops_kit.cli.rehearsal.report.report import Report
 
-_LIVE = "On a real account"
+
+def _refuse_live(value: object) -> None:
+    if value:
+        refuse("rehearse --live")
+
+
 Steps = Annotated[list[str] | None, typer.Option(help="Run this step and those it needs. Repeatable.", metavar="STEP")]
 Recipe = Annotated[
     Path | None,
@@ -35,30 +41,19 @@ Removed = Annotated[
 ]
 Keep = Annotated[bool, typer.Option("--keep", help="Keep the twin running, with all its resources, for inspection.")]
 ReportFolder = Annotated[Path, typer.Option(help="Folder of the report.", metavar="FOLDER")]
-Live = Annotated[
-    bool,
-    typer.Option("--live", help="Use your own account, which costs money; asks first.", rich_help_panel=_LIVE),
-]
-MaxUsd = Annotated[
-    float, typer.Option(help="Stop before the estimated cost exceeds this.", min=0, rich_help_panel=_LIVE)
-]
-Ttl = Annotated[
-    str, typer.Option(help="Stop after this time, such as 2h or 90m; leftovers expire then.", rich_help_panel=_LIVE)
-]
-Yes = Annotated[bool, typer.Option("--yes", "-y", help="Skip the confirmation.", rich_help_panel=_LIVE)]
+Live = Annotated[bool, typer.Option("--live", "--yes", "-y", hidden=True, is_eager=True, callback=_refuse_live)]
+Limit = Annotated[str, typer.Option("--max-usd", "--ttl", hidden=True, is_eager=True, callback=_refuse_live)]
 
 
 def register(app: typer.Typer) -> None:
-    app.command(no_args_is_help=True, rich_help_panel="Clouds")(rehearse)
+    app.command(no_args_is_help=True)(rehearse)
 
 
 def rehearse(
     context: typer.Context,
     cloud: Annotated[
         str,
-        typer.Argument(
-            help=f"Cloud of the twin, or with --live of the account: {' or '.join(cloud_names())}.", metavar="CLOUD"
-        ),
+        typer.Argument(help=f"Cloud of the twin: {' or '.join(cloud_names())}.", metavar="CLOUD"),
     ],
     recipe: Recipe = None,
     steps: Shortened = None,
@@ -67,10 +62,8 @@ def rehearse(
     without: Removed = None,
     keep: Keep = False,
     report: ReportFolder = Path("rehearsal-report"),
-    live: Live = False,
-    max_usd: MaxUsd = 0.0,
-    ttl: Ttl = "",
-    yes: Yes = False,
+    _live: Live = False,
+    _limit: Limit = "",
 ) -> None:
     """Run a model's full lifecycle against a twin of the cloud, before you pay for anything.
 
@@ -87,7 +80,6 @@ def rehearse(
     llmops rehearse aws --recipe recipes/mine/recipe.yaml --steps 20
     llmops rehearse aws --only plan
     llmops rehearse aws --fault throttle
-    llmops rehearse aws --live --max-usd 5 --ttl 2h
     """
     import sys
 
@@ -97,7 +89,6 @@ def rehearse(
     current: Context = context.obj
     folder = (current.cwd / report).absolute()
     found = find_cloud(cloud)
-    limits = _limits(found, live, max_usd, ttl, yes)
     removed = [parse_taken(each) for each in without or ()]
     options = RehearsalOptions(
         tuple(only or ()),
@@ -105,7 +96,6 @@ def rehearse(
         removed,
         keep,
         folder,
-        limits,
         recipe and current.cwd / recipe,
         steps or 0,
     )
@@ -123,26 +113,6 @@ def _run(current: Context, cloud: "Cloud", options: "RehearsalOptions") -> "Repo
 
     with kept_warm():
         return run(cloud, current.project, options, Console(stderr=True, highlight=False))
-
-
-def _limits(cloud: "Cloud", live: bool, max_usd: float, ttl: str, yes: bool) -> "SpendingLimits | None":
-    """Returns the limits of a rehearsal on the caller's account, once the user confirmed it; None: on a twin."""
-    from llmops_kit.cli.rehearsal.account import parse_span
-    from llmops_kit.cli.rehearsal.rehearsal import SpendingLimits
-
-    if not live:
-        if max_usd or ttl or yes:
-            raise typer.BadParameter("works with --live only", param_hint="--max-usd, --ttl, --yes")
-        return None
-    if not max_usd or not ttl:
-        raise KitError("a rehearsal on an account needs limits", where="--live", fix="add --max-usd 5 --ttl 2h")
-    limits = SpendingLimits(max_usd, parse_span(ttl))
-    caller = cloud.caller()
-    where = f"the twin at {caller.twin}" if caller.twin else caller.account
-    question = f"Rehearse in {where}, {caller.region}, as {caller.name}, for at most ${max_usd:g} and {ttl}?"
-    if not yes:
-        typer.confirm(question, abort=True)
-    return limits
 
 
 def parse_taken(text: str) -> tuple[str, str]:
@@ -170,13 +140,6 @@ def _say(done: "Report", folder: Path) -> None:
     if done.kept:
         say(f'\nkept: {done.kept}\n  eval "$(llmops twin {done.target} env --home {done.kept}/twin)"   to inspect it')
         say(f"  llmops twin {done.target} down --home {done.kept}/twin && rm -rf {done.kept}   to remove it")
-    for line in done.swept:
-        print(line)
-    if done.differences is not None:
-        print("cloud and twin behaved the same" if not done.differences else "differences between cloud and twin:")
-        print("\n".join(f"  {line}" for line in done.differences))
-    elif done.live:
-        print(f"nothing to compare with: run `llmops rehearse {done.target}` first")
     for result in done.results:
         if result.evidence.skipped:
             print(f"skipped: {result.step.title}: {result.evidence.skipped}")

@@ -1,4 +1,4 @@
-"""runs: list, follow, compare, stop and collect runs."""
+"""runs: list, follow, stop and collect runs."""
 
 import shlex
 from pathlib import Path
@@ -20,7 +20,7 @@ runs = Verbs(no_args_is_help=True, help="List, follow, stop and collect runs.")
 
 
 def register(app: typer.Typer) -> None:
-    app.add_typer(runs, name="runs", rich_help_panel="Runs and models")
+    app.add_typer(runs, name="runs")
 
 
 @runs.command("list")
@@ -132,30 +132,6 @@ def page(
     except OSError as e:
         raise KitError(f"can't be written: {e.strerror}", where=str(target), fix="--out FILE") from e
     print_done(str(target), {"run": found.spec.id, "page": str(target)}, as_json)
-
-
-@runs.command("compare")
-def compare(
-    context: typer.Context,
-    first: Annotated[str, typer.Argument(help="A run: its id, its beginning, or `latest`.", metavar="A")],
-    second: Annotated[str, typer.Argument(help="Another one.", metavar="B")],
-    as_json: Json = False,
-) -> None:
-    """Compare two runs on the rows that both were asked: each suite's scores, and B's gain over A.
-
-    The gain is paired, row by row, with a 95 % interval over groups: one that
-    holds 0 tells no difference.
-
-    llmops runs compare chatbot-20260131 latest
-    """
-    from llmops_kit.cli.runs.comparison import compare_runs
-    from llmops_kit.cli.runs.runs import find_run
-
-    here: Context = context.obj
-    runs_ = [find_run(here.platform, name) for name in (first, second)]
-    rows = [each.fields() for each in compare_runs(here.platform, *runs_)]
-    columns = ["suite", "metric", "a", "b", "gain", "low", "high", "rows", "groups"]
-    print_rows(rows, columns, as_json, "the two runs share no suite with the same rows")
 
 
 @runs.command("stop")

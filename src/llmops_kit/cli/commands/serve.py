@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from llmops_kit.cli.evaluation.models import StoredModel
     from llmops_kit.cli.local_server import LocalAccess
 
-_PANEL = "This machine"
-
 
 class Engine(StrEnum):
     """Engine of the server; auto: vllm with an NVIDIA GPU, else openvino."""
@@ -30,7 +28,7 @@ class Engine(StrEnum):
 
 
 def register(app: typer.Typer) -> None:
-    app.command(rich_help_panel=_PANEL)(serve)
+    app.command()(serve)
 
 
 def serve(

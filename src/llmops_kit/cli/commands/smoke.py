@@ -28,16 +28,30 @@ Recording = Annotated[
     Path | None,
     typer.Option(help="File to write an anonymised recording of requests and responses to.", metavar="FILE"),
 ]
+Steps = Annotated[
+    list[str] | None,
+    typer.Option(help="Run this step and those it needs, then the take-down. Repeatable.", metavar="STEP"),
+]
+Recipe = Annotated[
+    Path | None,
+    typer.Option(help="Recipe of this project to train. Default: recipes/rehearsal.yaml.", metavar="RECIPE"),
+]
+Shortened = Annotated[
+    int | None, typer.Option(help="Shorten the recipe to this many optimizer steps.", min=2, metavar="N")
+]
 ReportFolder = Annotated[Path, typer.Option(help="Folder of the report.", metavar="FOLDER")]
 
 
 def register(app: typer.Typer) -> None:
-    app.command(no_args_is_help=True, rich_help_panel="Clouds")(smoke)
+    app.command(no_args_is_help=True)(smoke)
 
 
 def smoke(
     context: typer.Context,
     cloud: Annotated[str, typer.Argument(help=f"Cloud of the account: {' or '.join(cloud_names())}.", metavar="CLOUD")],
+    recipe: Recipe = None,
+    steps: Shortened = None,
+    only: Steps = None,
     max_usd: MaxUsd = 10.0,
     ttl: Ttl = "",
     resume: Resume = False,
@@ -58,15 +72,12 @@ def smoke(
 
     llmops smoke aws
     llmops smoke azure --max-usd 5 --ttl 2h
+    llmops smoke aws --recipe recipes/mine/recipe.yaml --steps 20
+    llmops smoke aws --only ask
     llmops smoke aws --resume
     llmops smoke aws --take-down
     llmops smoke aws --record aws.json
     """
-    import sys
-
-    from rich.console import Console
-
-    from llmops_kit.cli.pulumi_engine.warm import kept_warm
     from llmops_kit.cli.rehearsal.account import parse_span
     from llmops_kit.cli.rehearsal.clouds import find_cloud
     from llmops_kit.cli.rehearsal.smoke.smoke import Smoke, SmokeOptions
@@ -74,17 +85,25 @@ def smoke(
     here: Context = context.obj
     if resume and take_down:
         raise typer.BadParameter("--resume and --take-down exclude each other", param_hint="--resume, --take-down")
+    if (recipe or steps or only) and (resume or take_down):
+        raise typer.BadParameter("stay as the smoke test began", param_hint="--recipe, --steps, --only")
     folder = (here.cwd / report).absolute()
     to = record and (here.cwd / record).absolute()
-    options = SmokeOptions(max_usd, parse_span(ttl) if ttl else None, resume, take_down, folder, to)
+    options = SmokeOptions(
+        max_usd,
+        parse_span(ttl) if ttl else None,
+        resume,
+        take_down,
+        folder,
+        to,
+        tuple(only or ()),
+        recipe and here.cwd / recipe,
+        steps or 0,
+    )
     test = Smoke(find_cloud(cloud), here.project, options)
     if not yes:
         _ask(test)
-    with kept_warm():
-        done = test.run(Console(stderr=True, highlight=False))
-    _say(done, folder)
-    if done.unfinished or not (done.passed or take_down):
-        sys.exit(1)
+    _run(test)
 
 
 def _ask(test: "Smoke") -> None:
@@ -98,6 +117,18 @@ def _ask(test: "Smoke") -> None:
         ends = datetime.fromtimestamp(progress.ends, UTC)
         question = f"Smoke test in {where}, for at most ${usd:g}, until {ends:%H:%M} UTC?"
     typer.confirm(question, abort=True)
+
+
+def _run(test: "Smoke") -> None:
+    from rich.console import Console
+
+    from llmops_kit.cli.pulumi_engine.warm import kept_warm
+
+    with kept_warm():
+        done = test.run(Console(stderr=True, highlight=False))
+    _say(done, test.options.report)
+    if done.unfinished or not (done.passed or test.options.take_down):
+        raise typer.Exit(1)
 
 
 def _say(done: "Report", folder: Path) -> None:
@@ -118,6 +149,9 @@ def _say(done: "Report", folder: Path) -> None:
             print(f"{state}: {len(found)} of {len(done.questions)} questions")
         for each in found if state == "otherwise" else []:
             print(f"  {each.id}: {each.did}")
+    if done.differences is not None:
+        print("cloud and twin behaved the same" if not done.differences else "differences between cloud and twin:")
+        print("\n".join(f"  {line}" for line in done.differences))
     verb = f"llmops smoke {done.target}"
     if done.unfinished:
         print(f"something is left in the account:\n  `{verb} --resume` goes on, `{verb} --take-down` removes it")

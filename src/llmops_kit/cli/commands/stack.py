@@ -1,10 +1,12 @@
 """up, down, status: deploy, remove and inspect a stack."""
 
+import shlex
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from llmops_kit.cli.commands import Json, progress_on_stderr
+from llmops_kit.cli.commands.orphans import Of, Orphans, Remove, Yes, sweep_orphans
 from llmops_kit.cli.context import Context, say
 from llmops_kit.cli.terminal.plain_text import printable
 from llmops_kit.cli.terminal.tables import print_json, print_rows
@@ -13,16 +15,16 @@ if TYPE_CHECKING:
     from llmops_kit.cli.platforms.platform import Live, Platform
     from llmops_kit.contract.documents.outputs import EndpointOutput
 
-_PANEL = "Deployment"
+_MOST_HOURS = 12
 _Yes = Annotated[
     bool, typer.Option("--yes", "-y", help="Accepted for compatibility with Pulumi. Has no effect: nothing is asked.")
 ]
 
 
 def register(app: typer.Typer) -> None:
-    app.command(rich_help_panel=_PANEL)(up)
-    app.command(rich_help_panel=_PANEL)(down)
-    app.command(rich_help_panel=_PANEL)(status)
+    app.command()(up)
+    app.command()(down)
+    app.command()(status)
 
 
 def up(
@@ -33,13 +35,20 @@ def up(
     refresh: Annotated[
         bool, typer.Option("--refresh", help="Refresh the state from live resources first, and repair drift.")
     ] = False,
+    no_build: Annotated[
+        bool, typer.Option("--no-build", help="Deploy the images that the stack file names, stale or not (cloud).")
+    ] = False,
     _yes: _Yes = False,
     as_json: Json = False,
 ) -> None:
     """Deploy Pulumi.<stack>.yaml: preflight checks, `pulumi up`, then a check of the live endpoints.
 
-    Creates the stack if it does not exist. Takes over an update that was killed. If another
-    update is running, waits for it (local) or fails and names it (cloud).
+    Creates the stack if it does not exist. Fails while another update is running; if that one
+    was killed, `pulumi cancel` frees the stack, and `up` resumes.
+
+    Images that an endpoint or a schedule needs are first built if they are missing or if the
+    kit's files have changed, pushed on a cloud, and written into the stack file. On this
+    machine, `up` always builds its images.
 
     Keep a cloud stack's state where your team reaches it: `llmops bootstrap aws` creates a
     bucket and a key for it. With --json, the output is that of `llmops status --json`, and
@@ -52,7 +61,7 @@ def up(
 
     here: Context = context.obj
     with progress_on_stderr(as_json):
-        deploy.up(here.pulumi, say, dev=dev, refresh=refresh)
+        deploy.up(here.pulumi, say, dev=dev, refresh=refresh, build=not no_build)
         deploy.check_live(here.platform, say)
     if as_json:
         print_json(_status(here))
@@ -74,7 +83,10 @@ def down(
             "--discard-runs", help="Proceed even if completed runs were not collected; they are lost (cloud)."
         ),
     ] = False,
-    _yes: _Yes = False,
+    orphans: Orphans = False,
+    of: Of = None,
+    remove: Remove = False,
+    yes: Yes = False,
     as_json: Json = False,
 ) -> None:
     """Remove endpoints and processes; keep models, datasets and keys.
@@ -82,12 +94,25 @@ def down(
     In a cloud this also removes the files of runs, so it fails while a completed run is not
     collected.
 
+    --orphans lists what killed updates or lost states left in the account and region (AWS) or
+    the subscription (Azure). Models, datasets, images and keys stay unless --data names their
+    stack; with --yes, so do resources of unknown stacks, unless --of or --data names them.
+
     llmops down              `llmops up` restores everything
     llmops down --data demo  also removes models, datasets and keys, for good
+    llmops down --orphans
+    llmops down --orphans --remove --yes --of old-trial
     """
     from llmops_kit.cli.stacks import deploy
 
     here: Context = context.obj
+    if orphans:
+        if discard_runs:
+            raise typer.BadParameter("has no effect with --orphans", param_hint="--discard-runs")
+        sweep_orphans(here, of=of or [], remove=remove, data=data, yes=yes, as_json=as_json)
+        return
+    if of or remove:
+        raise typer.BadParameter("goes with --orphans", param_hint="--of" if of else "--remove")
     with progress_on_stderr(as_json):
         if data:
             deploy.down_with_data(here.pulumi, data, say)
@@ -104,11 +129,57 @@ def down(
         print(f"  `llmops down --data {here.pulumi.name}` removes them too")
 
 
-def status(context: typer.Context, as_json: Json = False) -> None:
-    """Show the endpoints: configured and live version, health, address."""
+def status(
+    context: typer.Context,
+    endpoint: Annotated[
+        str, typer.Argument(help="Endpoint of --env; optional if the stack has only one.", metavar="ENDPOINT")
+    ] = "",
+    env: Annotated[
+        bool,
+        typer.Option("--env", help="Print an endpoint's URL and key as the variables that OpenAI clients read."),
+    ] = False,
+    hours: Annotated[
+        float | None,
+        typer.Option(
+            help=f"With --env: hours until the key expires, at most {_MOST_HOURS}; default: 1 (cloud).",
+            min=0.01,
+            max=_MOST_HOURS,
+        ),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Show the endpoints: configured and live version, health, address.
+
+    With --env it prints `export OPENAI_BASE_URL=…` and `export OPENAI_API_KEY=…` instead.
+    On AWS the key is a bearer token valid for --hours; it ends with the credentials of this
+    shell, if they end sooner. On this machine it is the endpoint's own key, which does not
+    expire. Anyone who has it may send requests to the endpoint.
+
+    llmops status
+    eval "$(llmops status --env chatbot)"
+    """
+    here: Context = context.obj
+    if env:
+        _print_env(here, endpoint, 1.0 if hours is None else hours, as_json)
+    elif endpoint or hours is not None:
+        raise typer.BadParameter("goes with --env", param_hint="ENDPOINT" if endpoint else "--hours")
+    else:
+        _print_status(here, as_json)
+
+
+def _print_env(here: Context, endpoint: str, hours: float, as_json: bool) -> None:
+    from llmops_kit.cli.commands.endpoint import choose
+
+    access = here.platform.access(choose(here.platform, endpoint), hours)
+    if as_json:
+        print_json({"base_url": access.url, "api_key": access.key, "model": access.model})
+        return
+    print(f"export OPENAI_BASE_URL={shlex.quote(access.url)}\nexport OPENAI_API_KEY={shlex.quote(access.key)}")
+
+
+def _print_status(here: Context, as_json: bool) -> None:
     from llmops_kit.contract.expiry import expired_since
 
-    here: Context = context.obj
     found = _status(here)
     if as_json:
         print_json(found)

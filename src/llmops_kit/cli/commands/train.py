@@ -32,7 +32,7 @@ Check = Annotated[
 
 
 def register(app: typer.Typer) -> None:
-    app.command(rich_help_panel="Runs and models")(train)
+    app.command()(train)
 
 
 def train(

@@ -18,7 +18,7 @@ twin = Verbs(no_args_is_help=True, help=f"Run local emulators of AWS and Azure.{
 
 def register(app: typer.Typer) -> None:
     """Add the subcommands."""
-    app.add_typer(twin, name="twin", rich_help_panel="Clouds")
+    app.add_typer(twin, name="twin")
 
 
 @twin.command("replay", no_args_is_help=True)

@@ -92,7 +92,7 @@ def _attach_sbom(name: str, url: str, digest: str, registry: ImageRegistry, say:
     from llmops_kit.cli.images import sbom
     from llmops_kit.cli.images.oci import Repository
 
-    repository = Repository(registry.login(_repository(name)), url.partition("/")[2])
+    repository = Repository(registry.login(repository_of(name)), url.partition("/")[2])
     if not repository.attached(digest, sbom.MEDIA_TYPE):
         repository.attach(digest, sbom.MEDIA_TYPE, _sbom_of(name, docker=True).encode())
         say(f"image {name}: its SBOM is attached ({sbom.MEDIA_TYPE})")
@@ -117,7 +117,7 @@ def push_for(stack: PulumiStack, say: Say, *, names: Iterable[str] = NAMES) -> d
     registry = platforms.image_registry(stack)
     pushed = {}
     for name in names:
-        repository = _repository(name)
+        repository = repository_of(name)
         tag, url = tag_of(name), registry.url(repository)
         if digest := registry.find(repository, tag):
             say(f"image {name}: {url}:{tag} is there already")
@@ -173,7 +173,7 @@ def _tag_of(reference: str) -> str:
     return f"{version}-{containers.version_of(_source(reference))}"
 
 
-def _repository(name: str) -> str:
+def repository_of(name: str) -> str:
     """Returns the repository of an image. Images of one package share it, under distinct tags: a tag contains the hash
     of an image's files.
     """

@@ -7,7 +7,7 @@ from llmops_kit.cli.plan.endpoints import EndpointPlan
 from llmops_kit.cli.plan.prices import Price, Prices
 
 _HOURS_A_MONTH = 730
-_UNKNOWN = "unknown: `llmops prices refresh` fetches it"
+_UNKNOWN = "unknown: `llmops plan prices refresh` fetches it"
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """Prices of the clouds: a dated table, each part with its source; renewed from each cloud's public price list.
 
-The table of the kit is prices.json beside this file. `llmops prices refresh` writes another one into this machine's
-cache, which is used instead for the regions that it has.
+The table of the kit is prices.json beside this file. `llmops plan prices refresh` writes another one into this
+machine's cache, which is used instead for the regions that it has.
 """
 
 import json
@@ -121,4 +121,6 @@ def _read(path: Path) -> dict[str, Any]:
     except FileNotFoundError:
         return {}
     except (OSError, ValueError) as e:
-        raise KitError(f"can't be read: {e}", where=str(path), fix="delete it; `llmops prices refresh` makes it") from e
+        raise KitError(
+            f"can't be read: {e}", where=str(path), fix="delete it; `llmops plan prices refresh` makes it"
+        ) from e

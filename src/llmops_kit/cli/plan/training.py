@@ -75,7 +75,9 @@ def run_cost(compute: Compute, hire: Hire, before: Sequence[Run], jobs: int = 1)
         else "no run of this recipe is complete on such machines",
         largest_usd=None if hourly is None else round(hourly * hours, 6),
         largest_from=words + (f", without {hire.not_counted}" if hire.not_counted else ""),
-        source=f"{hire.price.source}, {hire.price.date}" if hire.price else "`llmops prices refresh` fetches prices",
+        source=f"{hire.price.source}, {hire.price.date}"
+        if hire.price
+        else "`llmops plan prices refresh` fetches prices",
     )
 
 

@@ -80,8 +80,6 @@ class Operations:
 
     always_refresh: bool = False
     """Refresh before each update: a reboot stops what the state says is running."""
-    update_wait_s: float = 0
-    """How long an update waits for another one's end; 0: refused at once."""
     keeps_runs: bool = False
     """Runs outlive `down`."""
 

@@ -62,7 +62,7 @@ def recording(stack: PulumiStack) -> Recording:
 def sweeper(stack: PulumiStack) -> Sweeper:
     """Returns a search of a stack's account and region for what is in no state."""
     target = operations_of(stack.target)
-    make = target.use(target.sweeper, "account to sweep", _file(stack))
+    make = target.use(target.sweeper, "account to search for orphans", _file(stack))
     return make(target.use(target.clients, "clients", _file(stack))(stack))
 
 

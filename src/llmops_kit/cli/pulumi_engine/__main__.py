@@ -2,7 +2,8 @@
 
 import sys
 
-from llmops_kit.cli.pulumi_engine.engine import ensure
+from llmops_kit.cli.pulumi_engine.engine import engine_home, ensure
+from llmops_kit.cli.pulumi_engine.host_folder import path_folder
 from llmops_kit.cli.pulumi_engine.install import print_progress
 from llmops_kit.contract.errors import KitError
 
@@ -13,4 +14,4 @@ except KitError as error:
 except KeyboardInterrupt:
     sys.exit("\nstopped; the next start begins the engine's build again, and takes what Go has cached")
 if engine.own:
-    print(engine.pulumi.parent)
+    print(path_folder(engine_home()))

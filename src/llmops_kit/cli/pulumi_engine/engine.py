@@ -15,6 +15,7 @@ import subprocess
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from llmops_kit.cli.pulumi_engine.host_folder import add_language_host
 from llmops_kit.cli.pulumi_engine.version import MINIMUM, Report, parse_version, pinned_version
 from llmops_kit.contract.layout import cache_dir
 
@@ -50,7 +51,7 @@ def find(report: Report | None = None) -> EngineInstall | None:
 
 
 def engine_home() -> Path:
-    """Where the kit's own engine of the pinned version is kept: `bin/` in it goes on PATH."""
+    """Where the kit's own engine of the pinned version is kept: `bin/pulumi`, and its plugins in `hosts/`."""
     return cache_dir() / "engine" / pinned_version()
 
 
@@ -100,10 +101,7 @@ def _is_own(executable: Path) -> bool:
 
 
 def _own() -> EngineInstall:
-    from llmops_kit.cli.pulumi_engine import install
-
-    folder = engine_home() / "bin"
-    install.add_language_host(folder)
+    folder = add_language_host(engine_home())
     return EngineInstall(
         folder / "pulumi",
         pinned_version(),

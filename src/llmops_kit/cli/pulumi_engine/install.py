@@ -73,16 +73,6 @@ def install(home: Path, version: str, report: Report) -> None:
     report(f"Pulumi engine {version} is ready in {home}")
 
 
-def add_language_host(folder: Path) -> None:
-    """Put the kit's language host and dynamic provider beside the engine: Pulumi's own execute what the state says."""
-    modules = (FOLDER / f"{name}.py" for name in ("language_host", "dynamic_provider", "provider_guard", "warm_host"))
-    files = [*(FOLDER / "bin").iterdir(), *modules]
-    for file in files:
-        _write(folder / file.name, file.read_bytes(), mode=0o755 if file.suffix == "" else 0o644)
-    if not Path(_first_line(folder / "python")).is_file():
-        _write(folder / "python", f"{sys.executable}\n".encode(), mode=0o644)
-
-
 def print_progress(line: str) -> None:
     """A report for people: a line that changes on a terminal; in a log, a line every 15 seconds and each new step."""
     step, _, detail = line.partition(": ")
@@ -308,20 +298,6 @@ def _locked(path: Path, report: Report) -> Iterator[None]:
             report("another process is getting the Pulumi engine; waiting for it")
             fcntl.flock(file, fcntl.LOCK_EX)
         yield
-
-
-def _write(path: Path, content: bytes, mode: int) -> None:
-    """Replace a file only when it differs, and at once: an engine may be starting it."""
-    if path.is_file() and path.read_bytes() == content:
-        return
-    new = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}")
-    new.write_bytes(content)
-    new.chmod(mode)
-    new.replace(path)
-
-
-def _first_line(path: Path) -> str:
-    return path.read_text().strip() if path.is_file() else ""
 
 
 def _make_writable(folder: Path) -> None:

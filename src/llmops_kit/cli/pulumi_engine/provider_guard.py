@@ -32,8 +32,9 @@ _FRAMING = {"PROTO", "FRAME", "MEMOIZE"}
 _TEXTS = {"SHORT_BINUNICODE", "BINUNICODE"}
 _CALL = ["STACK_GLOBAL", "TUPLE1", "REDUCE", "STOP"]
 _CLASS = ["STACK_GLOBAL", "EMPTY_TUPLE", "NEWOBJ", "STOP"]
-"""Of kits before the first release: a class of the package `infra`."""
+"""Of kits before the first release: a class of the package `infra`; the last ones had `_OLD_CALL` instead."""
 _NAME = re.compile(r"[a-z]+/[a-z-]+")
+_OLD_CALL = ("infra.providers", "provider")
 _OLD_MODULE = re.compile(r"infra\.targets(\.[a-z_]+)+")
 _UNKNOWN = "04da6b54-80e4-46f7-96ec-b56ff0331ba9"
 """A value that a preview does not know yet (`pulumi.runtime.rpc.UNKNOWN`)."""
@@ -67,6 +68,8 @@ def released_name(text: str) -> str:
     if len(texts) != 3 or [kind for kind in kinds if kind not in _TEXTS] != _CALL or kinds[2] != _CALL[0]:
         raise RefusedProviderError(CHANGED, "it holds more than the name of a provider")
     module, function, name = texts
+    if (module, function) == _OLD_CALL:
+        raise RefusedProviderError(BEFORE, f"it names {name}"[:200])
     if (module, function) != (MODULE, FUNCTION) or not _NAME.fullmatch(name):
         what = f"it names {f'{module}.{function}({name})'[:200]!a}, which is not a provider of the kit"
         raise RefusedProviderError(CHANGED, what)

@@ -3,13 +3,10 @@
 import json
 import os
 import re
-import secrets
-import shutil
 import signal
 import subprocess
 import sys
 import threading
-from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -35,18 +32,14 @@ class LimitError(KitError):
 class AccountWorld(World):
     """Every command runs as the caller; no role is assumed.
 
-    Its stacks have their own names, tags and an expiry, and their state is in the
-    rehearsal's folder, which stays until nothing is left in the account.
+    Its stacks have tags and an expiry.
     """
 
     live = True
-    up_options = ("--dev",)  # the state is this rehearsal's alone
 
-    def __init__(
-        self, cloud: Cloud, project: Project, folder: Path, max_usd: float, ttl: timedelta, id_: str = ""
-    ) -> None:
+    def __init__(self, cloud: Cloud, project: Project, folder: Path, max_usd: float, ttl: timedelta, id_: str) -> None:
         super().__init__(cloud, project, folder)
-        self.id = id_ or f"rehearse-{secrets.token_hex(2)}"
+        self.id = id_
         self.end = datetime.now(UTC) + ttl
         cloud.only = self.id
         self._max_usd = max_usd
@@ -78,40 +71,22 @@ class AccountWorld(World):
             self.cloud.require_prices(say, self._caller.region)
 
     def close(self, keep: bool = False) -> None:
-        """Take every stack down with its data, then sweep what still carries its tags."""
+        """Restores this process's environment. Removing is a separate step."""
         if self.meter:
             self.meter.stop()
-        if not self._before:
-            return
-        try:
-            if not keep:
-                for stack in ("dev", "prod"):
-                    self._remove(self.stack(stack))
-        finally:
+        if self._before:
             become(self._before)
-        if not keep and not self.swept:
-            shutil.rmtree(self.folder, ignore_errors=True)
-            with suppress(OSError):
-                self.folder.parent.rmdir()
 
     def copy(self) -> None:
         """Make the project that its commands run in."""
-        self.link_project()
-
-    def stack(self, name: str) -> str:
-        """Returns the name of the stack dev or prod in this account."""
-        return f"{self.id}-{name}"
-
-    def settings(self) -> dict[str, Any]:
-        """Returns the settings in the target's own key beside the region."""
-        return {"tags": {"llmops:rehearsal": self.id}}
+        raise NotImplementedError
 
     def more_settings(self) -> dict[str, Any]:
         """Returns other settings of the stacks."""
         return {"expires": self.end.strftime("%Y-%m-%dT%H:%MZ")}
 
     def is_ours(self, name: str) -> bool:
-        """Returns whether something of this name belongs to the rehearsal."""
+        """Returns whether something of this name belongs to the smoke test."""
         return self.id in name
 
     def place(self) -> str:
@@ -160,7 +135,7 @@ class AccountWorld(World):
             raise LimitError(
                 f"the price of {', '.join(sorted(self.meter.unknown))} is not known, so --max-usd can't be kept",
                 where="--max-usd",
-                fix="`llmops prices refresh` fetches it; its resources are being removed now",
+                fix="`llmops plan prices refresh` fetches it; its resources are being removed now",
             )
         expected = self.meter.usd + self.meter.rate * ahead_hours
         if expected > self._max_usd:
@@ -180,25 +155,29 @@ class AccountWorld(World):
             done = self._destroy(stack)  # a first `up` that failed leaves a stack that says nothing of itself
             if done.returncode:
                 self.swept.append(f"`pulumi destroy --stack {stack}` failed: {last_lines(done.stdout + done.stderr)}")
-        found = self._llmops(stack, "sweep", "--of", stack, "--json")
+        found = self._llmops(stack, "down", "--orphans", "--of", stack, "--json")
         rows = json.loads(found.stdout)["left"] if not found.returncode else []
         left = [row for row in rows if not row["keep"]]  # a key that waits for its deletion must stay so long
         if left:
-            done = self._llmops(stack, "sweep", "--of", stack, "--data", stack, "--remove", "--yes")
+            done = self._llmops(stack, "down", "--orphans", "--of", stack, "--data", stack, "--remove", "--yes")
             self.swept += [f"swept: {thing['kind']} {thing['name']}" for thing in left]
         for each in (found, done):
-            if each.returncode and "sweep" in each.args:
+            if each.returncode and "--orphans" in each.args:
                 self.swept.append(f"the sweep of {stack} failed: {last_lines(each.stderr)}")
 
     def _destroy(self, stack: str) -> subprocess.CompletedProcess[str]:
         from llmops_kit.cli.pulumi_engine.engine import ensure
 
         engine = str(ensure().pulumi)
-        self._run(
-            [engine, "cancel", "--yes", "--stack", stack]
-        )  # a killed command's lock: only this rehearsal uses the state
+        self._cancel(stack)
         self._run([engine, "state", "unprotect", "--all", "--yes", "--stack", stack])
         return self._run([engine, "destroy", "--yes", "--skip-preview", "--non-interactive", "--stack", stack])
+
+    def _cancel(self, stack: str) -> None:
+        """Removes the lock of a command that was killed: nobody else has this state."""
+        from llmops_kit.cli.pulumi_engine.engine import ensure
+
+        self._run([str(ensure().pulumi), "cancel", "--yes", "--stack", stack])
 
     def _llmops(self, stack: str, *words: str) -> subprocess.CompletedProcess[str]:
         return self._run([sys.executable, "-m", "llmops_kit.cli", *words, "--stack", stack])

@@ -1,24 +1,20 @@
 """`llmops rehearse CLOUD`: set up, run the steps, write the report, and clean up."""
 
-import json
 import secrets
 import shutil
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import timedelta
 from pathlib import Path
 
 from rich.console import Console
 
 from llmops_kit.cli import __version__
 from llmops_kit.cli.rehearsal import runner
-from llmops_kit.cli.rehearsal.account import AccountWorld
 from llmops_kit.cli.rehearsal.clouds.cloud import Cloud
 from llmops_kit.cli.rehearsal.fault_case import FaultCase
 from llmops_kit.cli.rehearsal.lifecycle import STEPS
 from llmops_kit.cli.rehearsal.recipes import RECIPE, find_recipe
-from llmops_kit.cli.rehearsal.report import report as reports
 from llmops_kit.cli.rehearsal.report.files import write
 from llmops_kit.cli.rehearsal.report.live_view import Show
 from llmops_kit.cli.rehearsal.report.report import Report
@@ -31,29 +27,18 @@ from llmops_kit.cli.store.store import now
 from llmops_kit.contract.errors import KitError, require_packages
 
 FOLDER = ".llmops/rehearsals"
-LAST = "last-{}.json"
-"""In that folder: the last whole rehearsal on a cloud's twin that passed, which one on an account is compared with."""
-_LOOK_SECONDS = {False: 10.0, True: 20.0}  # of the meter, on a twin and on an account, beside the ends of steps
-
-
-@dataclass(frozen=True)
-class SpendingLimits:
-    """Of a rehearsal on the caller's account."""
-
-    usd: float
-    ttl: timedelta
+_LOOK_SECONDS = 10.0  # of the meter, beside the ends of steps
 
 
 @dataclass(frozen=True)
 class RehearsalOptions:
-    """Options of a rehearsal. `without` are (role, action); `limits`: on the caller's own account."""
+    """Options of a rehearsal. `without` are (role, action)."""
 
     only: Sequence[str] = ()
     faults: Sequence[str] = ()
     without: Sequence[tuple[str, str]] = ()
     keep: bool = False
     report: Path = Path("rehearsal-report")
-    limits: SpendingLimits | None = None
     recipe: Path | None = None
     """None: the project's `RECIPE`."""
     steps: int = 0
@@ -61,7 +46,7 @@ class RehearsalOptions:
 
 
 def rehearse(cloud: Cloud, project: Project, options: RehearsalOptions, console: Console) -> Report:
-    """Rehearse on a temporary twin, or on the caller's account.
+    """Rehearse on a temporary twin.
 
     Raises:
         KitError: before the first step: no such step or fault, something that is missing, no twin. A step that fails is
@@ -69,17 +54,17 @@ def rehearse(cloud: Cloud, project: Project, options: RehearsalOptions, console:
         KeyboardInterrupt: it was ended; the report is written, and what was made is gone.
     """
     require_packages(*cloud.extra)
-    steps = [s for s in chosen(STEPS, options.only) if s.live or not options.limits]
+    steps = chosen(STEPS, options.only)
     cases = _cases(cloud, options, steps)
     folder = project.folder / FOLDER / f"{time.strftime('%H%M%S')}-{secrets.token_hex(3)}"
     world = _world(cloud, project, folder, options)
-    world.recipe = find_recipe(project, options.recipe or project.folder / RECIPE, bool(options.limits))
+    world.recipe = find_recipe(project, options.recipe or project.folder / RECIPE, live=False)
     world.most_steps = options.steps
     logs = options.report / "logs"
     shutil.rmtree(logs, ignore_errors=True)
     with Show(console, steps) as show:
         stage = Stage(world, logs, show.says, results=[Result(step) for step in steps])
-        made = Report(cloud.target, cloud.title, now(), 0.0, "", world.live, __version__, stage.results, stage.timeline)
+        made = Report(cloud.target, cloud.title, now(), 0.0, "", False, __version__, stage.results, stage.timeline)
         made.recipe, made.most_steps = world.recipe, world.most_steps
         made.fault = ", ".join(options.faults)
         made.without = [f"{role}:{action}" for role, action in options.without]
@@ -100,14 +85,12 @@ def rehearse(cloud: Cloud, project: Project, options: RehearsalOptions, console:
             show.says("cleaning up")
             world.close(options.keep)
             if began:
-                _finish(made, world, project, options)
+                write(made, options.report)
     return made
 
 
 def _cases(cloud: Cloud, options: RehearsalOptions, steps: Sequence[RehearsalStep]) -> dict[str, FaultCase]:
     """Returns step -> the fault that it meets."""
-    if options.faults and options.limits:
-        raise KitError("faults can't be injected into a real account", where="--fault", fix="leave out --live")
     found: dict[str, FaultCase] = {}
     for case in map(cloud.fault, options.faults):
         if case.step not in {s.id for s in steps}:
@@ -127,11 +110,7 @@ def _world(cloud: Cloud, project: Project, folder: Path, options: RehearsalOptio
         if role not in cloud.roles:
             where = f"--without {role}:{action}"
             raise KitError(f"there is no role {role}", where=where, fix=f"the roles are {', '.join(cloud.roles)}")
-    if options.limits is None:
-        return TwinWorld(cloud, project, folder, options.without, keep=options.keep)
-    if options.without:
-        raise KitError("the caller's own roles stay as they are", where="--without", fix="leave out --live")
-    return AccountWorld(cloud, project, folder, options.limits.usd, options.limits.ttl)
+    return TwinWorld(cloud, project, folder, options.without, keep=options.keep)
 
 
 def _start_meter(stage: Stage) -> None:
@@ -140,25 +119,9 @@ def _start_meter(stage: Stage) -> None:
 
     prices = load_prices(stage.cloud.caller().region)
     meter = stage.world.meter = Meter(stage.cloud.standing, prices, stage.timeline, stage.world.is_ours)
-    if isinstance(stage.world, AccountWorld):
-        meter.looked = stage.world.watch
-    meter.start(_LOOK_SECONDS[stage.world.live])
+    meter.start(_LOOK_SECONDS)
 
 
 def _keep_log(logs: Path, text: str) -> None:
     if text and logs.is_dir():
         (logs / "twin.txt").write_text(text)
-
-
-def _finish(made: Report, world: World, project: Project, options: RehearsalOptions) -> None:
-    """Compare with the twin, write the report, and remember a whole one that passed."""
-    last = project.folder / FOLDER / LAST.format(world.cloud.target)
-    if world.live:
-        made.usd = world.meter.estimate if world.meter else None
-        made.swept = world.swept
-        if last.is_file():
-            made.differences = reports.compare(reports.document(made), json.loads(last.read_text()))
-    write(made, options.report)
-    if made.passed and not (world.live or options.only or options.without or options.recipe or options.steps):
-        last.parent.mkdir(parents=True, exist_ok=True)
-        last.write_text(reports.to_json(made))

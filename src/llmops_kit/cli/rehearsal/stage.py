@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from llmops_kit.contract.documents.outputs import StackOutputs
 
 _STOP_SECONDS = 120
-_SECRET = (("token",), ("models",))
-"""Verbs whose output lets others in, or holds people's prompts, as a manifest does: no log keeps it."""
+_SECRET = {"--env", "models"}
+"""Words of commands whose output lets others in, or holds people's prompts, as a manifest does: no log keeps it."""
 _PROMPT = "…"
 """What commands and logs show in a prompt's place."""
 _SAID = re.compile(r"^(?:\x1b\[[0-9;]*m)*error:(?:\x1b\[[0-9;]*m)* (?P<what>.*?)(?=^  where:|^  fix:|\Z)", re.M | re.S)
@@ -207,8 +207,8 @@ class Stage:
         words = (*words, *self.world.up_options) if words[0] == "up" else words
         shown = ("llmops", *self._without_prompt(words))
         said, both = self._run([sys.executable, "-m", "llmops_kit.cli", *words], shown, stack, who, code, stdin)
-        if words[0] == "token" and "--json" in words:
-            self.known.append(Known(f"the token of {words[1]}", json.loads(said)["api_key"]))
+        if {"--env", "--json"} <= {*words}:
+            self.known.append(Known("the key of an endpoint", json.loads(said)["api_key"]))
         return said, both
 
     def _without_prompt(self, words: tuple[str, ...]) -> tuple[str, ...]:
@@ -243,7 +243,7 @@ class Stage:
             assert process.stdin
             with suppress(BrokenPipeError), process.stdin:
                 process.stdin.write(stdin)
-            said, both = _listen(process, log, self.say, secret=words[1:2] in _SECRET)
+            said, both = _listen(process, log, self.say, secret=not _SECRET.isdisjoint(words))
         if self.current:
             self.current.commands.append(Command(shown, who, time.monotonic() - began, process.returncode))
         if process.returncode != code:

@@ -7,13 +7,12 @@ from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
+from llmops_kit.cli.images.due import bring_images
 from llmops_kit.cli.platforms import registry
 from llmops_kit.cli.platforms.platform import Live, Platform, Say
 from llmops_kit.cli.pulumi_engine import provider_guard
 from llmops_kit.cli.runs.runs import require_collected
-from llmops_kit.cli.stacks.lock_records import LockRecords
-from llmops_kit.cli.stacks.lock_watch import LockWatch
-from llmops_kit.cli.stacks.locks import Lock, locks_of, take_over
+from llmops_kit.cli.stacks.locks import Lock, locks_of, require_free
 from llmops_kit.cli.stacks.stack import PulumiStack
 from llmops_kit.contract.documents.outputs import EndpointOutput
 from llmops_kit.contract.errors import KitError
@@ -28,24 +27,27 @@ _LOOK_SECONDS = 2.0
 _SKEW_SECONDS = 60  # between this machine's clock and a cloud's
 
 
-def up(stack: PulumiStack, say: Say, *, dev: bool = False, refresh: bool = False) -> None:
-    """Preflight, `pulumi up`. What an interrupted update left is taken over.
+def up(stack: PulumiStack, say: Say, *, dev: bool = False, refresh: bool = False, build: bool = True) -> None:
+    """Preflight, `pulumi up`. What an interrupted update had begun is looked at first.
 
     Args:
         stack: the stack.
         say: told what takes long.
         dev: take a state on a cloud that this machine alone has.
         refresh: look first what every resource is really like.
+        build: build images of a cloud stack that are missing or stale.
 
     Raises:
         KitError: what is missing on this machine, or `pulumi up` failed (its words were passed through).
     """
     preflight(stack, say, dev)
     free(stack, say)
+    if build:
+        bring_images(stack, say)
     looked = ["--refresh"] if refresh or registry.operations_of(stack.target).always_refresh else []
     began = time.time()
     try:
-        _run(stack, say, "up", "--yes", *looked, "--skip-preview", "--suppress-outputs")
+        _run(stack, "up", "--yes", *looked, "--skip-preview", "--suppress-outputs")
     except KitError:
         _refuse_undone(stack, began, say)
         raise
@@ -112,31 +114,21 @@ def _settled(platform: Platform, endpoint: str, say: Say) -> Live:
 
 
 def free(stack: PulumiStack, say: Say) -> None:
-    """Take over what an update of this machine left that was killed: its lock, and what it had begun."""
-    find = _locks_of(stack)
-    wait_s = registry.operations_of(stack.target).update_wait_s
-    records = LockRecords.of(stack.project.folder, stack.name)
-    cut_off = find is not None and take_over(find, records, stack.name, say, wait_s)
-    if cut_off and (pending := stack.pending()):
+    """Checks that no other update changes the stack, and looks what became of what an interrupted one had begun.
+
+    Raises:
+        KitError: there is a lock on the stack.
+    """
+    if find := _locks_of(stack):
+        require_free(find(), stack.name)
+    if pending := stack.pending():
         say(f"looking what became of {', '.join(urn.rpartition('::')[2] for urn in pending)}")
-        _run(stack, say, "refresh", "--yes", "--skip-preview", "--suppress-outputs", "--clear-pending-creates")
+        _run(stack, "refresh", "--yes", "--skip-preview", "--suppress-outputs", "--clear-pending-creates")
 
 
-def _run(stack: PulumiStack, say: Say, *arguments: str) -> None:
-    """Run an update, and record its lock, so that the next command on this machine can take it over."""
+def _run(stack: PulumiStack, *arguments: str) -> None:
     _refuse_planted(stack)
-    find, records = _locks_of(stack), LockRecords.of(stack.project.folder, stack.name)
-    if find is None:
-        stack.run(*arguments)
-        return
-    try:
-        records.make()
-    except OSError as error:
-        say(f"{records.folder}: {error.strerror}: if this command is killed, `pulumi cancel` has to free the stack")
-        stack.run(*arguments)
-        return
-    with LockWatch(records, find) as watch:
-        stack.run(*arguments, watch=watch)
+    stack.run(*arguments)
 
 
 def _refuse_planted(stack: PulumiStack) -> None:
@@ -201,7 +193,7 @@ def down(stack: PulumiStack, say: Say, *, discard_runs: bool = False) -> None:
     registry.preflight(stack, say, dev=True, make=False)
     free(stack, say)
     _stop_runs(stack, say, discard_runs or registry.operations_of(stack.target).keeps_runs)
-    _run(stack, say, "destroy", "--exclude-protected", "--yes", "--skip-preview", "--suppress-outputs")
+    _run(stack, "destroy", "--exclude-protected", "--yes", "--skip-preview", "--suppress-outputs")
 
 
 def _stop_runs(stack: PulumiStack, say: Say, discard: bool) -> None:
@@ -239,7 +231,7 @@ def down_with_data(stack: PulumiStack, name: str, say: Say) -> None:
     say(f"removing every model version, dataset version and run of {stack.name}")
     # Before destroy: the program sets force_destroy on no protected bucket, so these must be empty by then.
     registry.open_platform(outputs).remove_data()
-    _run(stack, say, "destroy", "--yes", "--skip-preview", "--suppress-outputs")
+    _run(stack, "destroy", "--yes", "--skip-preview", "--suppress-outputs")
     if outputs.hosting:
         shutil.rmtree(outputs.hosting, ignore_errors=True)
         for folder in (Path(outputs.signing.private_key).parent, Path(outputs.hosting).parent):

@@ -1,19 +1,14 @@
-"""Locks of Pulumi's backends in folders and buckets: who changes a stack, and whether that may be taken over."""
+"""Locks of Pulumi's backends in folders and buckets: who changes a stack."""
 
 import json
 import re
-import socket
 import time
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import partial
 from pathlib import Path
 from typing import Any
 
-import psutil
-
-from llmops_kit.cli.stacks.lock_records import LockRecords, is_shared, may_run, sees_all_processes
 from llmops_kit.contract.errors import KitError
 
 FOLDER = ".pulumi/locks"
@@ -23,7 +18,6 @@ MAX_BYTES = 64 << 10
 """Pulumi's own locks have some 150 bytes."""
 
 _ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
-_SKEW_SECONDS = 2
 _OLDEST = datetime(2017, 1, 1, tzinfo=UTC).timestamp()  # before Pulumi's first release
 _DAY_SECONDS = 24 * 60 * 60
 
@@ -32,33 +26,11 @@ _DAY_SECONDS = 24 * 60 * 60
 class Lock:
     """A lock file: who changes a stack, since when."""
 
-    id: str
     place: str
-    remove: Callable[[], object]
     pid: int
     user: str
     host: str
     since: float
-    folder: Path | None = None
-    """The backend's folder on this machine; None: a bucket, which others share."""
-
-    @property
-    def here(self) -> bool:
-        """Whether it says this host's name. It proves nothing."""
-        return self.host == socket.gethostname()
-
-    def ended(self, records: LockRecords) -> bool | None:
-        """Whether the process that took it is gone; None: that can't be told from this machine.
-
-        A record of the kit's own proves it. Without one, for an engine that was not started by the kit, the host name,
-        number and start time are taken for an answer in a folder of this machine alone, where all of its processes are
-        seen; on a backend that others share they are none.
-        """
-        if record := records.find(self.id):
-            return record.ended(records.folder)
-        if not self.here or self.folder is None or not sees_all_processes() or is_shared(self.folder):
-            return None
-        return self.since < psutil.boot_time() - _SKEW_SECONDS or not may_run(self.pid, self.since + _SKEW_SECONDS)
 
 
 def locks_of(state: Path, stack: str, project: str) -> list[Lock]:
@@ -77,7 +49,7 @@ def locks_of(state: Path, stack: str, project: str) -> list[Lock]:
                 continue  # given back meanwhile
             except OSError as error:
                 raise _no_lock(str(path), error.strerror or str(error)) from error
-            found.append(parse(content, str(path), partial(path.unlink, missing_ok=True), state))
+            found.append(parse(content, str(path)))
     return found
 
 
@@ -87,14 +59,12 @@ def is_of(key: str, stack: str, project: str) -> bool:
     return name == stack.rpartition("/")[2] and above in (project, "locks")
 
 
-def parse(content: bytes, place: str, remove: Callable[[], object], folder: Path | None = None) -> Lock:
+def parse(content: bytes, place: str) -> Lock:
     """A lock file.
 
     Args:
         content: its bytes, at most one more than MAX_BYTES.
         place: its path or URL, which ends with its id.
-        remove: deletes it.
-        folder: of the backend; None: a bucket.
 
     Raises:
         KitError: it is none of Pulumi's.
@@ -109,7 +79,7 @@ def parse(content: bytes, place: str, remove: Callable[[], object], folder: Path
         if not _ID.fullmatch(id_):
             raise ValueError("its name is no lock's id")
         user, host = _name(data, "username"), _name(data, "hostname")
-        return Lock(id_, place, remove, _pid(data), user, host, _timestamp(data), folder)
+        return Lock(place, _pid(data), user, host, _timestamp(data))
     except (ValueError, RecursionError) as error:
         reason = str(error) if type(error) is ValueError else "it is no JSON"
         raise _no_lock(place, reason) from None
@@ -153,51 +123,18 @@ def _timestamp(data: dict[str, Any]) -> float:
     return moment.timestamp()
 
 
-def take_over(
-    find: Callable[[], list[Lock]], records: LockRecords, stack: str, say: Callable[[str], None], wait_s: float = 600
-) -> bool:
-    """Make a stack free: remove the locks of processes that are proven to be gone, wait for those that still run here.
+def require_free(locks: Sequence[Lock], stack: str) -> None:
+    """Raises KitError, which names who changes the stack, if there is a lock on it.
 
-    Args:
-        find: looks for the stack's locks.
-        records: proofs of this machine.
-        stack: its name.
-        say: told what is done and waited for.
-        wait_s: seconds to wait; 0: a process that still runs is refused at once.
-
-    Returns:
-        Whether an ended process' lock was removed, so that its update was cut off.
-
-    Raises:
-        KitError: who holds it can't be seen from here, or keeps it for longer than `wait_s` seconds; or a file is no
-            lock.
+    Whether its process still runs can't be told from here: other machines and containers may share the backend, the
+    host name and the process number.
     """
-    cut_off = False
-    deadline = time.monotonic() + wait_s
-    told = False
-    while locks := find():
-        lock = locks[0]
-        ended = lock.ended(records)
-        if ended:
-            say(f"taking over the lock of process {lock.pid}, which died in the middle of an update")
-            lock.remove()
-            cut_off = True
-            continue
-        if ended is None or time.monotonic() >= deadline:
-            raise _held(lock, stack, ended)
-        if not told:
-            say(f"process {lock.pid} is changing stack {stack}; waiting for its end (Ctrl-C to give up)")
-            told = True
-        time.sleep(0.2)
-    records.prune()
-    return cut_off
-
-
-def _held(lock: Lock, stack: str, ended: bool | None) -> KitError:
+    if not locks:
+        return
+    lock = locks[0]
     since = datetime.fromtimestamp(lock.since, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
-    unknown = "; whether it still runs can't be proven from here" if ended is None else ""
-    return KitError(
-        f"stack {stack} is being changed by process {lock.pid} of {lock.user} on {lock.host} since {since}{unknown}",
+    raise KitError(
+        f"stack {stack} is being changed by process {lock.pid} of {lock.user} on {lock.host} since {since}",
         where=_printable(lock.place),
-        fix="wait for it; if you have made sure that it is gone, `pulumi cancel` frees the stack",
+        fix=f"wait for its end; if it was killed, `pulumi cancel --stack {stack}` frees the stack",
     )

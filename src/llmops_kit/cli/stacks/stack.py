@@ -28,7 +28,6 @@ from llmops_kit.contract.errors import KitError, SettingError
 
 if TYPE_CHECKING:
     from llmops_kit.cli.pulumi_engine.engine import EngineInstall
-    from llmops_kit.cli.stacks.lock_watch import LockWatch
 
 _CONFIG_FILE = "PULUMI_OPTION_CONFIG_FILE"  # the engine's --config-file
 _ENCRYPTION = ("secretsprovider", "encryptedkey", "encryptionsalt")
@@ -108,6 +107,10 @@ class PulumiStack:
     def exists(self) -> bool:
         """Returns whether the backend has a state of the stack, deployed or empty."""
         return self.find_state() is not None
+
+    def is_deployed(self) -> bool:
+        """Returns whether the stack has resources."""
+        return bool((self.find_state() or {}).get("resources"))
 
     def outputs(self) -> StackOutputs:
         """Returns what the stack's last deployment put out: store, keys, images and endpoints.
@@ -195,11 +198,11 @@ class PulumiStack:
         return data
 
     def pending(self) -> list[str]:
-        """URNs of what an interrupted update had begun."""
-        operations = self.export().get("pending_operations") or []
+        """URNs of what an interrupted update had begun; none of a stack that is not in its backend."""
+        operations = (self.find_state() or {}).get("pending_operations") or []
         return [str(o["resource"]["urn"]) for o in operations]
 
-    def run(self, *arguments: str, stack: bool = True, watch: "LockWatch | None" = None) -> None:
+    def run(self, *arguments: str, stack: bool = True) -> None:
         """Run a command of the engine, its output passed through, and wait for its end.
 
         Ctrl-C reaches the engine once as a request to stop in order, twice as an order; it is waited for in any case,
@@ -208,22 +211,19 @@ class PulumiStack:
         Args:
             arguments: of the engine.
             stack: whether the command is about this stack.
-            watch: records the lock that it takes.
 
         Raises:
             KitError: it failed.
             KeyboardInterrupt: it was interrupted, and has ended.
         """
-        recorded, named = watch.arguments if watch else [], ["--stack", self.name] if stack else []
+        named = ["--stack", self.name] if stack else []
         process = subprocess.Popen(
-            [self._engine.pulumi, *arguments, *recorded, "--non-interactive", *named],
+            [self._engine.pulumi, *arguments, "--non-interactive", *named],
             cwd=self.project.folder,
-            env=self.environ() | (watch.environ if watch else {}),
+            env=self.environ(),
             stdin=subprocess.DEVNULL,
             process_group=0,  # a terminal's Ctrl-C would reach the engine's plugins too
         )
-        if watch:
-            watch.start(process)
         with _forward_signals(process) as interrupted:
             status = process.wait()
         if interrupted:

@@ -47,13 +47,13 @@ def swept(stack: AwsStack, *of: str) -> dict[str, Any]:
 def test_of_a_stack_and_its_state_nothing_is_left(stack: AwsStack) -> None:
     found = swept(stack)
     assert found["left"] == {}
-    assert json.loads(stack.llmops("sweep", "--json"))["expired"] == found["expired"]
+    assert json.loads(stack.llmops("down", "--orphans", "--json"))["expired"] == found["expired"]
     assert [(e["stack"], e["expired"]) for e in found["expired"]] == [("dev", "2026-01-01T00:00:00+00:00")]
     assert found["expired"][0]["usd_month"] == pytest.approx(0.23 * 730 + 8 * 0.1), (
         "an instance, and six alarms on 8 metrics"
     )
     assert "the stack expired on 2026-01-01 00:00 UTC: `llmops down` ends it" in stack.llmops("status")
-    assert "takes it down" in stack.llmops("sweep")
+    assert "takes it down" in stack.llmops("down", "--orphans")
 
 
 def test_leftovers_are_found_and_removed_in_order(stack: AwsStack) -> None:
@@ -70,8 +70,8 @@ def test_leftovers_are_found_and_removed_in_order(stack: AwsStack) -> None:
     }
     assert {k: row["why"] for k, row in swept(stack)["left"].items()} == expected
     assert swept(stack)["left"]["alarm", "llmops-dev-half"]["usd_month"] == 0.1
-    assert "standard input is no terminal" in stack.llmops("sweep", "--remove", code=1)
-    stack.llmops("sweep", "--remove", "--yes", "--of", "dev", "--stack", "dev")  # an expired stack goes too
+    assert "standard input is no terminal" in stack.llmops("down", "--orphans", "--remove", code=1)
+    stack.llmops("down", "--orphans", "--remove", "--yes", "--of", "dev", "--stack", "dev")  # an expired stack goes too
     left = stack.twin.inventory().keys()
     assert left - before == theirs
     assert {key.partition(" ")[0] for key in before & left if "dev" in key} >= {"bucket", "repository", "model"}
@@ -125,13 +125,13 @@ def test_things_of_a_stack_that_no_backend_knows(stack: AwsStack) -> None:
     key = next(name for kind, name in found if kind == "KMS key")
     assert found.keys() == {*lost, ("KMS key", key)}
     assert {row["why"] for row in found.values()} == {"no stack of this name in this backend"}
-    stack.llmops("sweep", "--remove", "--yes")
+    stack.llmops("down", "--orphans", "--remove", "--yes")
     assert swept(stack, "old")["left"].keys() == found.keys()
-    stack.llmops("sweep", "--remove", "--yes", "--of", "old")
+    stack.llmops("down", "--orphans", "--remove", "--yes", "--of", "old")
     assert {kind for kind, _ in swept(stack, "old")["left"]} == {
         *("bucket", "repository", "model package group", "KMS key")
     }
-    stack.llmops("sweep", "--remove", "--yes", "--data", "old")
+    stack.llmops("down", "--orphans", "--remove", "--yes", "--data", "old")
     (row,) = swept(stack, "old")["left"].values()
     assert (row["kind"], row["usd_month"]) == ("KMS key", 0.0)
     assert "will be deleted on" in row["why"]
@@ -142,7 +142,7 @@ def test_all_that_is_left_of_a_lost_state(stack: AwsStack) -> None:
     """Last: with an endpoint, what it is made of, and a private network."""
     stack.pulumi("stack", "rm", "--force", "--yes", "--preserve-config")
     _network(stack.twin)
-    stack.llmops("sweep", "--remove", "--yes", "--data", "dev")
+    stack.llmops("down", "--orphans", "--remove", "--yes", "--data", "dev")
     left = stack.twin.inventory().keys()
     assert {key for key in left if "dev" in key and "looks-like-ours" not in key} == set()
     assert not {"vpc", "subnet", "vpc endpoint", "flow log"} & {key.partition(" vp")[0] for key in left}
@@ -151,7 +151,7 @@ def test_all_that_is_left_of_a_lost_state(stack: AwsStack) -> None:
 
 def test_a_local_stack_has_no_account(stack: AwsStack) -> None:
     (stack.folder / "Pulumi.here.yaml").write_text("config:\n  llmops:target: local\n")
-    assert "has no account to sweep" in stack.llmops("sweep", "--stack", "here", code=1)
+    assert "has no account to search for orphans" in stack.llmops("down", "--orphans", "--stack", "here", code=1)
 
 
 def _things_of_others(account: Account) -> set[str]:

@@ -341,7 +341,7 @@ def test_an_endpoint_answers_whole_and_as_a_stream_the_same(serving: World) -> N
 
 
 def test_agents_call_functions_through_sagemakers_openai_route(serving: World) -> None:
-    require_agents_work(*access_of(serving.kit.run("token", "assistant", "--json")), serving.kit.environ)
+    require_agents_work(*access_of(serving.kit.run("status", "--env", "assistant", "--json")), serving.kit.environ)
 
 
 def test_an_asynchronous_endpoint_answers_the_same_by_objects(serving: World) -> None:

@@ -102,7 +102,7 @@ def test_of_a_stack_and_its_state_nothing_is_left(stack: AzureStack) -> None:
     assert found["left"] == {}
     assert [(e["stack"], e["expired"]) for e in found["expired"]] == [("dev", "2026-01-01T00:00:00+00:00")]
     assert found["expired"][0]["usd_month"] >= 0.272 * 730
-    assert "takes it down" in stack.llmops("sweep")
+    assert "takes it down" in stack.llmops("down", "--orphans")
 
 
 def test_leftovers_are_found_and_removed_in_order(stack: AzureStack, arm: ArmClient) -> None:
@@ -123,8 +123,8 @@ def test_leftovers_are_found_and_removed_in_order(stack: AzureStack, arm: ArmCli
     }
     row = swept(stack)["left"]["deployment", f"{workspace}/half-endpoint/half"]
     assert row["usd_month"] == pytest.approx(0.272 * 730)
-    assert "standard input is no terminal" in stack.llmops("sweep", "--remove", code=1)
-    stack.llmops("sweep", "--remove", "--yes", "--of", "dev", "--stack", "dev")  # an expired stack goes too
+    assert "standard input is no terminal" in stack.llmops("down", "--orphans", "--remove", code=1)
+    stack.llmops("down", "--orphans", "--remove", "--yes", "--of", "dev", "--stack", "dev")  # an expired stack goes too
     left = inventory(arm)
     assert {id_.rpartition("/")[2] for id_ in left - before - theirs} == {"half"}, "what is no kind of the kit's stays"
     assert theirs <= left
@@ -157,7 +157,7 @@ def test_what_an_endpoint_sends_requests_to_stays(stack: AzureStack, arm: ArmCli
     assert why == f"{NOT_IN_STATE}; onlineEndpoints/{azure['endpoints']['chatbot']} uses it"
     _shift(arm, live, {first: 100})
     assert swept(stack)["left"]["deployment", name]["why"] == NOT_IN_STATE
-    stack.llmops("sweep", "--remove", "--yes")
+    stack.llmops("down", "--orphans", "--remove", "--yes")
     assert arm.send("GET", deployment, ML).status_code == 404
 
 
@@ -170,11 +170,11 @@ def test_things_of_a_stack_that_no_backend_knows(stack: AzureStack, arm: ArmClie
     found = swept(stack, "old")["left"]
     assert found.keys() == {*data, ("identity", "old"), ("budget", CloudNames("llmops", "old").of("budget"))}
     assert {row["why"] for row in found.values()} == {UNKNOWN}
-    stack.llmops("sweep", "--remove", "--yes")
+    stack.llmops("down", "--orphans", "--remove", "--yes")
     assert swept(stack, "old")["left"].keys() == found.keys()
-    stack.llmops("sweep", "--remove", "--yes", "--of", "old")
+    stack.llmops("down", "--orphans", "--remove", "--yes", "--of", "old")
     assert swept(stack, "old")["left"].keys() == data
-    stack.llmops("sweep", "--remove", "--yes", "--data", "old")
+    stack.llmops("down", "--orphans", "--remove", "--yes", "--data", "old")
     assert inventory(arm) == before
     (row,) = swept(stack, "old")["left"].values()
     assert (row["kind"], row["usd_month"]) == ("deleted vault", 0.0)
@@ -192,7 +192,7 @@ def test_all_that_is_left_of_a_lost_state(stack: AzureStack, arm: ArmClient) -> 
     assert {name for kind, name in found if kind == "role assignment"} == made, "each is known by its name"
     assert len(made) > 5
     assert ("budget", CloudNames("llmops", "dev").of("budget")) in found
-    stack.llmops("sweep", "--remove", "--yes", "--data", "dev")
+    stack.llmops("down", "--orphans", "--remove", "--yes", "--data", "dev")
     assert {id_ for id_ in inventory(arm) if id_.startswith(group)} == set()
     assert {kind for kind, _ in swept(stack, "dev")["left"]} == {"deleted vault"}
     account = f"{ROOT}/resourceGroups/others/providers/Microsoft.Storage/storageAccounts/llmopsgiven"
@@ -203,7 +203,7 @@ def test_all_that_is_left_of_a_lost_state(stack: AzureStack, arm: ArmClient) -> 
 @pytest.mark.long("tests/emulated/llmops/aws/test_sweep.py::test_a_local_stack_has_no_account")
 def test_a_local_stack_has_no_subscription(stack: AzureStack) -> None:
     (Path(stack.folder) / "Pulumi.here.yaml").write_text("config:\n  llmops:target: local\n")
-    assert "has no account to sweep" in stack.llmops("sweep", "--stack", "here", code=1)
+    assert "has no account to search for orphans" in stack.llmops("down", "--orphans", "--stack", "here", code=1)
 
 
 def _workspace(stack: AzureStack) -> str:

@@ -81,7 +81,7 @@ def test_what_was_trained_is_promoted_and_answers(world: World, trained: dict[st
     assert answer["model"] == "chatbot@1"
     (shown,) = world.kit.json("status")["endpoints"]
     assert (shown["serves"], shown["state"]) == ("chatbot@1", "ready")
-    token = world.kit.json("token", "chatbot")
+    token = world.kit.json("status", "--env", "chatbot")
     assert token["base_url"].endswith("/v1")
-    assert "after about an hour" in world.kit.run("token", "chatbot", "--hours", "5", code=1)
+    assert "after about an hour" in world.kit.run("status", "--env", "chatbot", "--hours", "5", code=1)
     assert world.kit.run("logs", "chatbot")

@@ -130,7 +130,7 @@ class Project:
 
 def test_the_life_of_a_dynamic_resource_until_the_program_is_empty(tmp_path: Path) -> None:
     target = tmp_path / "file.txt"
-    program = "import pulumi\nfrom infra.files import File\n"
+    program = "import pulumi\nfrom llmops_kit.infra.files import File\n"
     program += "f = File('f', {path!r}, {text!r})\npulumi.export('size', f.size)\n"
     project = Project(tmp_path, program.format(path=str(target), text="one"))
 

@@ -13,7 +13,7 @@ import pytest
 
 from tests.emulated.llmops.pulumi_engine.test_language_host import Project
 
-PROGRAM = "import pulumi\nfrom infra.files import File\nf = File('f', {path!r}, 'one')\n"
+PROGRAM = "import pulumi\nfrom llmops_kit.infra.files import File\nf = File('f', {path!r}, 'one')\n"
 
 
 class Planted:

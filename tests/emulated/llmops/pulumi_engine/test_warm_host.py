@@ -22,7 +22,7 @@ from tests.emulated.llmops.pulumi_engine.test_language_host import Project
 PROGRAM = """\
 import os, sys
 warm = "colorsys" in sys.modules
-import colorsys, pulumi, infra.files, mine
+import colorsys, pulumi, llmops_kit.infra.files, mine
 pulumi.export("seen", {"warm": warm, "mine": mine.text, "word": os.environ.get("WORD"), "folder": os.getcwd(),
     "config": pulumi.Config().get("word"), "argument": sys.argv[0], "parent": os.getppid(), "path": sys.path[0]})
 """
@@ -87,7 +87,7 @@ def test_a_second_program_finds_what_is_installed_and_not_its_own_modules(tmp_pa
 
 def test_a_dynamic_resource_lives_by_warm_programs(tmp_path: Path, host: psutil.Process) -> None:
     target = tmp_path / "file.txt"
-    text = "import pulumi\nfrom infra.files import File\n"
+    text = "import pulumi\nfrom llmops_kit.infra.files import File\n"
     text += "f = File('f', {path!r}, {text!r})\npulumi.export('seen', {{'warm': 0}})"
     project = make(tmp_path, text.format(path=str(target), text="one"))
     assert "created by one" in project.pulumi("up", "--yes")

@@ -1,7 +1,6 @@
 """`llmops rehearse aws`: the whole of it once, with faults on the way; what it leaves; and how it fails."""
 
 import json
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,11 +8,9 @@ import pytest
 from llmops_kit.cli.rehearsal.clouds.aws import Aws
 from llmops_twins.aws.judges.evaluator import Evaluator, PolicyQuestion
 from llmops_twins.aws.judges.installation import install
-from tests.support.clouds.aws import REGION, running_account
 from tests.support.clouds.aws_unused import UNUSED
 from tests.support.clouds.role_permissions import actions_of, first_needs, is_needed, without
 from tests.support.runs.rehearsal_contract import RehearsalContract
-from tests.support.runs.rehearsing import Rehearsing
 
 CLOUD = Aws()
 FAULTS = ("throttle", "slow_start", "cut_stream")
@@ -70,19 +67,3 @@ def _question(policies: list[dict[str, Any]], action: str, resource: str) -> Pol
     return PolicyQuestion(
         "arn:aws:iam::000000000000:user/x", "000000000000", action, asked, {}, texts, resource_policy=key
     )
-
-
-@pytest.mark.long
-def test_an_account_is_limited_tagged_swept_and_compared(rehearsing: Rehearsing, tmp_path: Path) -> None:
-    """The twin stands in for the account."""
-    with running_account(tmp_path, pace=0.05, region=REGION) as account:
-        before = account.inventory()
-        environ = account.environ
-        assert "needs limits" in rehearsing.run("--live", code=1, environ=environ)
-        options = ("--live", "--max-usd", "5", "--ttl", "1h", "--yes", "--only", "up", "--report", "live")
-        text = rehearsing.run(*options, environ=environ)
-        assert "cloud and twin behaved the same" in text
-        report = rehearsing.report("live")
-        assert [s["id"] for s in report["steps"]] == ["plan", "up"]
-        assert report["live"]
-        assert account.inventory() == before

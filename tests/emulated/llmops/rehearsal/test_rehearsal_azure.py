@@ -2,14 +2,12 @@
 they are met on the way, on Azure's in test_every_fault.py.
 """
 
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from llmops_kit.cli.rehearsal.clouds.azure import Azure
 from llmops_twins.azure.judges.roles import Permission
-from tests.support.clouds.azure_twin import running_twin
 from tests.support.runs.rehearsal_contract import RehearsalContract
 from tests.support.runs.rehearsing import Rehearsing
 
@@ -51,22 +49,3 @@ def test_what_was_needed_is_what_the_roles_give(report: dict[str, Any]) -> None:
             for grant in grants
             for kind in ("actions", "data_actions")
         ), (role, action)
-
-
-@pytest.mark.long
-def test_a_subscription_is_limited_tagged_swept_and_compared(
-    rehearsing: Rehearsing, report: dict[str, Any], tmp_path: Path
-) -> None:
-    """The twin stands in for the subscription."""
-    assert report
-    with running_twin(tmp_path, pace=0.05) as twin:
-        before = twin.admin("GET", "status")["resources"]
-        environ = twin.environ
-        assert "needs limits" in rehearsing.run("--live", code=1, environ=environ)
-        options = ("--live", "--max-usd", "5", "--ttl", "1h", "--yes", "--only", "up", "--report", "live")
-        text = rehearsing.run(*options, environ=environ)
-        assert "cloud and twin behaved the same" in text
-        live = rehearsing.report("live")
-        assert [s["id"] for s in live["steps"]] == ["plan", "up"]
-        assert live["live"]
-        assert twin.admin("GET", "status")["resources"] == before | KEPT

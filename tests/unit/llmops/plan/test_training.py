@@ -66,6 +66,6 @@ def test_an_unknown_price_is_unknown_and_never_nothing() -> None:
     cost = run_cost(COMPUTE, Hire("r", [], None), [])
     assert (cost.usd_an_hour, cost.likely_usd, cost.largest_usd) == (None, None, None)
     assert "likely unknown" in cost.words
-    assert "at most unknown (2 x ml.g5.xlarge for 24 h; `llmops prices refresh` fetches prices)" in cost.words
+    assert "at most unknown (2 x ml.g5.xlarge for 24 h; `llmops plan prices refresh` fetches prices)" in cost.words
     assert "$" not in cost.words
     assert cost.fields()["largest_usd"] is None

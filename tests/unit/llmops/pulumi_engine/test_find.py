@@ -97,9 +97,13 @@ def test_the_kits_engine_on_path_is_not_taken_for_the_users(monkeypatch: pytest.
     found = pulumi_engine.find()
     assert found
     assert (found.own, found.version) == (True, pulumi_engine.pinned_version())
-    assert found.env["PATH"].split(os.pathsep)[0] == str(folder)
-    assert os.access(folder / "pulumi-language-python", os.X_OK)
-    assert os.access(folder / "pulumi-resource-pulumi-python", os.X_OK)
+    assert found.env["PATH"].split(os.pathsep)[0] == str(found.pulumi.parent)
+    assert os.access(found.pulumi.with_name("pulumi-language-python"), os.X_OK)
+    assert os.access(found.pulumi.with_name("pulumi-resource-pulumi-python"), os.X_OK)
+    on_path(monkeypatch, found.pulumi.parent)
+    again = pulumi_engine.find()
+    assert again
+    assert (again.own, again.pulumi) == (True, found.pulumi)
 
 
 @pytest.mark.parametrize(("users", "used"), [("", "400"), ("50", "50")])
@@ -115,9 +119,12 @@ def test_an_engine_with_pulumis_own_language_host_gets_the_kits() -> None:
     """As an earlier version of the kit downloaded it: Pulumi's dynamic provider executes what the state says."""
     folder = pulumi_engine.engine_home() / "bin"
     pulumi(folder, f"v{pulumi_engine.pinned_version()}")
-    assert pulumi_engine.find()
-    assert (folder / "pulumi-language-python").read_bytes() == (FOLDER / "bin/pulumi-language-python").read_bytes()
-    assert (folder / "provider_guard.py").is_file()
+    found = pulumi_engine.find()
+    assert found
+    host = found.pulumi.with_name("pulumi-language-python")
+    assert host.read_bytes() == (FOLDER / "bin/pulumi-language-python").read_bytes()
+    assert found.env["PATH"].split(os.pathsep)[0] == str(host.parent)
+    assert (host.parent / "provider_guard.py").is_file()
 
 
 @pytest.fixture

@@ -4,20 +4,25 @@ import os
 import signal
 import socket
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-from llmops_kit.cli.pulumi_engine import install
+from llmops_kit.cli.pulumi_engine.host_folder import add_language_host
 from llmops_kit.cli.pulumi_engine.version import FOLDER
+
+
+def engine_home(folder: Path) -> Path:
+    """The home of an engine that no test here starts."""
+    pulumi = folder / "engine" / "bin" / "pulumi"
+    pulumi.parent.mkdir(parents=True)
+    pulumi.touch()
+    return folder / "engine"
 
 
 @pytest.fixture
 def engine_bin(tmp_path: Path) -> Path:
-    folder = tmp_path / "engine"
-    folder.mkdir()
-    install.add_language_host(folder)
+    folder = add_language_host(engine_home(tmp_path))
     (folder / "python").write_text(f"{python(tmp_path / 'installer')}\n")
     return folder
 
@@ -90,8 +95,7 @@ def test_the_launchers_of_the_package_are_executable_scripts() -> None:
 @pytest.mark.parametrize("launcher", ["pulumi-language-python", "pulumi-resource-pulumi-python"])
 def test_a_launcher_that_is_ended_at_once_says_nothing(tmp_path: Path, launcher: str) -> None:
     """As engines do: the first language host of a preview answers two questions. A traceback would be in its output."""
-    install.add_language_host(tmp_path)
-    (tmp_path / "python").write_text(f"{sys.executable}\n")
+    engine_bin = add_language_host(engine_home(tmp_path))
     tmp_path.chmod(0o700)
     folder = tmp_path / f"llmops-{os.getuid()}"
     folder.mkdir(mode=0o700)
@@ -107,7 +111,7 @@ def test_a_launcher_that_is_ended_at_once_says_nothing(tmp_path: Path, launcher:
             "LONGER": "x" * 100_000,
             "LONGEST": "x" * 100_000,
         }
-        command = [tmp_path / launcher, "127.0.0.1:1"]
+        command = [engine_bin / launcher, "127.0.0.1:1"]
         process = subprocess.Popen(command, env=environ, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
         connection, _ = host.accept()
         with connection:

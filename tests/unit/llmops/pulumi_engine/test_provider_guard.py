@@ -118,6 +118,8 @@ def test_a_state_from_before_the_first_release_says_the_way_over() -> None:
         with pytest.raises(RefusedProviderError, match=r"^this state is of a kit from before") as refused:
             load(of_class(module, name))
         assert "keeps data, keys and images" in refused.value.fix
+    with pytest.raises(RefusedProviderError, match=r"^this state is of a kit from before .* it names aws/account"):
+        load(call("aws/account", "infra.providers"))
 
 
 def test_what_a_provider_holds_is_never_written() -> None:

@@ -9,17 +9,15 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from llmops_kit.cli.cli import app
-from llmops_kit.cli.context import Context
+from llmops_kit.cli.former_commands import FormerCommandError
 from llmops_kit.cli.plan.prices import load_prices
 from llmops_kit.cli.rehearsal.account import AccountWorld, parse_span
 from llmops_kit.cli.rehearsal.clouds.aws import Aws
 from llmops_kit.cli.rehearsal.cost_meter import Meter
-from llmops_kit.cli.rehearsal.rehearsal import RehearsalOptions, SpendingLimits, rehearse
+from llmops_kit.cli.rehearsal.rehearsal import RehearsalOptions, rehearse
 from llmops_kit.cli.rehearsal.steps import Timeline
 from llmops_kit.cli.stacks.project import Project
 from llmops_kit.contract.errors import KitError
-
-LIMITS = SpendingLimits(1.0, timedelta(hours=1))
 
 
 @pytest.mark.parametrize(
@@ -30,8 +28,6 @@ LIMITS = SpendingLimits(1.0, timedelta(hours=1))
         ({"faults": ["throttle"], "only": ["plan"]}, "belongs to the step up, which is not selected"),
         ({"faults": ["silent", "capacity"]}, "silent belongs to the step serve too"),
         ({"without": [("root", "s3:PutObject")]}, "there is no role root"),
-        ({"without": [("deploy", "s3:PutObject")], "limits": LIMITS}, "own roles stay as they are"),
-        ({"faults": ["throttle"], "limits": LIMITS}, "faults can't be injected"),
     ],
 )
 def test_what_can_not_be_meant_is_refused(tmp_path: Path, options: dict[str, Any], what: str) -> None:
@@ -77,7 +73,7 @@ class _Counted(Meter):
     ],
 )
 def test_an_account_is_left_before_a_limit_is_passed(tmp_path: Path, meter: Meter, ttl: timedelta, what: str) -> None:
-    world = AccountWorld(Aws(), Project(tmp_path), tmp_path / "world", 1.0, ttl)
+    world = AccountWorld(Aws(), Project(tmp_path), tmp_path / "world", 1.0, ttl, "smoke-1a2b")
     world.meter = meter
     if not what:
         world.check_limits()
@@ -87,7 +83,7 @@ def test_an_account_is_left_before_a_limit_is_passed(tmp_path: Path, meter: Mete
 
 
 def test_a_step_that_runs_is_ended_where_a_limit_is_reached(tmp_path: Path) -> None:
-    world = AccountWorld(Aws(), Project(tmp_path), tmp_path / "world", 1.0, timedelta(hours=1))
+    world = AccountWorld(Aws(), Project(tmp_path), tmp_path / "world", 1.0, timedelta(hours=1), "smoke-1a2b")
     world.meter = _Counted(0.97, 0.4, set())
     world.watch()
     assert world.over is None
@@ -98,14 +94,8 @@ def test_a_step_that_runs_is_ended_where_a_limit_is_reached(tmp_path: Path) -> N
     world.watch()
 
 
-@pytest.mark.parametrize("words", [["--max-usd", "5"], ["--ttl", "2h"], ["--yes"]])
-def test_limits_are_for_an_account(words: list[str], tmp_path: Path) -> None:
-    done = CliRunner().invoke(app, ["rehearse", "aws", *words], obj=Context(cwd=tmp_path))
-    assert done.exit_code == 2
-    assert "works with --live only" in done.output
-
-
-def test_an_account_is_not_touched_without_limits(tmp_path: Path) -> None:
-    done = CliRunner().invoke(app, ["rehearse", "aws", "--live"], obj=Context(cwd=tmp_path))
-    assert isinstance(done.exception, KitError)
-    assert "needs limits" in str(done.exception)
+@pytest.mark.parametrize("words", [["--live"], ["--live", "--max-usd", "5", "--ttl", "2h", "--yes"], ["--ttl", "2h"]])
+def test_an_account_is_for_the_smoke_test(words: list[str], tmp_path: Path) -> None:
+    done = CliRunner().invoke(app, ["--cwd", str(tmp_path), "rehearse", "aws", *words])
+    assert isinstance(done.exception, FormerCommandError)
+    assert done.exception.fix == "use `llmops smoke` instead"

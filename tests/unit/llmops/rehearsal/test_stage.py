@@ -8,7 +8,7 @@ import pytest
 from tests.unit.llmops.rehearsal.conftest import Rehearsed
 
 
-@pytest.mark.parametrize(("verb", "kept"), [("token", False), ("invoke", True)])
+@pytest.mark.parametrize(("verb", "kept"), [("status --env", False), ("models show", False), ("invoke", True)])
 def test_what_lets_others_in_is_kept_in_no_log(rehearsed: Rehearsed, verb: str, kept: bool) -> None:
     stage, world = rehearsed.stage, rehearsed.world
     said: list[str] = []
@@ -16,7 +16,7 @@ def test_what_lets_others_in_is_kept_in_no_log(rehearsed: Rehearsed, verb: str, 
     world.project.mkdir(parents=True)
     world.environs["admin"] = dict(os.environ)
     code = "import sys; print('key-123'); print('looking', file=sys.stderr)"
-    printed, _ = stage._run([sys.executable, "-c", code], ("llmops", verb, "chat"), "dev", "admin", 0)
+    printed, _ = stage._run([sys.executable, "-c", code], ("llmops", *verb.split(), "chat"), "dev", "admin", 0)
     assert printed == "key-123\n"
     log = (stage.logs / "world.txt").read_text()
     assert ("key-123" in log, "key-123" in said) == (kept, kept)

@@ -1,13 +1,11 @@
 """A run's page, and the comparison of two runs."""
 
-import json
 from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
 
 from llmops_kit.cli.platforms.local.platform import LocalPlatform
-from llmops_kit.cli.runs.comparison import compare_runs
 from llmops_kit.cli.runs.page import html
 from llmops_kit.cli.runs.report import run_report
 from llmops_kit.cli.runs.runs import collect, find_run
@@ -59,20 +57,6 @@ def test_a_page_shows_scores_curves_data_and_answers_and_loads_nothing(tmp_path:
     assert not {"src", "href", "onerror", "onclick"} & tags.attributes
     assert "&lt;script&gt;" in page
     assert tags.rows >= 32 + 2
-
-
-def test_two_runs_are_compared_on_the_rows_that_both_were_asked(tmp_path: Path, make_image: MakeImage) -> None:
-    platform = deploy(tmp_path, make_image(_TRAIN))
-    recipe = write_recipe(tmp_path)
-    worse = run_to_its_end(platform, recipe, right=False)
-    lines = (tmp_path / "held-out.jsonl").read_text().splitlines(keepends=True)
-    other = json.loads(lines[0])
-    other["messages"][0]["content"] = "Another question?"
-    (tmp_path / "held-out.jsonl").write_text(json.dumps(other) + "\n" + "".join(lines[1:]))
-    better = run_to_its_end(platform, recipe)
-    (found,) = compare_runs(platform, find_run(platform, worse), find_run(platform, better))
-    assert (found.first.value, found.second.value, found.gain.value, found.gain.rows) == (0.0, 1.0, 1.0, 31)
-    assert 0.7 < found.gain.low < 1
 
 
 def test_a_run_without_a_version_has_no_page(tmp_path: Path, make_image: MakeImage) -> None:

@@ -51,7 +51,12 @@ def up(stack: CloudStack, monkeypatch: pytest.MonkeyPatch) -> KitError:
         raise KitError("pulumi up failed")
 
     monkeypatch.setattr(deploy.registry, "open_platform", stack.open)
-    for name, replacement in (("preflight", lambda *_: None), ("free", lambda *_: None), ("_run", fails)):
+    for name, replacement in (
+        ("preflight", lambda *_: None),
+        ("free", lambda *_: None),
+        ("bring_images", lambda *_: None),
+        ("_run", fails),
+    ):
         monkeypatch.setattr(deploy, name, replacement)
     with pytest.raises(KitError) as ended:
         deploy.up(stack, lambda _line: None)  # type: ignore[arg-type]

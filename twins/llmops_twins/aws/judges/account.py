@@ -208,10 +208,6 @@ class JudgedAccount:
             found = next((each.id for each in backend.keys.values() if alias in each.aliases), "*")
         return f"arn:{self.partition}:kms:{region}:{self.id}:key/{found}"
 
-    def alias_target(self, alias: str, region: str) -> str:
-        """Returns the ARN of the key that an alias points to."""
-        return self.key_arn(alias, region)
-
     def key(self, arn: str) -> Any | None:
         """Returns moto's KMS key."""
         parts = arn.split(":")

@@ -47,11 +47,6 @@ def _codes() -> dict[str, str]:
     return json.loads(Path(__file__).with_name("quota_codes.json").read_text())["codes"]
 
 
-def code_of(quota: str) -> str:
-    """Returns the code of a SageMaker quota in Service Quotas ("ml.g5.xlarge for endpoint usage"), or "unknown"."""
-    return _codes().get(quota, "unknown")
-
-
 @cache
 def listed_codes() -> dict[str, str]:
     """Returns quota -> code for every quota of the twin: each of SageMaker's instance types in each use that has

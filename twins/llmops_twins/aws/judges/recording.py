@@ -10,15 +10,12 @@ Names that change between runs or accounts are written with a `*`:
 Account and region are replaced by the given ones.
 """
 
-import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from llmops_kit.contract.twins import TWIN_ACCOUNT
 
-MANAGED_LIMIT = 6_144
-"""Maximum size of a managed policy, in characters without white space."""
 _GENERAL = [
     (re.compile(r"^(arn:[\w-]+:kms:[^:]*:\d*:key/).+$"), r"\1*"),
     (re.compile(r"^(arn:[\w-]+:ec2:[^:]*:\d*:[\w-]+/).+$"), r"\1*"),
@@ -45,32 +42,6 @@ def policy_document(
         partition: aws, aws-cn, aws-us-gov.
     """
     return _document(_statements(records, account, region, partition))
-
-
-def policy_documents(
-    records: Iterable[Mapping[str, Any]],
-    *,
-    account: str,
-    region: str,
-    partition: str = "aws",
-    limit: int = MANAGED_LIMIT,
-) -> list[dict[str, Any]]:
-    """Returns the same permissions as several policies, each within the size limit of a managed policy (a role takes 10
-    of them).
-    """
-    documents: list[dict[str, Any]] = []
-    kept: list[dict[str, Any]] = []
-    for statement in _fitting(_statements(records, account, region, partition), limit):
-        if kept and size(_document([*kept, statement])) > limit:
-            documents.append(_document(kept))
-            kept = []
-        kept.append(statement)
-    return [*documents, _document(kept)] if kept else documents
-
-
-def size(document: Mapping[str, Any]) -> int:
-    """Returns a policy's size as IAM counts it: characters without white space."""
-    return len(re.sub(r"\s", "", json.dumps(document, separators=(",", ":"))))
 
 
 def _statements(
@@ -111,18 +82,6 @@ def _least(arns: set[str]) -> tuple[str, ...]:
         return any(other != arn and other.endswith("*") and arn.startswith(other[:-1]) for other in arns)
 
     return tuple(sorted(arn for arn in arns if not covered(arn)))
-
-
-def _fitting(statements: Sequence[dict[str, Any]], limit: int) -> Iterable[dict[str, Any]]:
-    """Yields statements that each fit into their own document, splitting long resource lists."""
-    for statement in statements:
-        resources = statement["Resource"]
-        if size(_document([statement])) <= limit or isinstance(resources, str) or len(resources) == 1:
-            yield statement
-            continue
-        half = len(resources) // 2
-        for part in (resources[:half], resources[half:]):
-            yield from _fitting([{**statement, "Resource": part}], limit)
 
 
 def _document(statements: Sequence[dict[str, Any]]) -> dict[str, Any]:

@@ -46,15 +46,6 @@ def types() -> dict[str, str]:
     return {each.lower(): each for each in _compiled()["types"]}
 
 
-def source_of(type_: str) -> dict[str, str]:
-    """Returns the package, module and API version that a type's schema was compiled from.
-
-    Raises:
-        KeyError: the type is not declared.
-    """
-    return _compiled()["sources"][_compiled()["types"][types()[type_.lower()]]["source"]]
-
-
 def schema_of(type_: str) -> Schema:
     """Returns the schema of the body of a PUT.
 

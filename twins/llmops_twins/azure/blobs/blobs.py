@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import IO, Any
 from weakref import WeakKeyDictionary
 
-from llmops_kit.contract.integrity import object_keys
 from llmops_twins.azure.arm.calls import Document
 from llmops_twins.azure.arm.errors import ArmError
 from llmops_twins.azure.blobs.azurite import SLOTS, Azurite
@@ -195,40 +194,6 @@ def download(twin: TenantTwin, account: str, container: str, name: str, target: 
     target.parent.mkdir(parents=True, exist_ok=True)
     with _answer(twin, account, container, name, "GET") as answer, target.open("xb") as written:
         shutil.copyfileobj(answer, written, _PIECE)
-
-
-def download_folder(twin: TenantTwin, account: str, container: str, prefix: str, folder: Path) -> int:
-    """Downloads the blobs below `prefix` (a folder's path; "" for all) to `folder`, and returns their number.
-
-    Raises:
-        ArmError: 404, there is no such account or container; 400, a blob's name can't be a file's below a folder.
-    """
-    below = f"{prefix.strip('/')}/" if prefix.strip("/") else ""
-    found = list_blobs(twin, account, container, below)
-    for blob in found:
-        path = blob.name[len(below) :]
-        if why := object_keys.fault(path):
-            message = f"The blob {object_keys.shown(blob.name)} can't be a file below a folder: it {why}."
-            # the twin's own: such a blob can't be a file on this machine, and Azure's mount shows it in its own way
-            raise ArmError(400, "UserError", message)
-        download(twin, account, container, blob.name, folder / path)
-    return len(found)
-
-
-def upload_folder(twin: TenantTwin, account: str, container: str, prefix: str, folder: Path) -> int:
-    """Uploads the regular files below `folder` to `prefix`, and returns their number; symbolic links are skipped.
-
-    Raises:
-        ArmError: 404, there is no such account or container.
-    """
-    below = f"{prefix.strip('/')}/" if prefix.strip("/") else ""
-    count = 0
-    for path in sorted(folder.rglob("*")):
-        if path.is_symlink() or not path.is_file():
-            continue
-        upload(twin, account, container, below + path.relative_to(folder).as_posix(), path)
-        count += 1
-    return count
 
 
 def upload(twin: TenantTwin, account: str, container: str, name: str, source: Path) -> None:

@@ -11,7 +11,6 @@ from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
-BUILT_IN_PREFIX = "/providers/Microsoft.Authorization/roleDefinitions"
 _FILE = Path(__file__).with_name("roles.json")
 
 

@@ -23,7 +23,7 @@ def fetch(url: str) -> dict[str, Any]:
         raise KitError(
             f"the price list can't be fetched: {getattr(e, 'reason', e)}",
             where=url,
-            fix="check this machine's connection; `llmops prices show` shows the kit's own table",
+            fix="check this machine's connection; `llmops plan prices show` shows the kit's own table",
         ) from e
     except ValueError as e:
         raise KitError(f"the price list is not JSON: {e}", where=url) from e

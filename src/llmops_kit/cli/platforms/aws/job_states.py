@@ -103,7 +103,7 @@ def bill(jobs: Sequence[Job], prices: Prices) -> str:
     text = f"{resources['InstanceCount']} x {resources['InstanceType']}, billed for {seconds:.0f} s"
     if saving := spot_saving(job):
         text += f" (spot saved {saving:.0%})"
-    return f"{text}: " + (f"${usd:.4f}" if usd is not None else "no price is known (`llmops prices refresh`)")
+    return f"{text}: " + (f"${usd:.4f}" if usd is not None else "no price is known (`llmops plan prices refresh`)")
 
 
 def _cost(job: Job, prices: Prices) -> float | None:

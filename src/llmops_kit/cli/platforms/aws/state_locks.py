@@ -28,7 +28,7 @@ def _locks_in_bucket(backend: str, stack: str, project: str, clients: AwsClients
     prefix = f"{path}/{FOLDER}/" if path else f"{FOLDER}/"
     keys = [key for key in bucket.listed(prefix) if is_of(key, stack, project)]
     return [
-        parse(content, f"{bucket.url}/{key}", partial(bucket.remove, key))
+        parse(content, f"{bucket.url}/{key}")
         for key in keys
         if (content := bucket.read(key, MAX_BYTES + 1)) is not None  # else it was released meanwhile
     ]

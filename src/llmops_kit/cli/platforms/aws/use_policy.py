@@ -70,7 +70,7 @@ def _endpoints(aws: AwsOutput) -> list[Statement]:
     return [
         allow([f"sagemaker:{action}" for action in (*INVOKE, "DescribeEndpoint")], endpoints),
         allow(["sagemaker:DescribeEndpointConfig", "sagemaker:DescribeModel"], made),
-        allow(["sagemaker:CallWithBearerToken"], "*"),  # with the tokens of `llmops token`
+        allow(["sagemaker:CallWithBearerToken"], "*"),  # with the tokens of `llmops status --env`
         allow(["logs:FilterLogEvents"], groups),
     ]
 

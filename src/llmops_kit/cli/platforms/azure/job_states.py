@@ -106,7 +106,7 @@ def bill(jobs: Sequence[Job], clusters: dict[str, AzureCompute], prices: Prices)
     usd, cluster = cost(jobs, clusters, prices), clusters.get(cluster_of(jobs[-1]))
     kind = f"{cluster.vm_size}{' (low priority)' if cluster.spot else ''}" if cluster else cluster_of(jobs[-1])
     text = f"{_nodes(jobs[-1])} x {kind}, for {seconds:.0f} s: "
-    return text + (f"${usd:.4f}" if usd is not None else "no price is known (`llmops prices refresh`)")
+    return text + (f"${usd:.4f}" if usd is not None else "no price is known (`llmops plan prices refresh`)")
 
 
 def cluster_of(job: Job) -> str:

@@ -59,5 +59,5 @@ def _locks_in_container(backend: str, stack: str, project: str, session: AzureSe
                 content = blob.download_blob(offset=0, length=MAX_BYTES + 1).readall()
             except ResourceNotFoundError:
                 continue  # released meanwhile
-            found.append(parse(content, f"{account}/{parts.netloc}/{name}", blob.delete_blob))
+            found.append(parse(content, f"{account}/{parts.netloc}/{name}"))
     return found

@@ -7,6 +7,5 @@ OPERATIONS = Operations(
     platform=Lazy("llmops_kit.cli.platforms.local.platform:LocalPlatform"),
     preflight=Lazy("llmops_kit.cli.platforms.local.preflight:preflight"),
     always_refresh=True,
-    update_wait_s=600,
     keeps_runs=True,
 )

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from llmops_kit.cli.platforms.aws.clients import AwsClients
     from llmops_kit.cli.rehearsal.smoke.questions import Question
 
-_PROMOTERS = ("train", "runs", "models", "promote", "rollback", "invoke", "chat", "token")
+_PROMOTERS = ("train", "runs", "models", "promote", "rollback", "invoke", "chat")
 _JOBS_LOG = "log group /aws/sagemaker/TrainingJobs"  # one for account and region, which SageMaker makes
 _ALARM_INPUTS = (
     *("AlarmName", "Namespace", "MetricName", "Dimensions", "Statistic", "ComparisonOperator", "Period"),
@@ -71,7 +71,7 @@ class Aws(Cloud):
                 raise KitError(
                     f"{value or 'no address'} is not on this machine",
                     where=f"${name}",
-                    fix="a rehearsal uses its own twin; `--live` uses your account instead",
+                    fix="a rehearsal uses its own twin; `llmops smoke aws` uses your account",
                 )
 
     def caller(self) -> CloudCaller:

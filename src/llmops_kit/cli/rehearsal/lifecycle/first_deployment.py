@@ -57,7 +57,7 @@ def plan(stage: Stage) -> Evidence:
     made = stage.json("plan", who="deploy")
     require(stage.cloud.held() == before, "a plan changed the account", "inventory before and after it")
     cost = made["usd_an_hour"]
-    require(cost["idle"] is not None, "no price of the stack is known", "llmops prices show")
+    require(cost["idle"] is not None, "no price of the stack is known", "llmops plan prices show")
     return Evidence(
         (
             f"{len(made['changes'])} resources would be created, none was",
@@ -115,7 +115,6 @@ STEPS = (
         "existing resources stay unchanged, which the end checks",
         "emulated",
         used_account,
-        live=False,
     ),
     RehearsalStep(
         "bootstrap",
@@ -124,9 +123,8 @@ STEPS = (
         "emulated",
         bootstrap,
         needs=("account",),
-        live=False,
     ),
-    RehearsalStep("doctor", "Check this machine", "nothing required is missing", "local", doctor, needs=("bootstrap",)),
+    RehearsalStep("doctor", "Check this machine", "nothing required is missing", "real", doctor, needs=("bootstrap",)),
     RehearsalStep(
         "plan",
         "Plan, with cost",

@@ -1,8 +1,7 @@
 """From a recipe to a served model: images, training, gate, promotion, and requests through each API."""
 
 import json
-import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 from urllib.request import Request, urlopen
 
@@ -18,9 +17,6 @@ from llmops_kit.contract.documents.model import Golden
 from llmops_kit.contract.documents.recipe import ChatPage, Recipe
 from llmops_kit.contract.names import parse_promoted
 
-_STEP = re.compile(r"\bstep=(\d+)")
-_KILL_AT = 7
-"""Training steps after which the follower is killed, if an interruption can't be triggered."""
 _LONGEST_RUN = 6 * 3600.0
 """Timeout in seconds for a run that neither completes nor fails."""
 _CHECKPOINT = "*checkpoints/*/complete.json"
@@ -55,14 +51,12 @@ def train(stage: Stage) -> Evidence:
     platform = stage.platform()
     base = platform.store().put_model(base_version(recipe, recipe_path.parent, stage.say), platform.sign)
     if "run" not in stage.notes:
-        if not stage.world.live:
-            stage.world.fault("spot_reclaim", {"job": "*", "after_file": _CHECKPOINT, "times": 1})
+        stage.world.fault("spot_reclaim", {"job": "*", "after_file": _CHECKPOINT, "times": 1})
         words = ("--collected", str(stage.world.collected), "--spot", "--detach")
         said = stage.llmops("train", stage.world.recipe, *words)
         stage.notes["run"] = next(line for line in said.splitlines() if line.startswith(f"{recipe.name}-"))
-        stage.watch_and_kill(_far_enough(stage), "runs", "follow", stage.notes["run"])
-        if not stage.world.live:
-            stage.timeline.mark("spot instance reclaimed")
+        stage.watch_and_kill(_is_taken_away, "runs", "follow", stage.notes["run"])
+        stage.timeline.mark("spot instance reclaimed")
     run = stage.notes["run"]
     state = stage.wait(lambda: _ended(platform, run), f"run {run}", _LONGEST_RUN)
     second: tuple[str, ...] = ()
@@ -79,7 +73,7 @@ def train(stage: Stage) -> Evidence:
     facts = manifest.training
     assert facts
     interrupted = stage.cloud.interruptions(stage.outputs(), run)
-    require(stage.world.live or interrupted, "its machine was not interrupted", f"run {run}")
+    require(interrupted, "its machine was not interrupted", f"run {run}")
     return Evidence(
         (
             f"base model {base.alias}: put into the store first, since jobs have no network",
@@ -167,7 +161,8 @@ def asked(stage: Stage, golden: Golden) -> dict[str, dict[str, Any]]:
     question = golden.messages[-1].content
     if not golden.tools and "\n" not in question:  # `llmops chat` offers no tools, and takes each line as a question
         found["streaming"] = {"content": stage.llmops("chat", ENDPOINT, stdin=f"{question}\n")}
-    return found | {"OpenAI client": by_openai(stage.json("token", ENDPOINT), golden)}
+    access = stage.json("status", "--env", ENDPOINT, who=stage.bearer(("invoke",)))
+    return found | {"OpenAI client": by_openai(access, golden)}
 
 
 def require_right(golden: Golden, answers: Mapping[str, Mapping[str, Any]]) -> None:
@@ -212,17 +207,10 @@ def golden_of(stage: Stage) -> Golden:
     return question_of(stage.manifest(stage.notes["version"]))
 
 
-def _far_enough(stage: Stage) -> Callable[[str], bool]:
-    """Says of a follower's line whether it has seen the machine taken away; in an account, whether training goes on."""
-
-    def seen(line: str) -> bool:
-        if stage.world.live:
-            found = _STEP.search(line)
-            return bool(found and int(found[1]) >= _KILL_AT)
-        # A follower that looks too late for the state sees the next attempt begin.
-        return "taken back" in line or line.startswith("resume=")
-
-    return seen
+def _is_taken_away(line: str) -> bool:
+    """Returns whether a follower's line says that the machine was taken away."""
+    # A follower that looks too late for the state sees the next attempt begin.
+    return "taken back" in line or line.startswith("resume=")
 
 
 def _ended(platform: Any, run: str) -> Any:
@@ -236,7 +224,7 @@ STEPS = (
         "images",
         "Build the images",
         "images are pinned by content",
-        "local",
+        "real",
         images,
         needs=("up",),
     ),
@@ -249,10 +237,10 @@ STEPS = (
         needs=("images",),
     ),
     RehearsalStep(
-        "gate", "Evaluate", "a version that is not good enough is not promoted", "local", gate, needs=("train",)
+        "gate", "Evaluate", "a version that is not good enough is not promoted", "real", gate, needs=("train",)
     ),
     RehearsalStep(
-        "promote", "Promote", "one line of the stack file selects the served version", "local", promote, needs=("gate",)
+        "promote", "Promote", "one line of the stack file selects the served version", "real", promote, needs=("gate",)
     ),
     RehearsalStep(
         "serve",

@@ -111,10 +111,9 @@ STEPS = (
         "secrets",
         "Search for secrets",
         "no key, token, passphrase or prompt has leaked",
-        "local",
+        "real",
         secrets,
         needs=("invoke",),
-        live=False,
     ),
     RehearsalStep(
         "down",

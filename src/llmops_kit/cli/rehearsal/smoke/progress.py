@@ -4,12 +4,13 @@ import json
 import secrets
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from llmops_kit.cli.rehearsal.recipes import RECIPE
 from llmops_kit.cli.rehearsal.report.report import document_of, result_of
 from llmops_kit.cli.rehearsal.steps import RehearsalStep, Request, Result, Timeline
 from llmops_kit.contract.errors import KitError
@@ -37,6 +38,11 @@ class Progress:
     looked: float = field(default_factory=time.time)
     backend: str = ""
     secrets_provider: str = ""
+    only: list[str] = field(default_factory=list)
+    """Ids of the chosen steps, and of those that they need; empty: all."""
+    recipe: str = RECIPE
+    most_steps: int = 0
+    """Optimizer steps that the recipe is shortened to; 0: it is trained as it is."""
     before: list[str] | None = None
     """What the account held before; None: nobody looked yet."""
     notes: dict[str, Any] = field(default_factory=dict)
@@ -61,7 +67,7 @@ class Progress:
         """Returns the dollars spent by now, assuming that what existed at the last look has existed since."""
         return self.usd + self.rate * max(0.0, now - self.looked) / _HOUR
 
-    def done(self, steps: tuple[RehearsalStep, ...]) -> dict[str, Result]:
+    def done(self, steps: Sequence[RehearsalStep]) -> dict[str, Result]:
         return {step.id: result_of(step, self.steps[step.id]) for step in steps if step.id in self.steps}
 
     def passed(self, result: Result) -> None:

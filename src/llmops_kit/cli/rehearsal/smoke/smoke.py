@@ -1,8 +1,9 @@
 """`llmops smoke CLOUD`: the first day on the caller's account, step by step, and a take-down that is proven."""
 
+import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -16,6 +17,8 @@ from llmops_kit.cli.rehearsal import runner
 from llmops_kit.cli.rehearsal.account import LimitError
 from llmops_kit.cli.rehearsal.clouds.cloud import Cloud
 from llmops_kit.cli.rehearsal.cost_meter import Meter
+from llmops_kit.cli.rehearsal.recipes import find_recipe
+from llmops_kit.cli.rehearsal.report import report as reports
 from llmops_kit.cli.rehearsal.report.files import write
 from llmops_kit.cli.rehearsal.report.live_view import Show
 from llmops_kit.cli.rehearsal.report.report import Report
@@ -27,14 +30,16 @@ from llmops_kit.cli.rehearsal.smoke.questions import Question, table
 from llmops_kit.cli.rehearsal.smoke.steps import BACK, DEPLOY, DOWN, END, STEPS
 from llmops_kit.cli.rehearsal.smoke.world import SmokeWorld
 from llmops_kit.cli.rehearsal.stage import Stage
-from llmops_kit.cli.rehearsal.steps import RehearsalStep, Result
+from llmops_kit.cli.rehearsal.steps import RehearsalStep, Result, chosen
 from llmops_kit.cli.stacks.project import Project
 from llmops_kit.contract.errors import KitError, RefusedError, require_packages
 from llmops_kit.hosting.files import locked
 
 FOLDER = ".llmops/smoke"
 LAST = "last-{}.json"
-"""In that folder: the report of the last smoke test of a cloud that ended."""
+"""In that folder: the report of the last smoke test of a cloud that ended. One on an account is compared with it if a
+twin was in the account's place.
+"""
 _LOOK_SECONDS = 20.0
 _MOST = "serve"  # after this step the account holds most
 
@@ -51,6 +56,12 @@ class SmokeOptions:
     report: Path = Path("smoke-report")
     record: Path | None = None
     """Where an anonymised recording of requests and answers is written."""
+    only: Sequence[str] = ()
+    """Steps to run, with those that they need; empty: all."""
+    recipe: Path | None = None
+    """None: the project's `RECIPE`."""
+    steps: int = 0
+    """Optimizer steps that the recipe is shortened to; 0: it is trained as it is."""
 
 
 class Smoke:
@@ -108,7 +119,12 @@ class Smoke:
             )
         if kept is None:
             caller = self.cloud.caller()
-            return Progress.new(caller.account, caller.region, self.options.ttl or timedelta(hours=3))
+            made = Progress.new(caller.account, caller.region, self.options.ttl or timedelta(hours=3))
+            made.only = [step.id for step in chosen(STEPS, self.options.only)] if self.options.only else []
+            if self.options.recipe:
+                made.recipe = find_recipe(self.project, self.options.recipe, live=True)
+            made.most_steps = self.options.steps
+            return made
         if self.options.ttl:
             kept.ends = (datetime.now(UTC) + self.options.ttl).timestamp()
         return kept
@@ -148,6 +164,10 @@ class Smoke:
         """Whether only the take-down remains, because it was asked for or has begun before."""
         return self.options.take_down or self.progress.ending
 
+    @property
+    def _chosen(self) -> list[RehearsalStep]:
+        return chosen(STEPS, self.progress.only)
+
     def _steps(self) -> list[RehearsalStep]:
         """Returns the steps; deploys first what was stopped, or has more time now, if the rest needs it."""
         if self.only_ends:
@@ -155,15 +175,16 @@ class Smoke:
         done = self.progress.steps
         renewed = self.options.resume and self.options.ttl
         back = (self.progress.stopped or renewed) and DEPLOY in done and DOWN not in done
-        at = next((i for i, step in enumerate(STEPS) if step.id not in done), len(STEPS))
-        return [*STEPS[:at], *([BACK] if back else []), *STEPS[at:]]
+        steps = self._chosen
+        at = next((i for i, step in enumerate(steps) if step.id not in done), len(steps))
+        return [*steps[:at], *([BACK] if back else []), *steps[at:]]
 
     def _through(self, steps: list[RehearsalStep], stage: Stage, keeping: "_Keeping", show: Show) -> list[Result]:
         """Runs the steps, then the take-down; after a failure stops only what costs by the hour."""
-        done, world = self.progress.done(STEPS), stage.world
+        done, world = self.progress.done(self._chosen), stage.world
         assert isinstance(world, SmokeWorld)
         if self.only_ends:
-            results = [done.get(step.id) or Result(step) for step in STEPS]
+            results = [done.get(step.id) or Result(step) for step in self._chosen]
         else:
             if world.stack_file.exists():
                 stage.edit(lambda config: config.update(world.more_settings()))  # it may have more time now
@@ -216,9 +237,11 @@ class Smoke:
         caller = self.progress.account.rpartition(" ")[2]
         if (to := self.options.record) and (made_by := recorder()):
             recordings.write(to, self.cloud.target, world.on_twin, made_by.folder)
+        last = self.shelf.folder.parent / LAST.format(self.cloud.target)
+        if not made.twin and last.is_file() and (before := json.loads(last.read_text()))["twin"]:
+            made.differences = reports.compare(reports.document(made), before)
         write(made, self.options.report, lambda text: anonymous(text, caller, str(self.project.folder)))
         if gone:
-            last = self.shelf.folder.parent / LAST.format(self.cloud.target)
             shutil.copyfile(self.options.report / "report.json", last)
             shutil.rmtree(self.shelf.folder, ignore_errors=True)
             with suppress(OSError):
@@ -269,6 +292,7 @@ def _report(stage: Stage, progress: Progress) -> Report:
     cloud, began = stage.cloud, f"{datetime.fromtimestamp(progress.begun, UTC):%Y-%m-%dT%H:%M:%SZ}"
     made = Report(cloud.target, cloud.title, began, 0.0, "", True, __version__, [], stage.timeline)
     made.kind = "smoke"
+    made.recipe, made.most_steps = progress.recipe, progress.most_steps
     return made
 
 

@@ -4,9 +4,9 @@ from collections.abc import Callable
 
 from llmops_kit.cli.rehearsal.base_model import base_version
 from llmops_kit.cli.rehearsal.lifecycle import day_two, first_deployment, first_model, teardown
-from llmops_kit.cli.rehearsal.lifecycle.shared import ENDPOINT, require, write_stack
+from llmops_kit.cli.rehearsal.lifecycle.shared import ENDPOINT, promote_version, require, write_stack
 from llmops_kit.cli.rehearsal.load import Load
-from llmops_kit.cli.rehearsal.recipes import RECIPE, in_words
+from llmops_kit.cli.rehearsal.recipes import in_words
 from llmops_kit.cli.rehearsal.smoke.image import other_image
 from llmops_kit.cli.rehearsal.smoke.world import SmokeWorld
 from llmops_kit.cli.rehearsal.stage import Stage
@@ -55,10 +55,10 @@ def deploy(stage: Stage) -> Evidence:
 
 def train(stage: Stage) -> Evidence:
     """Trains on CPUs, and waits for the run."""
-    path = stage.world.project / RECIPE
+    path = stage.world.project / stage.world.recipe
     recipe, platform = Recipe.load(path), stage.platform()
     platform.store().put_model(base_version(recipe, path.parent, stage.say), platform.sign)
-    stage.llmops("train", RECIPE)
+    stage.llmops("train", stage.world.recipe)
     ref = platform.store().find(f"{recipe.name}@latest")
     manifest = platform.store().manifest(ref)
     stage.notes |= {"version": ref.alias, "run": manifest.lineage.run}
@@ -79,7 +79,7 @@ def train(stage: Stage) -> Evidence:
 
 def serve(stage: Stage) -> Evidence:
     """Writes one line of the stack file and deploys an endpoint on a small machine without accelerator."""
-    stage.llmops("promote", stage.notes["version"], "--endpoint", ENDPOINT)
+    promote_version(stage, stage.notes["version"])
     return first_model.serve(stage)
 
 
@@ -142,7 +142,7 @@ def bring_back(stage: Stage) -> Evidence:
     """Deploys again after a failure that stopped the machines, or when there is more time."""
     version = stage.notes.get("version", "")
     if version and stage.has_endpoint("dev"):
-        stage.llmops("promote", version, "--endpoint", ENDPOINT)  # the failure may have left a worse one
+        promote_version(stage, version)  # the failure may have left a worse one
     stage.llmops("up")
     _world(stage).progress.stopped = False
     return Evidence(("what was stopped is there again", f"it expires {_when(stage)}"))
@@ -173,7 +173,7 @@ def _world(stage: Stage) -> SmokeWorld:
 
 
 def _step(id_: str, title: str, proves: str, run: Callable[[Stage], Evidence], *needs: str) -> RehearsalStep:
-    return RehearsalStep(id_, title, proves, "real cloud", run, needs)
+    return RehearsalStep(id_, title, proves, "real", run, needs)
 
 
 STEPS: tuple[RehearsalStep, ...] = (

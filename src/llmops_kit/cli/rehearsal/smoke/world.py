@@ -15,6 +15,7 @@ import psutil
 from llmops_kit.cli.platforms.platform import Say
 from llmops_kit.cli.rehearsal.account import AccountWorld, last_lines
 from llmops_kit.cli.rehearsal.clouds.cloud import Cloud
+from llmops_kit.cli.rehearsal.recipes import shorten
 from llmops_kit.cli.rehearsal.smoke.progress import Progress
 from llmops_kit.cli.stacks.project import Project
 from llmops_kit.contract.errors import KitError
@@ -28,12 +29,13 @@ class SmokeWorld(AccountWorld):
     `llmops bootstrap` makes all anew there, and all of it may go at the end.
     """
 
-    up_options = ()
+    up_options = ("--no-build",)  # its own steps push images, and deploy another one
 
     def __init__(self, cloud: Cloud, project: Project, folder: Path, max_usd: float, progress: Progress) -> None:
         left = datetime.fromtimestamp(progress.ends, UTC) - datetime.now(UTC)
         super().__init__(cloud, project, folder, max_usd, max(left, timedelta()), progress.id)
         self.progress = progress
+        self.recipe, self.most_steps = progress.recipe, progress.most_steps
         self.keep: Callable[[], None] = lambda: None
         """Writes the progress down."""
         self.ended = False
@@ -57,9 +59,13 @@ class SmokeWorld(AccountWorld):
                 fix="take those that it began with, then repeat the command",
             )
         _end_left(str(self.project), say)
+        if self.stack_file.exists():
+            self._cancel(self.stack("dev"))
 
     def copy(self) -> None:
-        """Copies the project under its own name; leaves the copy as it is if the smoke test continues."""
+        """Copies the project under its own name, with its recipe shortened if that was asked for; leaves the copy as it
+        is if the smoke test continues.
+        """
         if self.project.exists():
             return
         half = self.folder / "copying"
@@ -67,14 +73,9 @@ class SmokeWorld(AccountWorld):
         self.source.link_into(half)
         path = half / "Pulumi.yaml"
         path.write_text(_NAME.sub(f"name: {self.id}", path.read_text(), count=1))
+        if self.most_steps:
+            shorten(half, self.recipe, self.most_steps)
         half.rename(self.project)
-
-    def close(self, keep: bool = False) -> None:
-        """Restores this process's environment. Removing is a separate step."""
-        if self.meter:
-            self.meter.stop()
-        if self._before:
-            super().close(keep=True)
 
     def stack(self, name: str) -> str:
         """Returns a name such as dev-1a2b: the project's name has the rest."""

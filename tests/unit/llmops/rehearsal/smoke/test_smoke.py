@@ -12,7 +12,9 @@ from llmops_kit.cli.rehearsal.smoke import smoke as smoking
 from llmops_kit.cli.rehearsal.smoke.questions import Question
 from llmops_kit.cli.rehearsal.smoke.steps import BACK, DEPLOY, STEPS
 from llmops_kit.cli.rehearsal.stage import Stage
+from llmops_kit.contract.documents.recipe import Recipe
 from llmops_kit.contract.errors import KitError, RefusedError
+from tests.support.checkout import CHECKOUT
 from tests.unit.llmops.rehearsal.smoke.conftest import Smoked
 
 EXPIRED = KitError("AWS refused ListEndpoints: ExpiredToken: it is", where="the account", fix="`aws sso login`")
@@ -323,3 +325,54 @@ def test_steps_have_names_of_their_own_and_need_earlier_ones() -> None:
         assert step.id not in known
         assert set(step.needs) <= known, step.id
         known.add(step.id)
+
+
+def test_only_chosen_steps_run_with_those_that_they_need_also_when_it_is_resumed(smoked: Smoked) -> None:
+    steps = [smoked.step("one"), smoked.step("two"), smoked.step("three", "one")]
+    smoked.account.refuses["three"] = NO_QUOTA
+    smoked(*steps, only=["three"])
+    smoked.account.refuses.clear()
+    done = smoked(*steps, resume=True)
+    assert [(r.step.id, r.state) for r in done.results] == [
+        ("one", "passed"),
+        ("three", "passed"),
+        ("take-down", "passed"),
+    ]
+    assert "two" not in smoked.account.done
+
+
+def test_an_unknown_step_is_refused_before_anything_is_made(smoked: Smoked) -> None:
+    with pytest.raises(KitError, match="there is no step ten"):
+        smoked(smoked.step("one"), only=["ten"])
+    assert not smoked.folder.exists()
+
+
+def test_another_recipe_is_trained_and_shortened_also_when_it_is_resumed(smoked: Smoked) -> None:
+    folder = smoked.project.folder / "recipes"
+    folder.mkdir()
+    for path in (CHECKOUT / "recipes").glob("rehearsal*"):
+        (folder / path.name).symlink_to(path)
+    (folder / "mine.yaml").write_text((CHECKOUT / "recipes/rehearsal.yaml").read_text())
+    seen: list[tuple[str, int, int]] = []
+
+    def look(stage: Stage) -> None:
+        recipe = Recipe.load(stage.world.project / stage.world.recipe)
+        seen.append((stage.world.recipe, stage.world.most_steps, recipe.training.max_steps))
+
+    steps = [smoked.step("one", do=look), smoked.step("two", "one", do=look)]
+    smoked.account.refuses["two"] = NO_QUOTA
+    smoked(*steps, recipe=folder / "mine.yaml", steps=4)
+    smoked.account.refuses.clear()
+    done = smoked(*steps, resume=True)
+    assert seen == [("recipes/mine.yaml", 4, 4)] * 3
+    assert (done.recipe, done.most_steps) == ("recipes/mine.yaml", 4)
+
+
+def test_it_is_compared_with_the_last_one_on_a_twin(smoked: Smoked) -> None:
+    assert smoked(smoked.step("one")).differences is None
+    last = smoked.folder.parent / "last-aws.json"
+    report = json.loads(last.read_text())
+    report["steps"][0]["facts"] = {"made": "another"}
+    last.write_text(json.dumps(report | {"twin": True}))
+    assert smoked(smoked.step("one")).differences == ['one: made: "one" on the cloud, "another" on the twin']
+    assert smoked(smoked.step("one")).differences is None

@@ -9,7 +9,7 @@ import botocore.session
 import pytest
 
 from llmops_twins.aws.judges import quotas
-from llmops_twins.aws.judges.quotas import QuotaJudge, code_of
+from llmops_twins.aws.judges.quotas import QuotaJudge
 from llmops_twins.aws.wire.calls import ApiCall, AwsApiError
 from twins.tests.unit.aws.judges.bench import ACCOUNT, REGION, ROOT, Bench, allow, policy
 
@@ -81,8 +81,7 @@ def test_codes_are_aws_own_or_unknown() -> None:
     known = types_of("ProductionVariantInstanceType") | types_of("TrainingInstanceType")
     named = {name.split(" for ")[0] for name in codes if " for " in name}
     assert named <= known
-    assert code_of("ml.g5.xlarge for endpoint usage") == "L-1928E07B"
-    assert code_of("ml.nothing for endpoint usage") == "unknown"
+    assert codes["ml.g5.xlarge for endpoint usage"] == "L-1928E07B"
 
 
 def test_each_use_of_each_type_is_listed_once_and_codes_that_are_not_aws_own_say_so() -> None:

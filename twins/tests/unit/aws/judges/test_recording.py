@@ -1,9 +1,8 @@
 """The policy of what was recorded: exact, small, with a `*` only where a name is not the same the next time."""
 
-from collections.abc import Iterable
 from typing import Any
 
-from llmops_twins.aws.judges.recording import policy_document, policy_documents, size
+from llmops_twins.aws.judges.recording import policy_document
 from twins.tests.unit.aws.judges.bench import Bench, policy
 
 HERE = "eu-central-1:000000000000"
@@ -71,28 +70,6 @@ def test_names_that_change_are_general() -> None:
 def test_a_general_name_covers_the_others() -> None:
     vpc = f"arn:aws:ec2:{HERE}:vpc/"
     assert resources(f"{vpc}*", f"{vpc}vpc-1", f"{vpc}vpc-2") == ["arn:aws:ec2:us-west-2:111122223333:vpc/*"]
-
-
-def test_documents_keep_iams_limit_and_lose_nothing() -> None:
-    many = [
-        (f"sagemaker:Do{i}", f"arn:aws:sagemaker:{HERE}:endpoint/{'x' * 40}{j}") for i in range(3) for j in range(150)
-    ]
-    many += [(f"s3:Do{i}", f"arn:aws:s3:::bucket{i}") for i in range(40)]
-    documents = policy_documents(records(*many), **THERE)
-    assert len(documents) > 1
-    assert all(size(document) <= 6_144 for document in documents)
-    assert allowed(documents) == allowed([policy_document(records(*many), **THERE)])
-    assert policy_documents([], **THERE) == []
-
-
-def allowed(documents: Iterable[dict]) -> set[tuple[str, str]]:
-    return {
-        (action, resource)
-        for document in documents
-        for statement in document["Statement"]
-        for action in statement["Action"]
-        for resource in statement["Resource"]
-    }
 
 
 def test_the_policy_of_a_recording_allows_the_same_again(bench: Bench) -> None:

@@ -196,14 +196,6 @@ def test_a_wrong_word_besides_the_declaration_is_found(stricter: Stricter, said:
         check("Microsoft.Storage/storageAccounts", stricter)
 
 
-def test_a_type_tells_where_its_schema_is_from() -> None:
-    assert declared.source_of("microsoft.storage/storageaccounts") == {
-        "package": "azure-mgmt-storage==22.2.0",
-        "module": "azure.mgmt.storage.v2024_01_01.models",
-        "api": "2024-01-01",
-    }
-
-
 def test_the_sources_name_where_their_version_differs_from_the_plugins() -> None:
     for source in SOURCES.values():
         for type_ in source.types:

@@ -30,7 +30,10 @@ def ml(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ml]:
         "LLMOPS_PUBLIC_KEY": (folder / "signing.pub").read_text(),
     }
     with running_ml(tmp_path_factory.mktemp("twin")) as made:
-        blobs.upload_folder(made.twin, ACCOUNT, "store", "models/tiny", version)
+        for path in version.rglob("*"):
+            if path.is_file():
+                name = f"models/tiny/{path.relative_to(version).as_posix()}"
+                blobs.upload(made.twin, ACCOUNT, "store", name, path)
         model = made.put("/models/tiny/versions/1", {"properties": {"modelUri": model_uri()}})["id"]
         environment = made.environment("serving", build("serving"), ready="/ping")
         made.endpoint("chat")

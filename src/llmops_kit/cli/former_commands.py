@@ -1,0 +1,54 @@
+"""Commands of earlier releases: each ends with a sentence that names the present one."""
+
+from collections.abc import Callable, Mapping
+
+import typer
+
+from llmops_kit.contract.errors import KitError
+
+FORMER = {
+    "conformance": "make conformance",
+    "prices": "llmops plan prices",
+    "rehearse --live": "llmops smoke",
+    "runs compare": "llmops evaluate",
+    "runs export": "llmops export run",
+    "sweep": "llmops down --orphans",
+    "token": "llmops status --env",
+}
+"""Words after `llmops`, and the full command in their place. An option is refused by its command."""
+
+
+class FormerCommandError(KitError):
+    """A command has another name now."""
+
+    exit_code = 2
+
+
+def register(groups: Mapping[str, typer.Typer]) -> None:
+    """Adds the former commands, hidden, with whatever arguments they had.
+
+    Args:
+        groups: the command line by the words before a command; the whole one is "".
+    """
+    for former in FORMER:
+        group, _, name = former.rpartition(" ")
+        if name.startswith("-"):
+            continue
+        groups[group].command(
+            name,
+            hidden=True,
+            add_help_option=False,
+            context_settings={"ignore_unknown_options": True, "allow_extra_args": True},
+        )(_refusal(former))
+
+
+def refuse(former: str) -> None:
+    """Raises FormerCommandError, which names the present command."""
+    raise FormerCommandError(f"`llmops {former}` is gone", fix=f"use `{FORMER[former]}` instead")
+
+
+def _refusal(former: str) -> Callable[[], None]:
+    def command() -> None:
+        refuse(former)
+
+    return command

@@ -1,0 +1,20 @@
+"""`llmops plan`, which plans alone and has `prices` below it."""
+
+from pathlib import Path
+
+from typer.testing import CliRunner
+
+from llmops_kit.cli.cli import app
+from llmops_kit.contract.errors import NotFoundError
+
+
+def test_plan_alone_plans_and_takes_a_stack(tmp_path: Path) -> None:
+    answer = CliRunner().invoke(app, ["--cwd", str(tmp_path), "plan", "--stack", "dev", "--refresh"])
+    assert isinstance(answer.exception, NotFoundError)
+    assert answer.exception.what == "no Pulumi.yaml here or in a folder above"
+
+
+def test_prices_need_no_project(tmp_path: Path) -> None:
+    answer = CliRunner().invoke(app, ["--cwd", str(tmp_path), "plan", "prices", "show", "--region", "us-east-1"])
+    assert answer.exit_code == 0
+    assert "ml.m5.xlarge" in answer.output

@@ -1,0 +1,139 @@
+"""Which images `llmops up` builds before the engine runs."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from llmops_kit.cli.images import due, sbom
+from llmops_kit.cli.images.due import bring_images, needed
+from llmops_kit.cli.stacks.project import Project
+from llmops_kit.cli.stacks.stack import PulumiStack
+from llmops_kit.hosting import images
+from tests.support.servers.http_servers import serving
+from tests.unit.llmops.images.test_images import OciServer, Registry
+
+OLD = "sha256:" + "0" * 64
+
+
+@pytest.mark.parametrize(
+    ("config", "fields"),
+    [
+        ({}, []),
+        ({"endpoints": {"chat": {"model": "m"}}}, ["serving"]),
+        ({"endpoints": {"chat": {"model": "m", "endpoint": False}}}, []),
+        ({"endpoints": {"chat": {"engine": "vllm"}, "other": {}}}, ["serving", "serving_vllm"]),
+        ({"endpoints": {"chat": {"size": {"instance_type": "ml.g5.xlarge"}}}}, ["serving_vllm"]),
+        ({"endpoints": {"chat": {}}, "aws": {"instance_type": "ml.g5.xlarge"}}, ["serving_vllm"]),
+        (
+            {
+                "endpoints": {"chat": {"size": {"instance_type": "ml.g5.xlarge"}}},
+                "images": {"serving": f"acme/own@{OLD}"},
+            },
+            ["serving"],
+        ),
+        ({"aws": {"schedules": {"nightly": {"run": "r"}}}}, ["training"]),
+    ],
+)
+def test_endpoints_and_schedules_need_images(config: dict[str, Any], fields: list[str]) -> None:
+    assert needed(config, "aws") == fields
+
+
+class Made:
+    """A stack, what was built or pushed for it, and what was said."""
+
+    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.folder, self.said = folder, list[str]()
+        self.done: list[tuple[str, list[str]]] = []
+        for way in ("build", "push"):
+            monkeypatch.setattr(due, f"{way}_for", self._make(way))
+        (folder / "Pulumi.yaml").write_text("name: llmops\nruntime: python\n")
+
+    def _make(self, way: str) -> Any:
+        def make(_stack: PulumiStack, _say: Any, *, names: list[str]) -> dict[str, str]:
+            self.done.append((way, names))
+            return {name: f"made:{name}@sha256:{'1' * 64}" for name in names}
+
+        return make
+
+    def up(self, text: str, target: str = "aws") -> str:
+        """Brings the images of a stack whose file has these lines; the file afterwards."""
+        path = self.folder / "Pulumi.dev.yaml"
+        path.write_text(f"config:\n  llmops:target: {target}\n{text}")
+        bring_images(PulumiStack(Project(self.folder), "dev"), self.said.append)
+        return path.read_text()
+
+
+@pytest.fixture
+def made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Made:
+    return Made(tmp_path, monkeypatch)
+
+
+@pytest.fixture
+def twin(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:5000")
+
+
+ENDPOINT = "  llmops:endpoints:\n    chat: {model: m}\n"
+
+
+@pytest.mark.usefixtures("twin")
+def test_on_a_twin_a_missing_image_is_built_and_written_into_the_file(made: Made) -> None:
+    text = made.up(ENDPOINT)
+    assert made.done == [("build", ["serving"])]
+    assert f"serving: made:serving@sha256:{'1' * 64}" in text
+    assert made.said[0] == "image serving is missing: building it (--no-build: not)"
+
+
+@pytest.mark.usefixtures("twin")
+def test_on_a_twin_a_stale_process_is_built_anew_and_a_fresh_one_is_not(made: Made) -> None:
+    fresh = images.reference("serving")
+    text = made.up(f"  llmops:images: {{serving: '{fresh}', training: 'process:training@{OLD}'}}\n")
+    assert made.done == [("build", ["training"])]
+    assert fresh in text
+    assert made.said[0].startswith("image training is stale")
+
+
+@pytest.fixture
+def registry(monkeypatch: pytest.MonkeyPatch) -> Iterator[Registry]:
+    monkeypatch.delenv("AWS_ENDPOINT_URL", raising=False)
+    monkeypatch.setattr(PulumiStack, "is_deployed", lambda _: True)
+    with serving(OciServer()) as server:
+        found = Registry(server, serving="sha256:new")
+        monkeypatch.setattr(due.platforms, "image_registry", lambda _: found)
+        yield found
+
+
+def test_on_a_cloud_the_kits_image_of_other_files_is_pushed_anew(made: Made, registry: Registry) -> None:
+    registry.server.attached[OLD] = [{"digest": "sha256:1", "artifactType": sbom.MEDIA_TYPE}]
+    made.up(f"  llmops:images: {{serving: 'registry/serving@{OLD}'}}\n{ENDPOINT}")
+    assert made.done == [("push", ["serving"])]
+
+
+@pytest.mark.parametrize(
+    "reference",
+    [f"registry/serving@{OLD}", f"acme/own@{OLD}", "registry/serving@sha256:new"],
+    ids=["own-files", "own-repository", "fresh"],
+)
+@pytest.mark.usefixtures("registry")
+def test_on_a_cloud_other_images_stay(made: Made, reference: str) -> None:
+    text = made.up(f"  llmops:images: {{serving: '{reference}'}}\n{ENDPOINT}")
+    assert made.done == []
+    assert reference in text
+
+
+@pytest.mark.usefixtures("registry")
+def test_on_a_cloud_a_missing_image_is_pushed_once_there_are_repositories(
+    made: Made, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made.up(ENDPOINT)
+    assert made.done == [("push", ["serving"])]
+    monkeypatch.setattr(PulumiStack, "is_deployed", lambda _: False)
+    made.up(ENDPOINT)
+    assert len(made.done) == 1
+
+
+def test_a_stack_on_this_machine_has_none(made: Made) -> None:
+    made.up(ENDPOINT, target="local")
+    assert made.done == []
