@@ -62,7 +62,7 @@ class ResolvedEndpoint:
         """
         engine = "vllm" if self.image_field == "serving_vllm" else self.entry.engine
         found = engine_variables(self.entry) | ({} if engine == "auto" else {"LLMOPS_ENGINE": engine})
-        # A version whose gate was waived is wanted all the same: the rollout's watch has the last word.
+        # A server that fails its golden prompts then still starts; alarms and the rollout's watch decide about it.
         waived = {"LLMOPS_GOLDEN": "reported"} if self.entry.gate == "waived" else {}
         return found | waived | limit_variables(self.entry.limits)
 

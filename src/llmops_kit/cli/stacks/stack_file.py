@@ -90,7 +90,7 @@ class StackFile:
         """Returns what was promoted to each endpoint; the other settings may be wrong.
 
         Raises:
-            KitError: the key is no mapping of names to settings.
+            KitError: the key is not a mapping of names to settings.
         """
         return {
             name: PromotedEntry(str(entry.get("model", "")), str(entry.get("gate", "required")))

@@ -110,11 +110,14 @@ class _EndpointParts:
             kms_key_arn=self.key,
             production_variants=[serving],
             async_inference_config=self.asynchronous(),
-            opts=stack.options(delete_before_replace=False),  # the old one serves until the endpoint has the new one
+            # The old one goes last: SageMaker deletes a configuration in use, and UpdateEndpoint fails from then on
+            # (https://github.com/hashicorp/terraform-provider-aws/issues/40048).
+            opts=stack.options(delete_before_replace=False),
         )
         watch = EndpointAlarms(stack, self.resolved, shared.alarms, shared.alarms_topic)
         watch.declare_operating()
         alarms = watch.declare_rollout(configuration.name)
+        # An alarm keeps its state when it is pointed at the new configuration: in ALARM, it would roll that one back.
         quiet = QuietAlarms(
             f"quiet-{name}",
             stack.location,
@@ -132,6 +135,7 @@ class _EndpointParts:
             opts=stack.options(depends_on=[prepared, quiet, *shared.role.ready]),
         )
         scaling = declare_scaling(stack, name, entry, endpoint.name, self.kind) if entry.size.max_instances else []
+        # Last: if SageMaker rolled the update back, this fails, and the engine does not delete what still serves.
         self.compare(configuration.name, prepared, [endpoint, *scaling])
         return endpoint.name.apply(lambda _: f"{stack.caller.runtime_url}/endpoints/{self.physical}/invocations")
 
@@ -260,7 +264,7 @@ class _EndpointParts:
         if strategy != "all_at_once" and self.entry.size.instances <= 1:
             pulumi.log.warn(
                 f"endpoint {self.name}: one instance has no part that could go first, so `strategy: {strategy}` is "
-                "done all at once; alarms roll it back all the same. Two instances make it a real one"
+                "done all at once; alarms still roll it back. Two instances make it a real one"
             )
             strategy = "all_at_once"
         share = {"canary": rollout.canary_percent, "all_at_once": 0}.get(strategy, rollout.step_percent)
