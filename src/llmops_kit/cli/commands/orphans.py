@@ -131,10 +131,10 @@ def _take_down_expired(here: Context, found: "Swept", yes: bool) -> list[str]:
 
 
 def _ask(question: str) -> bool:
-    """Raises KitError if standard input is no terminal."""
+    """Raises KitError if standard input is not a terminal."""
     if not sys.stdin.isatty():
         raise KitError(
-            "--remove needs a confirmation, and standard input is no terminal", fix="add --yes; nothing was removed"
+            "--remove needs a confirmation, and standard input is not a terminal", fix="add --yes; nothing was removed"
         )
     return typer.confirm(question)
 

@@ -87,7 +87,7 @@ def parse(content: bytes, place: str) -> Lock:
 
 def _no_lock(place: str, reason: str) -> KitError:
     return KitError(
-        f"this is no lock of Pulumi's: {reason}",
+        f"this is not a lock of Pulumi's: {reason}",
         where=_printable(place),
         fix="find out who wrote it, and that nobody is changing the stack; then `pulumi cancel` removes its locks",
     )

@@ -116,7 +116,7 @@ def test_vulnerability_6_a_lock_in_the_bucket_that_nobody_here_took_is_refused(
     assert "`pulumi cancel --stack dev`" in refused
     clients("s3").put_object(Bucket=bucket, Key=key, Body=json.dumps(lock | {"pid": -1}).encode())
     refused = in_bucket.run("up", code=1)
-    assert "this is no lock of Pulumi's" in refused
+    assert "this is not a lock of Pulumi's" in refused
     assert name in refused
     clients("s3").delete_object(Bucket=bucket, Key=key)
     in_bucket.run("up")

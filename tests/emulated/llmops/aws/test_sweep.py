@@ -70,7 +70,7 @@ def test_leftovers_are_found_and_removed_in_order(stack: AwsStack) -> None:
     }
     assert {k: row["why"] for k, row in swept(stack)["left"].items()} == expected
     assert swept(stack)["left"]["alarm", "llmops-dev-half"]["usd_month"] == 0.1
-    assert "standard input is no terminal" in stack.llmops("down", "--orphans", "--remove", code=1)
+    assert "standard input is not a terminal" in stack.llmops("down", "--orphans", "--remove", code=1)
     stack.llmops("down", "--orphans", "--remove", "--yes", "--of", "dev", "--stack", "dev")  # an expired stack goes too
     left = stack.twin.inventory().keys()
     assert left - before == theirs

@@ -143,7 +143,7 @@ def test_vulnerability_6_a_lock_in_the_blobs_that_nobody_here_took_is_refused(
     assert "`pulumi cancel --stack dev`" in refused
     blobs(session).upload_blob(name, b"{", overwrite=True)
     refused = in_blobs.run("up", code=1)
-    assert "this is no lock of Pulumi's" in refused
+    assert "this is not a lock of Pulumi's" in refused
     assert name in refused
     blobs(session).delete_blob(name)
     in_blobs.run("up")

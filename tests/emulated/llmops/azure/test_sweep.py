@@ -123,7 +123,7 @@ def test_leftovers_are_found_and_removed_in_order(stack: AzureStack, arm: ArmCli
     }
     row = swept(stack)["left"]["deployment", f"{workspace}/half-endpoint/half"]
     assert row["usd_month"] == pytest.approx(0.272 * 730)
-    assert "standard input is no terminal" in stack.llmops("down", "--orphans", "--remove", code=1)
+    assert "standard input is not a terminal" in stack.llmops("down", "--orphans", "--remove", code=1)
     stack.llmops("down", "--orphans", "--remove", "--yes", "--of", "dev", "--stack", "dev")  # an expired stack goes too
     left = inventory(arm)
     assert {id_.rpartition("/")[2] for id_ in left - before - theirs} == {"half"}, "what is no kind of the kit's stays"

@@ -77,7 +77,7 @@ def test_a_malformed_lock_is_one_clear_error(content: bytes, tmp_path: Path) -> 
     except (ValueError, RecursionError):
         mixed = content
     lock.write_bytes(mixed)
-    with pytest.raises(KitError, match="no lock of Pulumi's") as caught:
+    with pytest.raises(KitError, match="not a lock of Pulumi's") as caught:
         locks_of(tmp_path, "dev", "llmops")
     assert str(lock) in str(caught.value)
     assert len(str(caught.value)) < 1000
