@@ -8,7 +8,7 @@ KitError
 │   └── SignatureError  a manifest that was not signed by the key that the stack trusts
 ├── SettingError        a Pulumi setting (infra)
 ├── UnsupportedError    a verb that the stack's target has not
-├── BusyError           an endpoint that takes no request at the moment
+├── BusyError           an endpoint that accepts no request at the moment
 ├── HostingError        an endpoint on this machine (hosting)
 ├── ServingError        a server that can't start (serving)
 ├── DataError           a line of a dataset (training)
@@ -123,7 +123,7 @@ class UnsupportedError(KitError):
 
 
 class BusyError(KitError):
-    """An endpoint takes no request at the moment, since it has too many or starts: the same one may pass soon."""
+    """An endpoint accepts no request at the moment, since it has too many or starts: the same one may pass soon."""
 
 
 class HostingError(KitError):

@@ -62,7 +62,7 @@ class Messages:
             head = json.loads(self._buffer[_LENGTH.size : begin])
             size = head["content"]
         except (ValueError, TypeError, KeyError) as e:
-            raise HandoverError(f"a head that is no JSON object with `content`: {e}") from None
+            raise HandoverError(f"a head that is not a JSON object with `content`: {e}") from None
         if not isinstance(size, int) or not 0 <= size <= _MOST_CONTENT_BYTES:
             raise HandoverError(f"a content of {size} bytes")
         if len(self._buffer) < begin + size:

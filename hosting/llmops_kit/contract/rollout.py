@@ -233,7 +233,7 @@ def roll(
         if found.outcome is RolloutOutcome.LITTLE_EVIDENCE and not step.moves_all:
             if settings.on_inconclusive == "roll_back":
                 return found
-            say(f"warning: {found.outcome}: {found.reason}; `on_inconclusive: promote` goes on all the same")
+            say(f"warning: {found.outcome}: {found.reason}; `on_inconclusive: promote` continues anyway")
     return None
 
 

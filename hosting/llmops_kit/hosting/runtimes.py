@@ -30,7 +30,7 @@ def check(spec: EndpointSpec) -> None:
         containers.program()
     else:
         raise HostingError(
-            f"{spec.image!r} is no image that runs here",
+            f"{spec.image!r} is not an image that runs here",
             where=f"endpoint {spec.name}: image",
             fix="process:NAME@sha256:… or docker:NAME@sha256:…",
         )
@@ -41,7 +41,7 @@ def check(spec: EndpointSpec) -> None:
             )
     for path, folder in spec.folders.items():
         if not path.startswith("/") or ".." in Path(path).parts:
-            raise HostingError(f"{path!r} is no absolute path", where=f"endpoint {spec.name}: folders")
+            raise HostingError(f"{path!r} is not an absolute path", where=f"endpoint {spec.name}: folders")
         if not Path(folder).exists():
             raise HostingError("does not exist", where=folder, fix=f"endpoint {spec.name} mounts it at {path}")
 

@@ -85,4 +85,7 @@ def require_engine(settings: Settings, name: str, machine: Machine, ours: bool) 
 def missing_image(field: Literal["training"] | ImageField) -> str:
     """What to do where a stack has no image of its own in a field of `images`."""
     name = field.replace("_", "-")
-    return f"`llmops images push {name}` pushes and writes it; on a twin `llmops images build {name}` will do"
+    return (
+        f"`llmops up` builds it, on a cloud once the stack has repositories; or `llmops images push {name}`, "
+        f"and on a twin `llmops images build {name}`"
+    )

@@ -77,5 +77,5 @@ def _require_gate(name: str, version: ModelRef, manifest: ModelManifest) -> None
     raise setting_error(
         ("endpoints", name, "gate"),
         f"{version.alias} {what}, and the gate is required",
-        "promote a version that passed, or write `gate: waived` to serve it all the same",
+        "promote a version that passed, or write `gate: waived` to serve it anyway",
     )

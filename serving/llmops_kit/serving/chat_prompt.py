@@ -70,7 +70,7 @@ def _arguments(text: str, place: str) -> dict[str, Any]:
     except ValueError as e:
         raise ApiError(400, f"{place}: {e}", code="invalid_value", param=place) from None
     if not isinstance(value, dict):
-        raise ApiError(400, f"{place}: it is no object", code="invalid_value", param=place)
+        raise ApiError(400, f"{place}: it is not an object", code="invalid_value", param=place)
     return value
 
 

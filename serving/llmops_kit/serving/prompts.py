@@ -176,7 +176,7 @@ class _Files:
             tokenizer = Tokenizer.from_buffer(self._read("tokenizer.json") or b"")
         except Exception as e:  # the library raises no narrower type
             where, fix = str(self.folder / "tokenizer.json"), "package the model with its tokenizer"
-            raise ServingError(f"is no tokenizer: {e}", where=where, fix=fix) from None
+            raise ServingError(f"is not a tokenizer: {e}", where=where, fix=fix) from None
         tokenizer.no_truncation()
         tokenizer.no_padding()
         return tokenizer

@@ -141,7 +141,7 @@ def _refuse_unknown(environ: Mapping[str, str]) -> None:
         if name.startswith("LLMOPS_") and name not in _VARIABLES | _ELSEWHERE:
             meant = did_you_mean(name, _VARIABLES)
             raise ServingError(
-                "is no variable of the server",
+                "is not a variable of the server",
                 where=name,
                 fix=meant or f"unset it; there are {', '.join(sorted(_VARIABLES))}",
             )

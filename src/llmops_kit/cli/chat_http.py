@@ -34,7 +34,7 @@ def ask(
         refused: makes the error of an answer other than 200; None: as the kit's own server means it.
 
     Raises:
-        BusyError: it takes no request at the moment; nothing of an answer has come.
+        BusyError: it accepts no request at the moment; nothing of an answer has come.
         KitError: not reachable, or another answer than 200, with the server's words.
     """
     connection, path = connect(url)
@@ -54,7 +54,7 @@ def ask(
         raise KitError(
             f"does not answer: {e or type(e).__name__}",
             where=where or url,
-            fix="`llmops status` shows the endpoint, `llmops logs` its words; `llmops up` brings it back",
+            fix="`llmops status` shows the endpoint, `llmops logs` its output; `llmops up` restores it",
         ) from e
     finally:
         connection.close()
@@ -127,7 +127,7 @@ def _proxy(url: str) -> SplitResult | None:
     proxy = urlsplit(found if "://" in found else f"http://{found}")
     if proxy.scheme != "http" or not proxy.hostname:
         raise KitError(
-            "is no proxy that can be used",  # not repeated: it may hold a password
+            "is not a proxy that can be used",  # not repeated: it may hold a password
             where=f"{parts.scheme.upper()}_PROXY",
             fix="write http://HOST:PORT; connections through it to https:// addresses stay encrypted",
         )

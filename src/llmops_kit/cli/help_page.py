@@ -1,4 +1,8 @@
-"""What `llmops --help` prints: everyday commands first, in lines that fit a terminal of 80 columns."""
+"""The page of `llmops --help`: everyday commands first, on 40 lines of 80 columns."""
+
+import shutil
+import textwrap
+from collections.abc import Mapping
 
 GROUPS = {
     "Every day": {
@@ -34,22 +38,28 @@ GROUPS = {
 }
 """Group -> command -> a sentence. Hidden commands are not among them."""
 
-_HEAD = """\
-Usage: llmops [OPTIONS] COMMAND [ARGS]...
-
-Train, check, sign, deploy and roll back your own language model.
-"""
-_OPTIONS = """\
-Options:
-  -s, --stack NAME  Stack to use, also after the command. Default: PULUMI_STACK,
-                    else the only stack file, else Pulumi's selection.
-  --cwd FOLDER      Run as if started in this folder.
-  --version, --install-completion, -h, --help (also of each command), --json"""
+_USAGE = "Usage: llmops [OPTIONS] COMMAND [ARGS]..."
+_PURPOSE = "Train, check, sign, deploy and roll back your own language model."
+_OPTIONS = {
+    "-s, --stack NAME": "Stack to use, also after the command. Default: PULUMI_STACK, else the only stack file, else "
+    "Pulumi's selection.",
+    "--cwd FOLDER": "Run as if started in this folder.",
+}
+_MORE = "  --version, --install-completion, -h, --help (also of each command), --json"
+_MOST_COLUMNS = 80
 
 
 def render() -> str:
-    """Returns the page."""
-    parts = [_HEAD]
-    for title, commands in GROUPS.items():
-        parts.append(f"{title}:\n" + "".join(f"  {name:<10} {words}\n" for name, words in commands.items()))
-    return "\n".join([*parts, _OPTIONS])
+    """Returns the page, at most as wide as the terminal."""
+    width = min(shutil.get_terminal_size().columns, _MOST_COLUMNS)
+    parts = [f"{_USAGE}\n\n{textwrap.fill(_PURPOSE, width)}\n"]
+    parts += [f"{title}:\n{_rows(commands, 10, width)}\n" for title, commands in GROUPS.items()]
+    more = textwrap.fill(_MORE, width, subsequent_indent="  ")
+    return "\n".join([*parts, f"Options:\n{_rows(_OPTIONS, 17, width)}\n{more}"])
+
+
+def _rows(texts: Mapping[str, str], column: int, width: int) -> str:
+    indent = " " * (column + 3)
+    return "\n".join(
+        textwrap.fill(f"  {name:<{column}} {text}", width, subsequent_indent=indent) for name, text in texts.items()
+    )

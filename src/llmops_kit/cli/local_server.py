@@ -96,7 +96,7 @@ def require_model(path: Path) -> None:
         )
     if path.is_dir() and not (path / "config.json").exists() and not list(path.glob("*.gguf")):
         raise KitError(
-            "holds no config.json, so it is no model",
+            "holds no config.json, so it is not a model",
             where=str(path),
             fix="give the folder that holds config.json and *.safetensors, such as a snapshot of the hub",
         )

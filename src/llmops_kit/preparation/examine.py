@@ -256,5 +256,8 @@ def load_tokenizer(path: Path) -> Any:
     try:
         return Tokenizer.from_file(str(path))
     except Exception as e:  # tokenizers raises nothing narrower
-        what, fix = f"is no tokenizer: {e}"[:200], "give the tokenizer.json of the base model in data.prepare.tokenizer"
+        what, fix = (
+            f"is not a tokenizer: {e}"[:200],
+            "give the tokenizer.json of the base model in data.prepare.tokenizer",
+        )
         raise DataError(what, where=str(path), fix=fix) from None

@@ -41,7 +41,7 @@ class NamedEntityModel:
 
         Raises:
             DataError: `entities` names a label that the model doesn't have, or the version lacks OpenVINO's form.
-            KitError: the version is no model for token classification.
+            KitError: the version is not a model for token classification.
         """
         config = read_config(folder, wanted)
         self._labels = [str(config["id2label"][str(number)]) for number in range(len(config["id2label"]))]
@@ -98,7 +98,7 @@ def read_config(folder: Path, wanted: NamedEntities) -> dict[str, Any]:
 
     Raises:
         DataError: it lacks OpenVINO's form.
-        KitError: it is no model for token classification.
+        KitError: it is not a model for token classification.
     """
     where = "data.prepare.ner.model"
     manifest = ModelManifest.load(folder / MANIFEST)

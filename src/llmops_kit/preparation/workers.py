@@ -89,7 +89,7 @@ def examine_files(task: Task, files: Sequence[Path], workers: int, ray: bool) ->
         try:
             yield from executor.map(_examine, files)
         except BrokenProcessPool:
-            fix = "free memory, or give fewer workers (--workers); repeat the command: it goes on after the last stage"
+            fix = "free memory, or give fewer workers (--workers); repeat the command: it resumes"
             raise KitError("a process that checks rows was killed", where="data.prepare", fix=fix) from None
         finally:
             executor.shutdown(cancel_futures=True)

@@ -378,9 +378,9 @@ def test_what_is_missing_is_said_before_anything_starts(host: Host, spec: Endpoi
     missing = str(tmp_path / "nowhere")
     for change, message in [
         ({"image": "process:echo@sha256:" + "0" * 64}, "not built on this machine"),
-        ({"image": "ghost"}, "no image that runs here"),
+        ({"image": "ghost"}, "not an image that runs here"),
         ({"folders": {"/opt/ml/model": missing}}, f"{missing}: does not exist"),
-        ({"folders": {"model": str(tmp_path)}}, "no absolute path"),
+        ({"folders": {"model": str(tmp_path)}}, "not an absolute path"),
         ({"environ": {"A": "1\n2"}}, "more than one line"),
     ]:
         with pytest.raises(HostingError, match=message):

@@ -49,4 +49,4 @@ def test_rules_run_in_the_image_and_errors_come_back(tmp_path: Path) -> None:
     assert "rows.jsonl:2" in faulty.stdout
     missing = build(tmp_path, {"tokenizer": "none.json"})
     assert "none.json" in missing.stdout
-    assert "is no tokenizer" in missing.stdout
+    assert "is not a tokenizer" in missing.stdout

@@ -112,7 +112,7 @@ class StandInEngine:
             del self.running[request_id]
 
     async def encode(self, prompt: dict[str, Any], pooling_params: Any, request_id: str) -> AsyncGenerator[Any, None]:
-        """Yields a PoolingRequestOutput, whose `outputs` is no list."""
+        """Yields a PoolingRequestOutput, whose `outputs` is not a list."""
         await asyncio.sleep(0)
         ids = prompt["prompt_token_ids"]
         yield SimpleNamespace(outputs=SimpleNamespace(data=[0.5]), prompt_token_ids=ids, finished=True)

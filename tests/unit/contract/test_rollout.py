@@ -225,7 +225,7 @@ def test_all_steps_share_the_extra_bakes_and_then_the_policy_decides(extra: int)
     assert world.done == [(0.0, 25), (60.0 + 60 * extra, 50), (120.0 + 60 * extra, 100)]
     assert world.now == 180.0 + 60 * extra, "in the last step there is nothing to compare with"
     assert [line for line in world.lines if line.startswith("warning: not enough evidence: 1 of 9; ")] == (
-        ["warning: not enough evidence: 1 of 9; `on_inconclusive: promote` goes on all the same"] * 2
+        ["warning: not enough evidence: 1 of 9; `on_inconclusive: promote` continues anyway"] * 2
     )
     world = _World()
     found = world.run((Step(25, 60), Step(100, 60)), unclear, extra_bakes=extra, on_inconclusive="roll_back")

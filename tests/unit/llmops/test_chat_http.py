@@ -112,6 +112,6 @@ def test_a_judge_behind_a_companys_proxy(monkeypatch: pytest.MonkeyPatch, url: s
     assert (connect(judge)[0].host, connect(judge)[1]) == ("models.example.com", "/v1")
     monkeypatch.delenv("NO_PROXY")
     monkeypatch.setenv("HTTPS_PROXY", "socks5://me:secret@127.0.0.1:1")
-    with pytest.raises(KitError, match="is no proxy that can be used") as refused:
+    with pytest.raises(KitError, match="is not a proxy that can be used") as refused:
         connect(judge)
     assert "secret" not in str(refused.value)

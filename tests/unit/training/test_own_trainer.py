@@ -121,7 +121,7 @@ def _adapter(folder: Path) -> None:
         (lambda folder: (folder / "model.safetensors").write_bytes(b"\xff" * 99), "is no file of safetensors"),
         (lambda folder: (folder / "config.json").unlink(), r"has no config\.json"),
         (lambda folder: (folder / "config.json").write_text("[" * 100_000), r"config\.json: is not JSON"),
-        (lambda folder: (folder / "config.json").write_text("[]"), r"config\.json: is no JSON object"),
+        (lambda folder: (folder / "config.json").write_text("[]"), r"config\.json: is not a JSON object"),
         (_json("config.json", CONFIG | {"architectures": ["Other"]}), r"config\.json: architectures: is \['Other'\]"),
         (_json("config.json", CONFIG | {"num_attention_heads": 2}), "num_attention_heads: is 2"),
         (_weights(**{"head.weight": None}), r"lacks head\.weight"),

@@ -181,7 +181,7 @@ def _placed(folders: Sequence[str]) -> dict[str, str]:
         name, equals, path = text.partition("=")
         if name not in FOLDER_VARIABLES or not equals or not Path(path).is_absolute():
             raise KitError(
-                "is no folder of a job",
+                "is not a folder of a job",
                 where=f"--folder {text}",
                 fix=f"write NAME=PATH, an absolute path of one of {', '.join(FOLDER_VARIABLES)}",
             )

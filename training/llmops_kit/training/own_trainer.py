@@ -225,11 +225,11 @@ def _read_object(path: Path) -> dict[str, Any]:
     except (ValueError, RecursionError) as e:
         raise KitError(f"is not JSON: {e}", where=str(path), fix="write it with `save_pretrained`") from None
     if not isinstance(found, dict):
-        raise KitError("is no JSON object", where=str(path), fix="write it with `save_pretrained`")
+        raise KitError("is not a JSON object", where=str(path), fix="write it with `save_pretrained`")
     return found
 
 
 def _text(path: Path) -> str:
     if not path.is_file() or path.stat().st_size > _MOST_BYTES:
-        raise KitError(f"is no file of at most {_MOST_BYTES >> 20} MiB", where=str(path), fix="leave it out")
+        raise KitError(f"is not a file of at most {_MOST_BYTES >> 20} MiB", where=str(path), fix="leave it out")
     return path.read_text(errors="replace")

@@ -18,7 +18,7 @@ STATE_FILE = "state.log"
 _OLDER_FILES = ("state.pickle", "state.json")
 """What earlier versions of the kit saved a whole state in."""
 _MOST_OUTDATED = 4
-"""The file is written anew once it has this many times the bytes of its parts, but not below `_SMALL`."""
+"""The file is rewritten once it has this many times the bytes of its parts, but not below `_SMALL`."""
 _SMALL = 1 << 20
 
 

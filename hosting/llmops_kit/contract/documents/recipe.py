@@ -62,7 +62,7 @@ class BaseModelSource(Part):
         if self.source.startswith("hub:") and not COMMIT.fullmatch(self.revision):
             repository = self.source.removeprefix("hub:")
             raise KitError(
-                f"{self.revision!r} is no commit of the hub: a branch or tag can be moved to other weights",
+                f"{self.revision!r} is not a commit of the hub: a branch or tag can be moved to other weights",
                 where=where,
                 fix=f"write its commit (40 hex digits): `git ls-remote https://huggingface.co/{repository}` has them, "
                 "and so has the model's page, under Files and versions, History",

@@ -98,7 +98,7 @@ def folder_below(
         made: called before a folder is made.
 
     Raises:
-        OSError: something on the way is no folder, or is not there.
+        OSError: something on the way is not a folder, or is not there.
     """
     handle = os.open(root, _FOLDER)
     try:

@@ -165,7 +165,7 @@ def _check_names(node: Mapping[str, Any], path: _Path) -> None:
         if isinstance(names, list) and not all(isinstance(name, str) for name in names):
             raise ValueError(f"is not a JSON schema: {_shown(place)}: it is not a list of names")
     if isinstance(types := node.get("type"), list) and len(types) > _MAX_TYPES:
-        raise ValueError(f"is no JSON schema: {_shown((path, 'type'))}: there are {_MAX_TYPES} types")
+        raise ValueError(f"is not a JSON schema: {_shown((path, 'type'))}: there are {_MAX_TYPES} types")
 
 
 class _Graph:

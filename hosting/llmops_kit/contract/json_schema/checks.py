@@ -47,7 +47,7 @@ def _check_schema_text(text: str) -> None:
     try:
         Draft202012Validator.check_schema(schema)
     except SchemaError as e:
-        raise ValueError(f"is no JSON schema: {'.'.join(map(str, e.absolute_path))}: {e.message:.200}") from None
+        raise ValueError(f"is not a JSON schema: {'.'.join(map(str, e.absolute_path))}: {e.message:.200}") from None
     for part in parts_of_schema(schema):
         if used := [key for key in _REFUSED if key in part]:
             raise ValueError(f"uses {used[0]}, which is not checked")

@@ -93,4 +93,4 @@ def compile_pattern(pattern: str) -> Any:
     try:
         return SchemaValidator(core_schema.str_schema(pattern=pattern, regex_engine="rust-regex"))
     except SchemaError:
-        raise ValueError(f"has the pattern {pattern!r:.100}, which is no plain regular expression") from None
+        raise ValueError(f"has the pattern {pattern!r:.100}, which is not a plain regular expression") from None

@@ -33,7 +33,7 @@ class ChatTemplate:
             tokenizer: a `tokenizers.Tokenizer` that neither pads nor truncates.
 
         Raises:
-            ValueError: the source is no template.
+            ValueError: the source is not a template.
         """
         self._template = _compile(source)
         self.takes_tools = _reads_tools(self._template.environment, source)
@@ -174,7 +174,7 @@ def reads_tools(source: str) -> bool:
     """Returns whether a chat template shows the model the tools that it may call.
 
     Raises:
-        ValueError: the source is no template.
+        ValueError: the source is not a template.
     """
     return _reads_tools(_compile(source).environment, source)
 
@@ -216,4 +216,4 @@ def _compile(source: str) -> Any:
     try:
         return environment.from_string(source)
     except TemplateError as e:
-        raise ValueError(f"is no template: {e}") from None
+        raise ValueError(f"is not a template: {e}") from None

@@ -125,5 +125,5 @@ class _Handler(web.RequestHandler):
         if isinstance(exc, web.RequestPayloadError):
             return refusal(400, "the body does not fit its headers", "invalid_body", close=True)
         if isinstance(exc, (HttpProcessingError, ConnectionError)):
-            return refusal(400, "this is no HTTP request", "invalid_http", close=True)
+            return refusal(400, "this is not an HTTP request", "invalid_http", close=True)
         return super().handle_error(request, status, exc, message)

@@ -62,7 +62,7 @@ _FROM_PARTS = BeforeValidator(_text, json_schema_input_type=str | list[ResponseT
 def _object(text: str | None) -> str | None:
     try:
         if text and not isinstance(read_json(text), dict):
-            raise ValueError("it is no object")
+            raise ValueError("it is not an object")
     except ValueError as e:
         raise PydanticCustomError("arguments", "{what}", {"what": str(e)}) from None
     return text

@@ -34,7 +34,7 @@ def with_served_name(request: dict[str, Any], card: ModelCard) -> dict[str, Any]
     """
     asked = request.get("model")
     if not isinstance(asked, str | None):
-        raise ApiError(400, "model: it is no text", code="invalid_value", param="model")
+        raise ApiError(400, "model: it is not text", code="invalid_value", param="model")
     if asked:  # as of the other engines: OpenAI's clients send "" where the address names the endpoint
         card.check_name(asked)
     return request | {"model": card.name}
@@ -104,7 +104,7 @@ def check(body: bytes) -> dict[str, Any]:
     except (ValueError, RecursionError) as e:
         raise ApiError(400, f"the body is not JSON: {e}"[:300], code="invalid_json") from None
     if not isinstance(request, dict):
-        raise ApiError(400, "the body: it is no object", code="invalid_value")
+        raise ApiError(400, "the body: it is not an object", code="invalid_value")
     for name in request:
         if name not in PARAMETERS:
             shown = name[:64]

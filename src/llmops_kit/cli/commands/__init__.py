@@ -26,7 +26,16 @@ class Verbs(typer.Typer):
     """
 
     def __init__(self, **kwargs: Any) -> None:
-        super().__init__(**kwargs | {"help": unwrapped(kwargs.get("help", ""))})
+        super().__init__(**kwargs | ({"help": unwrapped(kwargs["help"])} if "help" in kwargs else {}))
+
+    def callback(self, *args: Any, **kwargs: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+        """Registers a function as the callback, as typer's own method does, and returns it unchanged."""
+
+        def add(verb: Callable[..., Any]) -> Callable[..., Any]:
+            text = unwrapped(kwargs.pop("help", None) or inspect.getdoc(verb) or "")
+            return super(Verbs, self).callback(*args, help=text, **kwargs)(verb)
+
+        return add
 
     def command(self, *args: Any, **kwargs: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
         """Registers a function as a command, as typer's own method does, and returns it unchanged."""

@@ -107,13 +107,11 @@ def bootstrap_azure(
 ) -> None:
     """Create the storage account for state and the key for secrets; with --github, identities for GitHub Actions.
 
-    Run it once per subscription, as its owner. Repeating it changes only what differs and
-    weakens nothing. The storage account has no access keys and is versioned, private and TLS
-    only. Each stack named by --for gets a resource group, identities and a signing key.
+    Run it once per subscription, as its owner; repeating it weakens nothing. The account has no
+    keys and is versioned, private and TLS only. Each --for gets a group, identities and a key.
 
-    Workflows of pull requests get a read-only identity for previews. Those of the branch get an
-    identity that deploys into those resource groups only. Jobs of the environment `promote` get
-    an identity that signs.
+    Workflows of pull requests get a read-only identity, those of the branch one that deploys
+    into those groups only, and jobs of the environment `promote` one that signs.
 
     llmops bootstrap azure --location westeurope --dry-run
     llmops bootstrap azure --for dev --github acme@6811672/assistant@8675309

@@ -85,7 +85,7 @@ def list_models(
     store = here.platform.store()
     versions = store.versions(name)
     if name and not versions:
-        raise store.no_version(name, f"there is no model version of {name}")
+        raise store.no_version(name, f"there is not a model version of {name}")
     rejections = store.rejections()
     rows = []
     for alias in versions:

@@ -71,16 +71,16 @@ def plan(
     llmops plan --policy --use                  permissions of the stack's users
     """
     if context.invoked_subcommand:
+        _require_no_options(context)
         return
-    here: Context = context.obj
     if policy:
-        _policy(here, out, use)
+        _policy(context.obj, out, use)
         return
     if out or use:
         raise typer.BadParameter("has no effect without --policy", param_hint="--out" if out else "--use")
     from llmops_kit.cli.plan.plan import make_plan
 
-    made = make_plan(here.pulumi, say, tokens_per_second=tokens_per_second, refresh=refresh)
+    made = make_plan(context.obj.pulumi, say, tokens_per_second=tokens_per_second, refresh=refresh)
     if as_json:
         print_json(_fields(made))
     else:
@@ -89,6 +89,12 @@ def plan(
         raise typer.Exit(3)
     if detailed_exitcode and made.changes:
         raise typer.Exit(2)
+
+
+def _require_no_options(context: typer.Context) -> None:
+    """Raises BadParameter if options of `plan` stand before a subcommand, on which they have no effect."""
+    if any(value for name, value in context.params.items() if name != "stack"):
+        raise typer.BadParameter(f"have no effect on `{context.invoked_subcommand}`", param_hint="options of `plan`")
 
 
 def _policy(here: Context, out: Path | None, use: bool) -> None:

@@ -86,7 +86,7 @@ def smoke(
     if resume and take_down:
         raise typer.BadParameter("--resume and --take-down exclude each other", param_hint="--resume, --take-down")
     if (recipe or steps or only) and (resume or take_down):
-        raise typer.BadParameter("stay as the smoke test began", param_hint="--recipe, --steps, --only")
+        raise typer.BadParameter("a smoke test keeps those that it began with", param_hint="--recipe, --steps, --only")
     folder = (here.cwd / report).absolute()
     to = record and (here.cwd / record).absolute()
     options = SmokeOptions(

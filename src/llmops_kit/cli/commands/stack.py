@@ -43,11 +43,12 @@ def up(
 ) -> None:
     """Deploy Pulumi.<stack>.yaml: preflight checks, `pulumi up`, then a check of the live endpoints.
 
-    Creates the stack if it does not exist. Fails while another update runs; if that one was
-    killed, `pulumi cancel` frees the stack, and `up` continues.
+    Creates the stack if it does not exist. Fails while another update is running; if that one
+    was killed, `pulumi cancel` frees the stack, and `up` resumes.
 
-    First builds images that an endpoint or a schedule lacks, and images of the kit whose files
-    have changed since. In a cloud they are pushed, and written into the stack file.
+    Images that an endpoint or a schedule needs are first built if they are missing or if the
+    kit's files have changed, pushed on a cloud, and written into the stack file. On this
+    machine, `up` always builds its images.
 
     Keep a cloud stack's state where your team reaches it: `llmops bootstrap aws` creates a
     bucket and a key for it. With --json, the output is that of `llmops status --json`, and
@@ -93,16 +94,13 @@ def down(
     In a cloud this also removes the files of runs, so it fails while a completed run is not
     collected.
 
-    --orphans leaves the stack alone. It searches the stack's account and region (AWS) or its
-    subscription (Azure) for resources that a killed update or a lost state left behind.
-    Models, datasets, images and keys stay, unless --data names their stack. Resources of a
-    stack that this backend does not know may belong to another backend: with --yes they stay
-    too, unless --of or --data names that stack.
+    --orphans lists what killed updates or lost states left in the account and region (AWS) or
+    the subscription (Azure). Models, datasets, images and keys stay unless --data names their
+    stack; with --yes, so do resources of unknown stacks, unless --of or --data names them.
 
     llmops down              `llmops up` restores everything
     llmops down --data demo  also removes models, datasets and keys, for good
     llmops down --orphans
-    llmops down --orphans --remove
     llmops down --orphans --remove --yes --of old-trial
     """
     from llmops_kit.cli.stacks import deploy
@@ -122,12 +120,7 @@ def down(
             deploy.down(here.pulumi, say, discard_runs=discard_runs)
     if as_json:
         print_json({"stack": here.pulumi.name, "down": True, "data_removed": bool(data)})
-    else:
-        _print_down(here, removed_data=bool(data))
-
-
-def _print_down(here: Context, *, removed_data: bool) -> None:
-    if removed_data:
+    elif data:
         print(f"removed stack {here.pulumi.name}, its models, datasets and keys; kept {here.pulumi.file.path.name}")
         if here.pulumi.file.endpoints():
             print("its `endpoints` name removed versions: delete them before the next `llmops up`")

@@ -40,7 +40,7 @@ class Arrival:
         members = "" if files_choose_items(self._source) else self._source.files
         if not is_archive(item.key):
             if members:
-                what, fix = "`files` has no effect: this is no archive", "write the glob into `source`"
+                what, fix = "`files` has no effect: this is not an archive", "write the glob into `source`"
                 raise DataError(what, where=item.url, fix=fix)
             receipts = [self._receipt(item, path, "", fetched, revision)]
         else:

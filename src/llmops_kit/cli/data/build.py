@@ -18,7 +18,7 @@ def no_secrets(name: str) -> str:
     Raises:
         KitError: always, with the fix.
     """
-    raise KitError("no stack is at hand to ask for the secret", where=f"secret:{name}", fix="name one with --stack")
+    raise KitError("there is no stack to get the secret from", where=f"secret:{name}", fix="name one with --stack")
 
 
 def no_models(alias: str) -> Path:
@@ -27,14 +27,14 @@ def no_models(alias: str) -> Path:
     Raises:
         KitError: always, with the fix.
     """
-    raise KitError("no stack is at hand to take the model from", where=alias, fix="name one with --stack")
+    raise KitError("there is no stack to get the model from", where=alias, fix="name one with --stack")
 
 
 def ner_folder(platform: Platform, alias: str, say: Say) -> Path:
     """Returns the folder of the version that `data.prepare.ner` names, after checking its signature and files.
 
     Raises:
-        KitError: it is not in the store, or is no model for token classification.
+        KitError: it is not in the store, or is not a model for token classification.
         IntegrityError: it was changed, or the stack did not sign it.
     """
     store, key = platform.store(), platform.outputs.signing.public_key

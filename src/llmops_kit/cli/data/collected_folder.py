@@ -43,7 +43,7 @@ class CollectedFolder:
         self.path.mkdir(parents=True, exist_ok=True)
         if not any((self.path / name).exists() for name in _OWN) and any(self.path.iterdir()):
             fix = "give an empty folder with --out: what is in it would be removed"
-            raise KitError("is no folder of `llmops data collect`", where=str(self.path), fix=fix)
+            raise KitError("is not a folder of `llmops data collect`", where=str(self.path), fix=fix)
         self._lock = (self.path / _LOCK).open("w")
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

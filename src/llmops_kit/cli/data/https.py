@@ -64,7 +64,7 @@ class _Fetch:
                     return self._fetch(client, partial, known)
             except (httpx.TransportError, _BusyError) as e:
                 if attempt == _ATTEMPTS:
-                    fix = "see the network, then repeat the command: it goes on where it stopped"
+                    fix = "see the network, then repeat the command: it resumes"
                     raise KitError(f"can't be fetched: {e}", where=self._shown, fix=fix) from e
                 time.sleep(0.2 * 2**attempt)
         raise AssertionError

@@ -41,7 +41,7 @@ def find_folder(source: DataSource, context: SourceContext) -> Iterator[Item]:
     """Yields the files below a folder, by the source's `files`.
 
     Raises:
-        DataError: it is no folder, or holds no such file.
+        DataError: it is not a folder, or holds no such file.
     """
     place = Path(source.source.removeprefix("folder:")).expanduser()
     root = (context.recipe_folder / place).resolve()

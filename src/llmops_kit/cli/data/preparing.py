@@ -77,7 +77,7 @@ def prepare_in_image(
             say=say,
             extra=ray_credentials(os.environ, Path.home()) if workers.ray else None,
             what="preparing ended",
-            fix="repeat the command: it goes on after the last stage",
+            fix="repeat the command: it resumes",
         )
     return sha256_file(target / MANIFEST)
 

@@ -139,7 +139,7 @@ def _key_of(judge: Judge, suite: str) -> str:
     raise KitError(
         f"${judge.key} is not set, which holds the key of judge {judge.model}",
         where=f"suite {suite}: judge.key",
-        fix=f"export {judge.key}, then repeat the command: it goes on from here",
+        fix=f"export {judge.key}, then repeat the command: it resumes",
     )
 
 

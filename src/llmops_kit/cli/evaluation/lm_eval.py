@@ -61,7 +61,7 @@ def run_tasks(
         RunError: a task is unknown or failed, or the server did not start.
     """
     if wrong := [task for task in tasks if not _TASK.fullmatch(task)]:
-        raise RunError(f"{wrong[0]!r} is no name of a task", where="--lm-eval", fix="write TASK or TASK,TASK")
+        raise RunError(f"{wrong[0]!r} is not a name of a task", where="--lm-eval", fix="write TASK or TASK,TASK")
     harness = images.find(images.build("lm-eval", say))
     with tempfile.TemporaryDirectory(prefix="lm-eval-") as folder, _served(model, public_key, Path(folder), say) as at:
         url, key = at

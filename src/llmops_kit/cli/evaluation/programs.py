@@ -70,7 +70,9 @@ def _pinned(suite: Suite, recipe_path: Path) -> Suite:
     assert suite.program
     path, where = recipe_path.parent / suite.program.file, f"{recipe_path}: suite {suite.name}: program.file"
     if not path.is_file() or path.stat().st_size > _MOST_BYTES:
-        raise NotFoundError(f"{path} is no file of at most 1 MiB", where=where, fix="name a Python file with `score`")
+        raise NotFoundError(
+            f"{path} is not a file of at most 1 MiB", where=where, fix="name a Python file with `score`"
+        )
     content = path.read_bytes()
     sha256 = sha256_bytes(content)
     if suite.program.sha256 not in ("", sha256):
@@ -162,7 +164,7 @@ def _read(path: Path, count: int, where: str) -> list[float]:
     try:
         scores = _SCORES.validate_json(path.read_bytes())
     except ValidationError as e:
-        raise KitError("gave something that is no finite number", where=where, fix=fix) from e
+        raise KitError("gave something that is not a finite number", where=where, fix=fix) from e
     if len(scores) != count:
         raise KitError(f"gave {len(scores)} scores for {count} rows", where=where, fix=fix)
     for number, score in enumerate(scores, 1):

@@ -30,7 +30,7 @@ def export_hub(platform: Platform, version: str, folder: Path, say: Say) -> Mode
     Raises:
         RefusedError: the folder is not empty.
         IntegrityError, SignatureError: the version is not as it was signed.
-        KitError: it is no model that transformers loads by itself, or the disk is full.
+        KitError: it is not a model that transformers loads by itself, or the disk is full.
     """
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise RefusedError("is not an empty folder", where=str(folder), fix="name a folder that does not exist yet")

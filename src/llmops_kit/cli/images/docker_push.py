@@ -28,7 +28,7 @@ _WAYS_OUT = {
     "the command",
     "authorization token has expired": "repeat the command: it takes a new token",
     "name unknown": "`llmops up` makes the stack's repositories",
-    "is not authorized to perform": "`llmops plan --policy` prints what the deployer must be allowed",
+    "is not authorized to perform": "`llmops plan --policy` prints the deployer's permissions",
     "tag is immutable": "somebody pushed under this tag just now: repeat the command, which takes what is there",
     "docker-registry": "apt-get install docker-registry, then repeat the command",
     "connection refused": "`llmops twin aws status` says whether the twin runs; Docker must run on the same machine",

@@ -163,7 +163,7 @@ class Repository:
                 if words.isprintable()
                 else f"the registry answered {status}",
                 where=f"{self._login.host}/{self._name}/{place}",
-                fix="`llmops plan --policy` prints what the deployer must be allowed",
+                fix="`llmops plan --policy` prints the deployer's permissions",
             )
 
 

@@ -48,7 +48,7 @@ class GithubRepository:
         found = _REPOSITORY.fullmatch(text)
         if not found or bool(found["owner_id"]) != bool(found["id"]):
             raise KitError(
-                f"{text!r} is no repository",
+                f"{text!r} is not a repository",
                 where="--github",
                 fix="write OWNER/REPO, or OWNER@ID/REPO@ID with the ids of both",
             )

@@ -74,7 +74,7 @@ def serving_endpoint(outputs: StackOutputs, name: str) -> EndpointOutput:
 
 def doubtful(run: Run) -> RunError:
     """Error for a run whose spec may not be what its caller submitted."""
-    again = "`llmops train RECIPE --again` trains anew"
+    again = "`llmops train RECIPE --again` trains again"
     if run.state.status != "completed":
         again = f"`llmops train RECIPE` resumes it, if your recipe has the same inputs; {again}"
     return RunError(f"what was submitted is not certain: {run.doubt}", where=f"run {run.spec.id}", fix=again)

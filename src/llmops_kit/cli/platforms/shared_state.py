@@ -8,7 +8,7 @@ from llmops_kit.cli.platforms.plugin import Plugin, require_plugin
 from llmops_kit.cli.stacks.stack import PulumiStack
 from llmops_kit.contract.errors import KitError
 
-_DEV = "`--dev` takes it all the same, for a stack that is yours alone"
+_DEV = "`--dev` accepts it anyway, for a stack that is yours alone"
 
 
 def prepare_state(

@@ -59,7 +59,7 @@ def released_name(text: str) -> str:
     try:
         ops = [(op.name, value) for op, value, _ in pickletools.genops(base64.b64decode(text, validate=True))]
     except (ValueError, binascii.Error, UnicodeDecodeError) as error:
-        raise RefusedProviderError(CHANGED, "it is no reference of a provider") from error
+        raise RefusedProviderError(CHANGED, "it is not a reference of a provider") from error
     ops = [(name, value) for name, value in ops if name not in _FRAMING]
     kinds = [name for name, _ in ops]
     texts = [str(value) for name, value in ops if name in _TEXTS]
@@ -71,7 +71,7 @@ def released_name(text: str) -> str:
     if (module, function) == _OLD_CALL:
         raise RefusedProviderError(BEFORE, f"it names {name}"[:200])
     if (module, function) != (MODULE, FUNCTION) or not _NAME.fullmatch(name):
-        what = f"it names {f'{module}.{function}({name})'[:200]!a}, which is no provider of the kit"
+        what = f"it names {f'{module}.{function}({name})'[:200]!a}, which is not a provider of the kit"
         raise RefusedProviderError(CHANGED, what)
     if name not in importlib.import_module(MODULE).RELEASED:
         raise RefusedProviderError(UNKNOWN_NAME, f"it is named {name[:200]}")

@@ -203,7 +203,7 @@ def parse_span(text: str) -> timedelta:
     match = _SPAN.fullmatch(text)
     span = timedelta(hours=int(match[1] or 0), minutes=int(match[2] or 0)) if match else timedelta()
     if not span:
-        raise KitError(f"{text!r} is no span of time", where="--ttl", fix="write 2h, 90m or 1h30m")
+        raise KitError(f"{text!r} is not a span of time", where="--ttl", fix="write 2h, 90m or 1h30m")
     return span
 
 

@@ -8,12 +8,11 @@ from typing import Any, Literal
 from llmops_kit.contract.documents.validation import did_you_mean
 from llmops_kit.contract.errors import KitError, NotFoundError
 
-Mark = Literal["local", "emulated", "simulated", "real cloud"]
+Mark = Literal["real", "emulated", "simulated"]
 MARKS: dict[Mark, str] = {
-    "local": "runs on this machine in the same way for a real cloud",
-    "emulated": "real programs against the twin, which really runs them",
-    "simulated": "as emulated, and an event that a real cloud causes is triggered",
-    "real cloud": "in the caller's account",
+    "real": "on a real cloud, or where no cloud takes part",
+    "emulated": "on a twin, with real programs and requests",
+    "simulated": "as emulated, with an event that the rehearsal causes in the cloud's place",
 }
 State = Literal["passed", "skipped", "failed", "stopped", "not run"]
 ENDED_WELL: tuple[State, ...] = ("passed", "skipped")

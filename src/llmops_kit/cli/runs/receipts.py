@@ -131,7 +131,7 @@ def read_metrics(version: Version, manifest: ModelManifest) -> list[StepMetrics]
     """Returns the measurements at each step of a version's training; none if there are none, as after an import.
 
     Raises:
-        IntegrityError: the file differs from the manifest, or is no list of steps; with the line.
+        IntegrityError: the file differs from the manifest, or is not a list of steps; with the line.
     """
     if (entry := manifest.files.get(METRICS)) is None:
         return []

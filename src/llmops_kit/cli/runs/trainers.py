@@ -116,7 +116,7 @@ def _built(folder: Path, where: str, say: Say) -> str:
     folder = folder.resolve()
     if not folder.is_dir() or not _PACKAGE.fullmatch(folder.name):
         raise KitError(
-            f"{folder} is no folder of Python files with a package's name",
+            f"{folder} is not a folder of Python files with a package's name",
             where=where,
             fix="name a folder such as trainer/, which `python -m trainer` runs: small letters, digits, underscores",
         )

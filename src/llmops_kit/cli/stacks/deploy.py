@@ -229,13 +229,14 @@ def down_with_data(stack: PulumiStack, name: str, say: Say) -> None:
     free(stack, say)
     stack.run("state", "unprotect", "--all", "--yes")
     say(f"removing every model version, dataset version and run of {stack.name}")
+    # Before destroy: the program sets force_destroy on no protected bucket, so these must be empty by then.
     registry.open_platform(outputs).remove_data()
     _run(stack, "destroy", "--yes", "--skip-preview", "--suppress-outputs")
     if outputs.hosting:
         shutil.rmtree(outputs.hosting, ignore_errors=True)
         for folder in (Path(outputs.signing.private_key).parent, Path(outputs.hosting).parent):
             with suppress(OSError):
-                folder.rmdir()  # unless somebody keeps something of their own there
+                folder.rmdir()  # fails if there are other files in it
 
 
 def _existing(folder: Path) -> Path:

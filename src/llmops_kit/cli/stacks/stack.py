@@ -90,7 +90,7 @@ class PulumiStack:
 
     @property
     def state_folder(self) -> Path | None:
-        """Returns the folder of the stack's state; None if its backend is no folder of this machine."""
+        """Returns the folder of the stack's state; None if its backend is not a folder of this machine."""
         url = base_environ(self.project.folder, self._is_here).get(BACKEND_VARIABLE, "")
         return folder_of(url) if url.startswith("file://") else None
 

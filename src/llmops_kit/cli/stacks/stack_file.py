@@ -55,7 +55,7 @@ class StackFile:
         """The entries of `llmops:endpoints` by name, as they stand in the file; {} without the key.
 
         Raises:
-            KitError: the key is no mapping of names to settings.
+            KitError: the key is not a mapping of names to settings.
         """
         found = self.config().get(_ENDPOINTS) or {}
         if not isinstance(found, Mapping) or not all(isinstance(v, Mapping) for v in found.values()):

@@ -244,7 +244,7 @@ def full_disk_explained(place: Path) -> Iterator[None]:
 def _explain(error: OSError, root: Path) -> KitError:
     full = error.errno in _FULL
     what = "the disk is full; nothing was stored" if full else f"can't be written: {error.strerror}"
-    fix = "free some space, then repeat the command: it goes on from here" if full else "see the folder's permissions"
+    fix = "free some space, then repeat the command: it resumes" if full else "see the folder's permissions"
     return KitError(what, where=str(root), fix=fix)
 
 

@@ -92,7 +92,7 @@ def _fix(code: str) -> str:
     if code in _CREDENTIALS:
         return "`aws sso login`, or new credentials, then repeat the command"
     if "AccessDenied" in code or "Unauthorized" in code:
-        return "`llmops plan --policy` prints what the deployer must be allowed"
+        return "`llmops plan --policy` prints the deployer's permissions"
     if code == "ResourceLimitExceeded":
         return "another instance type, or a higher quota: `llmops plan` says what is allowed, Service Quotas raises it"
     if code in ("ThrottlingException", "TooManyRequestsException"):

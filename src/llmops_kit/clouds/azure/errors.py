@@ -79,7 +79,7 @@ def _refusal(error: Any, where: str, fix: str, role: str) -> KitError:
     return KitError(
         f"these credentials may not {f'do {action[1]}' if action else 'do this'} ({code}: {said})",
         where=scope[1] if scope else where,
-        fix=f"the role {role}" if role else "`llmops plan --policy` prints what the deployer must be allowed",
+        fix=f"the role {role}" if role else "`llmops plan --policy` prints the deployer's permissions",
     )
 
 

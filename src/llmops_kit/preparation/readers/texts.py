@@ -104,7 +104,7 @@ def _decoded(file: DataFile) -> Iterator[str]:
             _refuse(what, f"{file.name}:{number}", fix)
         if (at := text.find("\0")) >= 0:
             fix = "see whether it is a text; UTF-16 needs a byte-order mark"
-            _refuse("holds a NUL: it is no text", f"{file.name}:{number + text.count(chr(10), 0, at)}", fix)
+            _refuse("holds a NUL: it is not text", f"{file.name}:{number + text.count(chr(10), 0, at)}", fix)
         number += text.count("\n")
         yield text
         piece = following

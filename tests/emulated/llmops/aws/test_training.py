@@ -359,7 +359,7 @@ def test_an_asynchronous_endpoint_answers_the_same_by_objects(serving: World) ->
     ("fault", "request_", "words"),
     [
         ({}, question(temperature=-1), "answers 400: .*temperature"),
-        ({"kind": "throttle", "operation": "InvokeEndpoint"}, question(), "takes no request at the moment"),
+        ({"kind": "throttle", "operation": "InvokeEndpoint"}, question(), "accepts no request at the moment"),
         (
             {"kind": "cut_stream", "endpoint": "*", "after_bytes": 300},
             question(stream=True, max_tokens=100),

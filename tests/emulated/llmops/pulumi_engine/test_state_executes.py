@@ -90,5 +90,5 @@ def test_vulnerability_10_modules_outside_of_the_package_are_not_even_imported(p
     name = b"\x8c\x07planted\x94\x8c\x08Provider\x94\x93\x94\x8c\x09test/file\x94\x85\x94R\x94."
     plant(project, pickle.dumps(0).replace(b"K\x00.", name))
     output = project.pulumi("destroy", "--yes", "--skip-preview", fails=True)
-    assert "it names 'planted.Provider(test/file)', which is no provider of the kit" in output
+    assert "it names 'planted.Provider(test/file)', which is not a provider of the kit" in output
     assert not marker.exists()

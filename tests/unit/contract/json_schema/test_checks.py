@@ -36,8 +36,8 @@ def test_a_value_is_held_against_a_schema(value: Any, fault: str) -> None:
 @pytest.mark.parametrize(
     ("schema", "why"),
     [
-        ({"type": "dict"}, "no JSON schema"),
-        ({"properties": {"a": {"minimum": "one"}}}, "no JSON schema"),
+        ({"type": "dict"}, "not a JSON schema"),
+        ({"properties": {"a": {"minimum": "one"}}}, "not a JSON schema"),
         ({"$ref": "http://127.0.0.1:9/schema.json"}, "leads to no part"),
         ({"properties": {"a": {"$ref": "#/$defs/none"}}}, "leads to no part"),
         ({"$ref": "#"}, "circles"),

@@ -59,5 +59,5 @@ def test_no_way_to_write_a_repetition_hides_it(pattern: str) -> None:
 def test_what_is_no_regular_expression_has_a_size_and_is_refused(pattern: str) -> None:
     assert size_of_pattern(pattern) <= len(pattern) + UNICODE_CLASS
     if pattern not in ("]", "}"):
-        with pytest.raises(ValueError, match="no plain regular expression"):
+        with pytest.raises(ValueError, match="not a plain regular expression"):
             compile_pattern(pattern)

@@ -37,12 +37,25 @@ def _ragged(lines: list[str], width: int) -> list[str]:
 @pytest.mark.parametrize("width", [60, 80, 120])
 def test_paragraphs_fill_the_lines_of_a_terminal_of_any_width(width: int) -> None:
     ragged: dict[str, list[str]] = {}
-    for words in _commands(typer.main.get_command(app)):
+    for words in filter(None, _commands(typer.main.get_command(app))):
         output = CliRunner().invoke(app, [*words, "--help"], env={"COLUMNS": str(width)}).stdout
         for lines in _paragraphs(output):
             if words and not _EXAMPLE.match(lines[0]) and (found := _ragged(lines, width)):
                 ragged.setdefault(" ".join(words), []).extend(found)
     assert not ragged  # without the list of all commands, which has one line for each
+
+
+@pytest.mark.parametrize("width", [60, 80, 120])
+def test_the_first_page_wraps_its_sentences_under_each_other(width: int) -> None:
+    page = CliRunner().invoke(app, ["--help"], env={"COLUMNS": str(width)}).stdout
+    assert max(map(len, page.splitlines())) <= min(width, 80)
+    if width == 60:
+        assert "\n  train      Train, evaluate, sign and store a model version\n             from a recipe.\n" in page
+
+
+def test_help_of_a_command_with_subcommands_describes_the_command() -> None:
+    page = CliRunner().invoke(app, ["plan", "--help"], env={"COLUMNS": "120"}).stdout
+    assert "Preview the next `up`" in page
 
 
 def test_examples_and_names_of_options_fit_into_80_columns() -> None:

@@ -7,6 +7,8 @@ from typer.testing import CliRunner
 from llmops_kit.cli.cli import app
 from llmops_kit.contract.errors import NotFoundError
 
+WIDE = {"COLUMNS": "200"}
+
 
 def test_plan_alone_plans_and_takes_a_stack(tmp_path: Path) -> None:
     answer = CliRunner().invoke(app, ["--cwd", str(tmp_path), "plan", "--stack", "dev", "--refresh"])
@@ -18,3 +20,9 @@ def test_prices_need_no_project(tmp_path: Path) -> None:
     answer = CliRunner().invoke(app, ["--cwd", str(tmp_path), "plan", "prices", "show", "--region", "us-east-1"])
     assert answer.exit_code == 0
     assert "ml.m5.xlarge" in answer.output
+
+
+def test_options_of_plan_before_prices_are_refused(tmp_path: Path) -> None:
+    answer = CliRunner().invoke(app, ["--cwd", str(tmp_path), "plan", "--refresh", "prices", "show"], env=WIDE)
+    assert answer.exit_code == 2
+    assert "have no effect on `prices`" in answer.output

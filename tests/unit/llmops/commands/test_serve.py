@@ -35,7 +35,7 @@ def test_what_is_no_model_is_refused_by_its_path(tmp_path: Path, refused: Refuse
     assert (missing.where, missing.exit_code) == (str(tmp_path / "nothing"), 4)
     (tmp_path / "empty").mkdir()
     empty = refused("empty")
-    assert (empty.where, empty.what) == (str(tmp_path / "empty"), "holds no config.json, so it is no model")
+    assert (empty.where, empty.what) == (str(tmp_path / "empty"), "holds no config.json, so it is not a model")
     assert refused("chatbot@3").what == "no Pulumi.yaml here or in a folder above"  # a version is a stack's
 
 

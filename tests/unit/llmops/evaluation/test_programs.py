@@ -84,7 +84,7 @@ def test_a_machine_that_never_read_the_program_runs_nothing(stack: LocalPlatform
     ("program", "words"),
     [
         ("def score(row): return 1.5", "gave 1.5 for row 1 of 64"),
-        ("def score(row): return float('nan')", "no finite number"),
+        ("def score(row): return float('nan')", "not a finite number"),
         ("def score(row): raise ValueError('no luck')", "ended with 1: ValueError: no luck"),
         ("import os; os._exit(0)", "left no scores"),
         ("x = 1", "KeyError: 'score'"),
@@ -108,6 +108,6 @@ def test_a_recipe_that_names_no_program_or_another_one_is_refused(stack: LocalPl
     with pytest.raises(KitError, match="leave `sha256` out"):
         parse_recipe(recipe)
     recipe.write_text(text.replace("score.py", "missing.py"))
-    with pytest.raises(KitError, match="is no file") as caught:
+    with pytest.raises(KitError, match="is not a file") as caught:
         parse_recipe(recipe)
     assert caught.value.where == f"{recipe}: suite own: program.file"

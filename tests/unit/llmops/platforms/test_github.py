@@ -33,7 +33,7 @@ def test_a_repository_is_trusted_by_its_ids_alone_unless_asked_otherwise(
     ],
 )
 def test_what_names_no_single_repository_is_refused(text: str) -> None:
-    with pytest.raises(KitError, match="is no repository") as refused:
+    with pytest.raises(KitError, match="is not a repository") as refused:
         GithubRepository.parse(text, by_name=True)
     assert refused.value.where == "--github"
 

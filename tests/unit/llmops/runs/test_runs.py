@@ -357,7 +357,7 @@ def test_dirty_data_and_recipes_are_named_by_file_and_line(tmp_path: Path, make_
 def test_vulnerability_14_a_recipe_names_a_model_of_the_hub_by_its_commit(tmp_path: Path) -> None:
     path = write_recipe(tmp_path)
     path.write_text(RECIPE.replace('"store:tiny@1"', '"hub:org/model", revision: main'))
-    with pytest.raises(KitError, match="'main' is no commit of the hub") as caught:
+    with pytest.raises(KitError, match="'main' is not a commit of the hub") as caught:
         parse_recipe(path)
     assert caught.value.where == f"{path}: base_model.revision"
     path.write_text(path.read_text().replace("main", "a" * 40))

@@ -120,7 +120,7 @@ def test_what_can_not_be_brought_in_says_why(
 def test_vulnerability_14_a_branch_or_tag_of_the_hub_is_refused(
     tmp_path: Path, platform: LocalPlatform, cache: Path, revision: str
 ) -> None:
-    with pytest.raises(KitError, match="is no commit of the hub") as caught:
+    with pytest.raises(KitError, match="is not a commit of the hub") as caught:
         import_model(platform, parse_source("base", "hub:org/model", revision, ""), print, tmp_path)
     assert "git ls-remote https://huggingface.co/org/model" in caught.value.fix
     assert not cache.exists()

@@ -75,10 +75,10 @@ def test_faults_are_told_by_place_from_a_process_that_goes_on() -> None:
         checks = SchemaChecks()
         city = {"type": "object", "properties": {"city": {"type": "string", "pattern": "^[A-Z]"}}}
         faults: dict[str, Any] = {
-            "no JSON schema: type": {"type": "lamp"},
-            "no JSON schema: properties": {"properties": 5},
+            "not a JSON schema: type": {"type": "lamp"},
+            "not a JSON schema: properties": {"properties": 5},
             "patternProperties": {"patternProperties": {"(a+)+$": True}},
-            "no plain regular expression": {"pattern": "(?=a)b"},
+            "not a plain regular expression": {"pattern": "(?=a)b"},
             "exceeds the limit pattern_size": {"pattern": r"\w{190}\w{190}"},
         }
         try:

@@ -98,7 +98,7 @@ def test_json_is_held_against_the_rows_schema_before_the_suites(answer: str, exp
         ("refusal", row(refuse="yes"), "rows.jsonl:1: refuse", "'yes'"),
         ("leak", row(redacted="Ann"), "rows.jsonl:1: redacted", "list of strings"),
         ("leak", row(redacted=["Monday"]), "rows.jsonl:1", "its own answer holds 'Monday'"),
-        ("schema", row("{}", json_schema={"type": "dict"}), "rows.jsonl:1: json_schema", "no JSON schema"),
+        ("schema", row("{}", json_schema={"type": "dict"}), "rows.jsonl:1: json_schema", "not a JSON schema"),
         ("schema", row("{}", json_schema=SCHEMA), "rows.jsonl:1", "'age' is a required property"),
         (
             "schema",

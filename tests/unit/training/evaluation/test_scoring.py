@@ -113,7 +113,7 @@ def test_a_bound_on_the_wrong_side_is_refused_with_the_key_to_use(
         ({"metric": "exact", "prompt": "In German: {text}"}, "without `languages`"),
         ({"metric": "translation", "languages": ["en", "de"], "prompt": "In German:"}, "must contain {text}"),
         ({"metric": "exact", "json_schema": {"type": "array"}}, "no effect"),
-        ({"metric": "schema", "json_schema": {"type": "list"}}, "no JSON schema"),
+        ({"metric": "schema", "json_schema": {"type": "list"}}, "not a JSON schema"),
     ],
 )
 def test_a_suite_that_can_not_be_run_is_refused(keys: dict[str, Any], why: str) -> None:

@@ -313,7 +313,7 @@ def _check_schema(schema: Any, where: str) -> None:
     if isinstance(schema, bool):
         return
     if not isinstance(schema, dict):
-        raise DataError("is no JSON schema", where=where, fix='write an object such as {"type": "string"}')
+        raise DataError("is not a JSON schema", where=where, fix='write an object such as {"type": "string"}')
     kinds = schema.get("type", [])
     for kind in kinds if isinstance(kinds, list) else [kinds]:
         if kind not in _TYPES:

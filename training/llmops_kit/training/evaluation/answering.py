@@ -70,7 +70,7 @@ def _check_model(folder: Path) -> None:
     a hub.
     """
     if not folder.is_dir() or find_source(folder) != folder:
-        raise KitError("is no Hugging Face folder", where=str(folder), fix="give a folder with config.json")
+        raise KitError("is not a Hugging Face folder", where=str(folder), fix="give a folder with config.json")
     if is_comet(folder):
         raise KitError("scores translations and answers nothing", where=str(folder), fix="give a model that answers")
     if (folder / "adapter_config.json").exists():

@@ -150,7 +150,7 @@ def find_source(source: Path) -> Path:
         if len(found) == 1:
             return found[0]
         raise KitError(
-            f"holds no config.json and {len(found)} GGUF files, so it is no model",
+            f"holds no config.json and {len(found)} GGUF files, so it is not a model",
             where=str(source),
             fix="give a Hugging Face folder, or one .gguf file",
         )

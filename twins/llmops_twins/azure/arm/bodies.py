@@ -203,4 +203,4 @@ def _check_date(value: str, path: str) -> None:
     try:
         datetime.fromisoformat(value)
     except ValueError:
-        raise BodyError(f"The value {value!r} is no date.", path) from None
+        raise BodyError(f"The value {value!r} is not a date.", path) from None

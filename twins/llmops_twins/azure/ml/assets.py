@@ -198,4 +198,6 @@ def _check_uri(twin: TenantTwin, workspace: str, uri: str, target: str) -> None:
     if references.data_path(twin, workspace, uri, target) is None and not uri.startswith(
         ("azureml://jobs/", "https://")
     ):
-        raise ArmError(400, "UserError", f"{uri} is no path of a datastore (azureml://…/datastores/…/paths/…).", target)
+        raise ArmError(
+            400, "UserError", f"{uri} is not a path of a datastore (azureml://…/datastores/…/paths/…).", target
+        )

@@ -179,7 +179,7 @@ def _check_folders(twin: TenantTwin, workspace_id: str, properties: Document) ->
             if not uri or references.data_path(twin, workspace_id, uri, target) is not None:
                 continue
             if direction == "outputs":
-                message = f"{uri} is no path of a datastore (azureml://datastores/…/paths/…)."
+                message = f"{uri} is not a path of a datastore (azureml://datastores/…/paths/…)."
                 raise ArmError(400, "UserError", message, target)
             if not uri.startswith(("https://", "azureml://jobs/")):
                 kind = _KINDS_OF_DATA.get(given["jobInputType"], "models")

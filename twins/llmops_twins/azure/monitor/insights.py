@@ -207,7 +207,7 @@ def _scope(twin: TenantTwin, call: ArmCall) -> str:
 def _top(call: ArmCall) -> int:
     given = call.query.get("top") or str(_SERIES)
     if not given.isdigit():
-        raise ArmError(400, "BadRequest", f"The value {given!r} of top is no number.")
+        raise ArmError(400, "BadRequest", f"The value {given!r} of top is not a number.")
     return int(given)
 
 

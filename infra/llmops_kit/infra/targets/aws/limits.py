@@ -67,7 +67,11 @@ def _of_size(entry: Entry, kind: str) -> Iterator[Refusal]:
     if size.instances == 0 and not size.max_instances:
         yield ("size", "max_instances"), "0 instances need scaling", "write how many it may have"
     if size.instance_type and not INSTANCE_TYPE.match(kind):
-        yield ("size", "instance_type"), f"{kind} is no instance type of SageMaker's", "write one such as ml.c5.2xlarge"
+        yield (
+            ("size", "instance_type"),
+            f"{kind} is not an instance type of SageMaker's",
+            "write one such as ml.c5.2xlarge",
+        )
     if entry.volume_gb and has_local_disks(kind):
         yield ("volume_gb",), f"{kind} has its own disks, whose size can't be chosen", "remove it"
 

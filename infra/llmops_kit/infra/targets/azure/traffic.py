@@ -133,7 +133,7 @@ def _roll_out(props: Properties, old: dict[str, int], new: str) -> None:
     rollout = _WatchedTraffic(props, old, new, plan, settings.extra_bakes)
     try:
         found = roll(plan, settings=settings, shift=rollout.shift, look=rollout.look, say=rollout.say)
-    except Exception:
+    except Exception:  # not for Ctrl-C: the next update takes over the weights by their owner's mark
         rollout.say("the rollout can't continue, so it is rolled back")
         put_traffic(props, shares(old, new, 0))
         raise

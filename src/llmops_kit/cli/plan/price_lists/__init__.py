@@ -28,5 +28,5 @@ def fetch(url: str) -> dict[str, Any]:
     except ValueError as e:
         raise KitError(f"the price list is not JSON: {e}", where=url) from e
     if not isinstance(document, dict):
-        raise KitError("the price list is no JSON object", where=url)
+        raise KitError("the price list is not a JSON object", where=url)
     return document

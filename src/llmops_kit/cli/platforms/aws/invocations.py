@@ -27,7 +27,7 @@ from llmops_kit.contract.layout import async_input_key
 _JSON = {"ContentType": "application/json", "Accept": "application/json"}
 _POLL_SECONDS = 0.5
 _LONGEST_SECONDS = 3600  # SageMaker's for an answer of an asynchronous endpoint
-_LOOK = "`llmops status` shows the endpoint, `llmops logs` its words"
+_LOOK = "`llmops status` shows the endpoint, `llmops logs` its output"
 
 _HOST = "sagemaker.amazonaws.com"
 _PREFIX = "sagemaker-api-key-"
@@ -46,7 +46,7 @@ def ask(clients: AwsClients, endpoint: str, name: str, request: dict[str, Any]) 
         request: the body of /v1/chat/completions.
 
     Raises:
-        BusyError: it takes no request at the moment.
+        BusyError: it accepts no request at the moment.
         KitError: in words what AWS, or the server in the container, said.
     """
     runtime = clients("sagemaker-runtime")
@@ -191,10 +191,10 @@ def _refusal(error: ClientError, where: str) -> KitError | None:
     if code in ("ModelStreamError", "InternalStreamFailure"):
         return KitError(f"broke off: {_words(said)}", where=where, fix="see `llmops logs`")
     if code in ("ThrottlingException", "ServiceUnavailable", "ModelNotReadyException"):
-        return BusyError(f"takes no request at the moment: {said}", where=where, fix="try again in a moment")
+        return BusyError(f"accepts no request at the moment: {said}", where=where, fix="try again in a moment")
     if is_missing(error):
         what = "there is no such endpoint on SageMaker: it was taken down or deleted"
-        return KitError(what, where=where, fix="`llmops up` brings it back")
+        return KitError(what, where=where, fix="`llmops up` restores it")
     return None
 
 

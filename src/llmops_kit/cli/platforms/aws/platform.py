@@ -86,7 +86,7 @@ class AwsPlatform(CloudPlatform):
         """Require an instance type of SageMaker's."""
         if not INSTANCE_TYPE.match(machines.instance_type):
             raise KitError(
-                f"{machines.instance_type} is no instance type of SageMaker's",
+                f"{machines.instance_type} is not an instance type of SageMaker's",
                 where="instance_type",
                 fix="write one such as ml.g5.xlarge; docs/reference.md lists the fields of `llmops:aws.jobs`",
             )

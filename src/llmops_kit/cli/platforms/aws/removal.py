@@ -24,7 +24,7 @@ def remove_data(clients: AwsClients, outputs: StackOutputs) -> None:
     store = outputs.store.url.removeprefix("s3://").partition("/")[0]
     for bucket, keys in ((store, STORE_KEYS), (outputs.aws.work_bucket, WORK_KEYS)):
         if bucket:
-            with explained(f"s3://{bucket}", "repeat the command: it goes on from there"):
+            with explained(f"s3://{bucket}", "repeat the command: it resumes"):
                 empty_bucket(clients("s3"), bucket, keys, outputs.stack)
     for repository in outputs.aws.repositories.values():
         with explained(f"repository {repository}"):

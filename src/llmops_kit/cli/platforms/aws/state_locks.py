@@ -20,7 +20,7 @@ def _locks_in_bucket(backend: str, stack: str, project: str, clients: AwsClients
     """Returns the locks on a stack whose backend is `s3://bucket/path?region=…`.
 
     Raises:
-        KitError: an object that is no lock of Pulumi's, or the bucket can't be read.
+        KitError: an object that is not a lock of Pulumi's, or the bucket can't be read.
     """
     parts = urlsplit(backend)
     path = parts.path.strip("/")

@@ -71,7 +71,7 @@ class Aws(Cloud):
                 raise KitError(
                     f"{value or 'no address'} is not on this machine",
                     where=f"${name}",
-                    fix="a rehearsal uses its own twin; `llmops smoke aws` uses your account instead",
+                    fix="a rehearsal uses its own twin; `llmops smoke aws` uses your account",
                 )
 
     def caller(self) -> CloudCaller:

@@ -91,7 +91,7 @@ class Azure(Cloud):
                 raise KitError(
                     f"{value or 'no address'} is not on this machine",
                     where=f"${name}",
-                    fix="a rehearsal uses its own twin; `llmops smoke azure` uses your subscription instead",
+                    fix="a rehearsal uses its own twin; `llmops smoke azure` uses your subscription",
                 )
 
     def caller(self) -> CloudCaller:

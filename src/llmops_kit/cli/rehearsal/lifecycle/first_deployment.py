@@ -124,7 +124,7 @@ STEPS = (
         bootstrap,
         needs=("account",),
     ),
-    RehearsalStep("doctor", "Check this machine", "nothing required is missing", "local", doctor, needs=("bootstrap",)),
+    RehearsalStep("doctor", "Check this machine", "nothing required is missing", "real", doctor, needs=("bootstrap",)),
     RehearsalStep(
         "plan",
         "Plan, with cost",

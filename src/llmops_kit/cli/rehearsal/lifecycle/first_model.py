@@ -224,7 +224,7 @@ STEPS = (
         "images",
         "Build the images",
         "images are pinned by content",
-        "local",
+        "real",
         images,
         needs=("up",),
     ),
@@ -237,10 +237,10 @@ STEPS = (
         needs=("images",),
     ),
     RehearsalStep(
-        "gate", "Evaluate", "a version that is not good enough is not promoted", "local", gate, needs=("train",)
+        "gate", "Evaluate", "a version that is not good enough is not promoted", "real", gate, needs=("train",)
     ),
     RehearsalStep(
-        "promote", "Promote", "one line of the stack file selects the served version", "local", promote, needs=("gate",)
+        "promote", "Promote", "one line of the stack file selects the served version", "real", promote, needs=("gate",)
     ),
     RehearsalStep(
         "serve",

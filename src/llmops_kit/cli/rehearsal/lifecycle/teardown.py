@@ -111,7 +111,7 @@ STEPS = (
         "secrets",
         "Search for secrets",
         "no key, token, passphrase or prompt has leaked",
-        "local",
+        "real",
         secrets,
         needs=("invoke",),
     ),

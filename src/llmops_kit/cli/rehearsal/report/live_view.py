@@ -19,7 +19,7 @@ _SIGNS = {
     "stopped": ("✗", "red"),
     "not run": ("·", "dim"),
 }
-_COLOURS = {"local": "blue", "emulated": "cyan", "simulated": "yellow", "real cloud": "magenta"}
+_COLOURS = {"real": "blue", "emulated": "cyan", "simulated": "yellow"}
 _LINES = 3
 
 

@@ -97,7 +97,7 @@ def _row(result: Result) -> str:
 
 
 def _mark(mark: str) -> str:
-    return f"<span class='mark {mark.replace(' ', '-')}'>{mark}</span>"
+    return f"<span class='mark {mark}'>{mark}</span>"
 
 
 def _plots(report: Report) -> str:

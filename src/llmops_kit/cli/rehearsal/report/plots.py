@@ -22,7 +22,7 @@ def gantt(results: Sequence[Result], seconds: float) -> str:
         x, width = axis.x(result.began), max(2.0, axis.x(result.began + result.seconds) - axis.x(result.began))
         label = f"{result.step.id} {result.seconds:.1f} s"
         tip = f"<title>{escape(result.step.title)}: {result.seconds:.1f} s, {escape(result.step.mark)}</title>"
-        kind = "bad" if result.state not in ENDED_WELL else f"mark-{result.step.mark.replace(' ', '-')}"
+        kind = "bad" if result.state not in ENDED_WELL else f"mark-{result.step.mark}"
         parts.append(
             f'<rect class="{kind}" x="{x:.1f}" y="{y}" width="{width:.1f}" height="{_BAR}" rx="3">{tip}</rect>'
         )

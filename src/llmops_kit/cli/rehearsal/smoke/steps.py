@@ -173,7 +173,7 @@ def _world(stage: Stage) -> SmokeWorld:
 
 
 def _step(id_: str, title: str, proves: str, run: Callable[[Stage], Evidence], *needs: str) -> RehearsalStep:
-    return RehearsalStep(id_, title, proves, "real cloud", run, needs)
+    return RehearsalStep(id_, title, proves, "real", run, needs)
 
 
 STEPS: tuple[RehearsalStep, ...] = (

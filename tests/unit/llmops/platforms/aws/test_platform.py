@@ -21,7 +21,7 @@ OUTPUTS = StackOutputs.new(
 
 def test_instance_types_are_sagemakers() -> None:
     AwsPlatform(OUTPUTS).require_machines(Compute(instance_type="ml.g5.xlarge"))
-    with pytest.raises(KitError, match="Standard_DS3_v2 is no instance type of SageMaker's"):
+    with pytest.raises(KitError, match="Standard_DS3_v2 is not an instance type of SageMaker's"):
         AwsPlatform(OUTPUTS).require_machines(Compute(instance_type="Standard_DS3_v2"))
     with pytest.raises(ValidationError, match=r"jobs\.instance_type"):
         AwsSettings.model_validate({"jobs": {"instance_type": "Standard_DS3_v2"}})

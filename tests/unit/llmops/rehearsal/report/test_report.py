@@ -88,9 +88,8 @@ def test_every_mark_has_its_colour(report: Report, tmp_path: Path) -> None:
     write(report, tmp_path / "report")
     page = (tmp_path / "report/report.html").read_text()
     for mark in MARKS:
-        name = mark.replace(" ", "-")
-        assert f".mark.{name} {{ color: var(--{name}); }}" in page
-        assert f"svg .mark-{name} {{ fill: var(--{name}); }}" in page
+        assert f".mark.{mark} {{ color: var(--{mark}); }}" in page
+        assert f"svg .mark-{mark} {{ fill: var(--{mark}); }}" in page
     assert set(re.findall(r"var\(--([\w-]+)\)", page)) <= set(re.findall(r"--([\w-]+):", page))
 
 

@@ -109,7 +109,7 @@ class Smoked:
                 raise error
             return Evidence((f"{name} done",), {"made": name})
 
-        return RehearsalStep(name, f"The step {name}", f"proves {name}", "real cloud", run, needs)
+        return RehearsalStep(name, f"The step {name}", f"proves {name}", "real", run, needs)
 
 
 @pytest.fixture

@@ -25,7 +25,7 @@ def fetch(twin: AccountTwin, source: ModelDataSource, target: Path) -> None:
         if not there:
             # unsure (60 %): no source found for the words of a download that fails; that it fails is documented
             # (https://docs.aws.amazon.com/sagemaker/latest/dg/large-model-inference-uncompressed.html)
-            raise ModelDataError(f"there is no object at {source.uri}")
+            raise ModelDataError(f"there is not an object at {source.uri}")
         for key, path in there:
             if source.archive:
                 with tempfile.TemporaryDirectory(prefix=".unpacking-", dir=target.parent) as work:

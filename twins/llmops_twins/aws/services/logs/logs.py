@@ -225,7 +225,7 @@ def _emit(
     for when, fields in matched:
         try:
             value = float(patterns.selected(fields, transformation["metricValue"]))
-        except (TypeError, ValueError):  # CloudWatch leaves out what is no number
+        except (TypeError, ValueError):  # CloudWatch leaves out what is not a number
             continue
         chosen = {
             key: patterns.selected(fields, selector) for key, selector in transformation.get("dimensions", {}).items()
@@ -278,7 +278,7 @@ def _refuse_bad_transformation(transformation: Document, pattern: str) -> None:
             float(selectors[0])
         except ValueError as e:
             raise AwsApiError(
-                "InvalidParameterException", "Invalid metric transformation: metricValue is no number."
+                "InvalidParameterException", "Invalid metric transformation: metricValue is not a number."
             ) from e
 
 

@@ -26,7 +26,7 @@ class Folder:
 
     def __init__(self, twin: TenantTwin, container_id: str, path: str, principal: str) -> None:
         if path.strip("/") and (why := object_keys.fault(path.strip("/"))):
-            raise FilesError(f"{object_keys.shown(path)} is no path of a folder: it {why}")
+            raise FilesError(f"{object_keys.shown(path)} is not a path of a folder: it {why}")
         self._twin = twin
         self._container_id = container_id
         self._principal = principal
@@ -46,7 +46,7 @@ class Folder:
             found = data_path(twin, workspace, uri, "uri")
             container_id = found.container_id(twin) if found else ""
         if found is None:
-            raise FilesError(f"{uri} is no path in a datastore of this twin (azureml://datastores/…/paths/…)")
+            raise FilesError(f"{uri} is not a path in a datastore of this twin (azureml://datastores/…/paths/…)")
         if not container_id:
             raise FilesError(f"the storage account of datastore {found.datastore['name']} was not found")
         return cls(twin, container_id, found.path, principal)

@@ -56,7 +56,7 @@ def test_a_jobs_name_is_used_once(ml: Workspace) -> None:
         ({"inputs": {}}, "uses ${{inputs.spec}}"),
         ({"inputs": {"spec": {"jobInputType": "uri_folder", "uri": "azureml://datastores/x/paths/a"}}}, "datastore x"),
         ({"inputs": {"spec": {"jobInputType": "uri_folder", "uri": "azureml:x:1"}}}, "Data version not found"),
-        ({"outputs": {"model": {"jobOutputType": "uri_folder", "uri": "model"}}}, "is no path of a datastore"),
+        ({"outputs": {"model": {"jobOutputType": "uri_folder", "uri": "model"}}}, "is not a path of a datastore"),
         ({"resources": {"instanceCount": 3}}, "wants 3 nodes, and compute cpu has 2 at most"),
         ({"identity": {"identityType": "Managed", "clientId": "nobody"}}, "has no such managed identity"),
         ({"limits": {"jobLimitsType": "Command", "timeout": "1 hour"}}, "no ISO 8601 duration"),

@@ -181,7 +181,7 @@ def test_a_models_path_is_in_a_datastore(ml: Workspace) -> None:
     ml.make()
     elsewhere = {"properties": {"modelUri": "azureml://datastores/none/paths/a"}}
     ml.refused("/models/chat/versions/9", elsewhere, "The datastore none was not found")
-    ml.refused("/models/chat/versions/9", {"properties": {"modelUri": "models/a"}}, "is no path of a datastore")
+    ml.refused("/models/chat/versions/9", {"properties": {"modelUri": "models/a"}}, "is not a path of a datastore")
     ml.refused("/environments/x/versions/1", {"properties": {}}, "either an image or a build context")
 
 

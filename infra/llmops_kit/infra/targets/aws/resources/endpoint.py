@@ -109,11 +109,14 @@ class _EndpointParts:
             kms_key_arn=self.key,
             production_variants=[serving],
             async_inference_config=self.asynchronous(),
-            opts=stack.options(delete_before_replace=False),  # the old one serves until the endpoint has the new one
+            # The old one goes last: SageMaker deletes a configuration in use, and UpdateEndpoint fails from then on
+            # (https://github.com/hashicorp/terraform-provider-aws/issues/40048).
+            opts=stack.options(delete_before_replace=False),
         )
         watch = EndpointAlarms(stack, name, entry, shared.settings.aws.alarms, shared.alarms_topic)
         watch.declare_operating()
         alarms = watch.declare_rollout(configuration.name)
+        # An alarm keeps its state when it is pointed at the new configuration: in ALARM, it would roll that one back.
         quiet = QuietAlarms(
             f"quiet-{name}",
             stack.location,
@@ -131,6 +134,7 @@ class _EndpointParts:
             opts=stack.options(depends_on=[prepared, quiet, *shared.role.ready]),
         )
         scaling = declare_scaling(stack, name, entry, endpoint.name, self.kind) if entry.size.max_instances else []
+        # Last: if SageMaker rolled the update back, this fails, and the engine does not delete what still serves.
         self.compare(configuration.name, prepared, [endpoint, *scaling])
         return endpoint.name.apply(lambda _: f"{stack.caller.runtime_url}/endpoints/{self.physical}/invocations")
 
@@ -189,9 +193,8 @@ class _EndpointParts:
             environment["LLMOPS_REQUEST_SECONDS"] = str(_ASYNC_SECONDS)
         environment |= limit_variables(entry.limits)
         if entry.gate == "waived":
-            environment["LLMOPS_GOLDEN"] = (
-                "reported"  # somebody wants it all the same: the quality alarm has the last word
-            )
+            # A server that fails its golden prompts then still starts; the quality alarm decides about it.
+            environment["LLMOPS_GOLDEN"] = "reported"
         uri = pulumi.Output.concat("s3://", shared.storage.store.name, "/", model_key(version.sha256), "/")
         return {"image": shared.image(self.name), "uri": uri, "environment": environment}
 
@@ -265,7 +268,7 @@ class _EndpointParts:
         if strategy != "all_at_once" and self.entry.size.instances <= 1:
             pulumi.log.warn(
                 f"endpoint {self.name}: one instance has no part that could go first, so `strategy: {strategy}` is "
-                "done all at once; alarms roll it back all the same. Two instances make it a real one"
+                "done all at once; alarms still roll it back. Two instances make it a real one"
             )
             strategy = "all_at_once"
         share = {"canary": rollout.canary_percent, "all_at_once": 0}.get(strategy, rollout.step_percent)

@@ -239,6 +239,6 @@ def _inline(work: AwsSteps, name: str, wanted: Policy) -> None:
     if not same_json(found, wanted):
         work.change(
             f"role {name}: what it may do",
-            "written anew" if found else "written",
+            "rewritten" if found else "written",
             lambda: iam.put_role_policy(RoleName=name, PolicyName=_INLINE, PolicyDocument=json.dumps(wanted)),
         )

@@ -20,7 +20,7 @@ def remove(clients: AwsClients, project: str) -> None:
     """
     caller = clients.caller
     names = AwsNames(project, caller.account, caller.region)
-    with explained("what bootstrap made", "repeat the command: it goes on from there"):
+    with explained("what bootstrap made", "repeat the command: it resumes"):
         _remove_bucket(clients("s3"), names.bucket)
         _remove_key(clients("kms"), names.alias)
 
@@ -30,7 +30,7 @@ def _remove_bucket(s3: Any, bucket: str) -> None:
         return
     tags = tag_map((find(s3.get_bucket_tagging, Bucket=bucket) or {}).get("TagSet", []))
     if not TAGS.items() <= tags.items():
-        raise KitError("the bucket was not made by bootstrap", where=f"s3://{bucket}", fix="remove it yourself")
+        raise KitError("the bucket was not created by bootstrap", where=f"s3://{bucket}", fix="remove it yourself")
     delete_versions(s3, bucket)
     s3.delete_bucket(Bucket=bucket)
 

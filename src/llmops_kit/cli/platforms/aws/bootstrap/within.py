@@ -12,7 +12,9 @@ from llmops_kit.contract.errors import KitError
 
 INLINE_LIMIT = 10_240
 """https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_iam-quotas.html"""
-_FIX = "record it anew with `llmops plan --policy` in the project's folder; or give none: the default names the project"
+_FIX = (
+    "record it again with `llmops plan --policy` in the project's folder; or give none: the default names the project"
+)
 
 
 def require_within(policy: Policy, most: Policy, project: str) -> None:

@@ -39,7 +39,7 @@ def test_more_versions_than_a_page_has_go(clients: AwsClients, monkeypatch: pyte
 def test_a_bucket_of_somebody_else_stays(clients: AwsClients) -> None:
     names = bootstrap(clients, "gone", lambda _: None).names
     clients("s3").put_bucket_tagging(Bucket=names.bucket, Tagging={"TagSet": [{"Key": "team", "Value": "payroll"}]})
-    with pytest.raises(KitError, match="was not made by bootstrap"):
+    with pytest.raises(KitError, match="was not created by bootstrap"):
         remove(clients, "gone")
     assert clients("s3").list_buckets()["Buckets"]
 
@@ -47,6 +47,6 @@ def test_a_bucket_of_somebody_else_stays(clients: AwsClients) -> None:
 def test_a_bucket_without_tags_is_somebody_elses(clients: AwsClients) -> None:
     names = bootstrap(clients, "gone", lambda _: None).names
     clients("s3").delete_bucket_tagging(Bucket=names.bucket)
-    with pytest.raises(KitError, match="was not made by bootstrap"):
+    with pytest.raises(KitError, match="was not created by bootstrap"):
         remove(clients, "gone")
     assert clients("s3").list_buckets()["Buckets"]

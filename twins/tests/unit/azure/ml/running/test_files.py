@@ -15,7 +15,7 @@ NO_TWIN: Any = None
 @pytest.mark.vulnerability(1)
 @pytest.mark.parametrize("path", ["..", "models/..", "a/../../b", "a//b", "a\\b", "a\0b", "C:/a"])
 def test_vulnerability_1_a_path_that_can_be_no_folder_is_refused(path: str) -> None:
-    with pytest.raises(FilesError, match="is no path of a folder"):
+    with pytest.raises(FilesError, match="is not a path of a folder"):
         Folder(NO_TWIN, CONTAINER, path, "")
 
 
