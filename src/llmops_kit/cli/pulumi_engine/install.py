@@ -255,7 +255,7 @@ class _Counter:
 
     def _done(self) -> str:
         if not self._total:
-            return f"{self._downloaded} modules fetched"
+            return f"{self._downloaded} modules fetched" if self._downloaded else "listing its packages"
         if self._compiled < self._total:
             return f"{self._compiled} of {self._total} packages compiled"
         return f"all {self._total} packages compiled, linking them"

@@ -212,7 +212,7 @@ def test_a_build_says_first_how_to_skip_it_and_then_how_far_it_is() -> None:
 @pytest.mark.parametrize(
     ("listed", "built", "words"),
     [
-        ([], [], "0 modules fetched"),
+        ([], [], "listing its packages"),
         (["go: downloading one v1", "go: finding"], [], "1 modules fetched"),
         (["go: downloading one v1", "one/a", "one/b", "one/c"], [], "0 of 3 packages compiled"),
         (["one/a", "one/b", "one/c"], ["one/a", "# one/a", "one/b"], "2 of 3 packages compiled"),
