@@ -1,17 +1,13 @@
-"""`python tools/engine.py` finds or gets Pulumi's engine as the kit does, and prints how far it is for `tools.steps`.
+"""`python -m tools.engine` finds or gets Pulumi's engine as the kit does, and prints how far it is for `tools.steps`.
 
 Standard library only: it runs beside the installation of the kit's packages.
 """
 
 import sys
-from pathlib import Path
 
-CHECKOUT = Path(__file__).resolve().parents[1]
-sys.path[0:1] = [str(CHECKOUT / folder) for folder in (".", "src", "hosting")]
-
-from llmops_kit.cli.pulumi_engine.engine import obtain  # noqa: E402
-from llmops_kit.contract.errors import KitError  # noqa: E402
-from tools.steps import NOTE  # noqa: E402
+from llmops_kit.cli.pulumi_engine.engine import obtain
+from llmops_kit.contract.errors import KitError
+from tools.steps import NOTE
 
 
 def main() -> None:

@@ -1,23 +1,26 @@
-"""`python tools/setup.py SET|engine` installs a set of packages into .venv, or finds or gets Pulumi's engine; as steps.
+"""`python -m tools.setup SET|engine` installs a set of packages into .venv, or finds or gets Pulumi's engine; as steps.
 
 `tools/setup.sh` starts it, with the Python that it has found. LLMOPS_SETUP_ENGINE=yes gets the engine beside the
 packages. LLMOPS_SETUP_FOR=demo leaves total and hint to what comes next. Standard library only.
 """
 
 import os
+import re
 import sys
 import time
 from pathlib import Path
 
+from tools.steps import Step, StepFailedError, Steps
+
 CHECKOUT = Path(__file__).resolve().parents[1]
-sys.path[0:1] = [str(CHECKOUT / folder) for folder in (".", "src", "hosting")]
-
-from tools.steps import Step, StepFailedError, Steps  # noqa: E402
-
 LOG = CHECKOUT / ".llmops" / "setup.log"
 HINT = CHECKOUT / ".llmops" / "setup.hint"
 """What `make demo` says at its end."""
-_ENGINE = Step("Pulumi's engine", [sys.executable, CHECKOUT / "tools" / "engine.py"])
+_ENGINE = Step(
+    "Pulumi's engine",
+    [sys.executable, "-m", "tools.engine"],
+    detail=lambda line: re.sub(r", \d+:\d\d$", "", line),  # a step shows its time
+)
 
 
 def main(wanted: str) -> int:
@@ -27,7 +30,10 @@ def main(wanted: str) -> int:
         if wanted == "engine":
             _find_engine()
             return 0
-        packages = Step(f"Python packages ({wanted})", [CHECKOUT / "tools" / "setup.sh", "install", wanted])
+        # Which is for finding the engine from a bare Python.
+        environ = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+        command = [CHECKOUT / "tools" / "setup.sh", "install", wanted]
+        packages = Step(f"Python packages ({wanted})", command, environ)
         beside = [_ENGINE] if os.environ.get("LLMOPS_SETUP_ENGINE") else []
         Steps(LOG, CHECKOUT).run(packages, *beside)
     except StepFailedError as e:

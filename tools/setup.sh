@@ -1,7 +1,8 @@
 #!/bin/sh
 # `tools/setup.sh kit|data|aws-twin|azure-twin|dev` makes .venv with the kit's needs, with those of collecting data, of a
-# cloud and its twin, or of the tests too; `tools/setup.sh engine` finds or gets Pulumi's engine and lets .venv/bin/activate put it on PATH. The Makefile calls both. Needs Python 3.11 or newer. tools/setup.py shows the steps, and runs
-# `tools/setup.sh install SET` as one of them.
+# cloud and its twin, or of the tests too; `tools/setup.sh engine` finds or gets Pulumi's engine and lets
+# .venv/bin/activate put it on PATH. The Makefile calls both. Needs Python 3.11 or newer. tools/setup.py shows the
+# steps, and runs `tools/setup.sh install SET` as one of them.
 set -eu
 cd "$(dirname "$0")/.."
 
@@ -84,12 +85,12 @@ install() { # install kit|data|aws-twin|azure-twin|dev: what is there already is
 
 set_up() { # set_up SET: as a step, with what finding a Python has said
     find_pythons
-    LLMOPS_SETUP_HINT=$hint exec "$base" tools/setup.py "$1"
+    PYTHONPATH=src:hosting LLMOPS_SETUP_HINT=$hint exec "$base" -m tools.setup "$1" # whose Python has no kit yet
 }
 
 case ${1:-} in
     kit | data | aws-twin | azure-twin | dev) set_up "$1" ;;
     install) install "$2" ;;
-    engine) exec .venv/bin/python tools/setup.py engine ;;
+    engine) exec .venv/bin/python -m tools.setup engine ;;
     *) fail "tools/setup.sh takes kit, data, aws-twin, azure-twin, dev or engine" "see the Makefile" ;;
 esac

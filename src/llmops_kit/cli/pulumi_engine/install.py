@@ -177,6 +177,7 @@ def _build(making: Path, version: str, report: Report) -> None:
     counter = _Counter(report, f"building Pulumi engine {version}")
     try:
         _run([go, "list", "-deps", *flags, "-f", _UNCACHED, MODULE], environ, build, None, counter.list_line, counter)
+        counter.end_list()
         command = [go, "build", "-v", *flags, "-o", str(making / "bin" / "pulumi"), MODULE]
         _run(command, environ, build, None, counter.build_line, counter)
     except subprocess.SubprocessError as error:
@@ -233,8 +234,8 @@ class _Counter:
         self.tail: deque[str] = deque(maxlen=15)
         self._report, self._step = report, step
         self._began = time.monotonic()
-        self._downloaded = self._compiled = 0
-        self._total: int | None = None
+        self._downloaded = self._total = self._compiled = 0
+        self._is_listed = False
 
     def list_line(self, text: str) -> None:
         """Take a line of `go list`: a message, or a package that will be compiled."""
@@ -242,7 +243,11 @@ class _Counter:
             self.tail.append(text)
             self._downloaded += text.startswith("go: downloading")
         else:
-            self._total = (self._total or 0) + 1
+            self._total += 1
+
+    def end_list(self) -> None:
+        """Take the packages that were listed for all of them."""
+        self._is_listed = True
 
     def build_line(self, text: str) -> None:
         """Take a line of `go build -v`: a message, or a package that is being compiled."""
@@ -254,8 +259,8 @@ class _Counter:
         self._report(f"{self._step}: {self._done()}, {passed // 60}:{passed % 60:02d}")
 
     def _done(self) -> str:
-        if not self._total:
-            return f"{self._downloaded} modules fetched"
+        if not self._is_listed:
+            return f"{self._downloaded} modules fetched" if self._downloaded else "listing its packages"
         if self._compiled < self._total:
             return f"{self._compiled} of {self._total} packages compiled"
         return f"all {self._total} packages compiled, linking them"

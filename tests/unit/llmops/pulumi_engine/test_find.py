@@ -212,19 +212,24 @@ def test_a_build_says_first_how_to_skip_it_and_then_how_far_it_is() -> None:
 @pytest.mark.parametrize(
     ("listed", "built", "words"),
     [
-        ([], [], "0 modules fetched"),
-        (["go: downloading one v1", "go: finding"], [], "1 modules fetched"),
+        ([], None, "listing its packages"),
+        (["go: downloading one v1", "go: finding", "one/a"], None, "1 modules fetched"),
         (["go: downloading one v1", "one/a", "one/b", "one/c"], [], "0 of 3 packages compiled"),
         (["one/a", "one/b", "one/c"], ["one/a", "# one/a", "one/b"], "2 of 3 packages compiled"),
         (["one/a"], ["one/a"], "all 1 packages compiled, linking them"),
+        ([], [], "all 0 packages compiled, linking them"),
     ],
 )
-def test_a_build_counts_the_packages_that_are_not_in_gos_cache(listed: list[str], built: list[str], words: str) -> None:
+def test_a_build_counts_the_packages_that_are_not_in_gos_cache(
+    listed: list[str], built: list[str] | None, words: str
+) -> None:
     lines: list[str] = []
     counter = install._Counter(lines.append, "building")
     for line in listed:
         counter.list_line(line)
-    for line in built:
+    if built is not None:
+        counter.end_list()
+    for line in built or ():
         counter.build_line(line)
     counter.tick()
     assert lines == [f"building: {words}, 0:00"]
