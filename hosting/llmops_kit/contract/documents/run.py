@@ -40,8 +40,9 @@ class Compute(Part):
     """The machines of a run in a cloud. They do not affect its result."""
 
     instance_type: str = Field(
-        pattern=r"^[A-Za-z][A-Za-z0-9._-]*$",
-        description="The cloud's name of a type: ml.g5.xlarge, Standard_NC6s_v3.",
+        default="",
+        pattern=r"^([A-Za-z][A-Za-z0-9._-]*)?$",
+        description="The cloud's name of a type: ml.g5.xlarge, Standard_NC6s_v3; empty: none, which no cloud takes.",
     )
     instances: int = Field(default=1, ge=1, le=64, description="Each takes its share of the recipe's batch.")
     spot: bool = Field(

@@ -57,7 +57,7 @@ def spec(platform: AwsPlatform, name: str = "chatbot", **compute: Any) -> RunSpe
     changes = {
         "id": f"{name}-20261125-210648-{uuid.uuid4().hex[:4]}",
         "image": platform.outputs.training.image,
-        "compute": Compute(**compute),
+        "compute": Compute.model_validate({"instance_type": "ml.m5.xlarge"} | compute),
     }
     return RunSpec.load(EXAMPLE).model_copy(update=changes)
 

@@ -59,7 +59,7 @@ class Account:
 
     def add_run(self, run: str = RUN) -> None:
         """Put a run's spec where `llmops train` does, and start its job, which names the spec."""
-        spec = RunSpec.model_validate(run_spec(TRAINING) | {"id": run, "compute": {}})
+        spec = RunSpec.model_validate(run_spec(TRAINING) | {"id": run, "compute": {"instance_type": "ml.m5.xlarge"}})
         content = spec.to_json().encode()
         self.s3.put_object(Bucket=self.bucket("work"), Key=run_spec_key(run), Body=content)
         stored = StoredSpec(run_spec_key(run).removesuffix(f"/{SPEC}"), sha256_bytes(content))

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 from pulumi import dynamic
 
 from llmops_kit.contract.api_key import make_api_key
-from llmops_kit.contract.engines.engine_settings import EngineSettings
 from llmops_kit.infra.targets.dynamic import KitProvider, Properties, gone, inputs_of, say
 
 if TYPE_CHECKING:
@@ -116,6 +115,7 @@ def _names(host: Host) -> set[str]:
 
 
 def _spec(props: Properties) -> EndpointSpec:
+    from llmops_kit.contract.engines.engine_settings import EngineSettings
     from llmops_kit.hosting.model_endpoint import ServedVersion, endpoint_spec
 
     version = ServedVersion(Path(props["folder"]), Path(props["public_key_file"]), props["model"], props["sha256"])
