@@ -26,7 +26,9 @@ class Verbs(typer.Typer):
     """
 
     def __init__(self, **kwargs: Any) -> None:
-        super().__init__(**kwargs | ({"help": unwrapped(kwargs["help"])} if "help" in kwargs else {}))
+        if "help" in kwargs:
+            kwargs["help"] = unwrapped(kwargs["help"])
+        super().__init__(**kwargs)
 
     def callback(self, *args: Any, **kwargs: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
         """Registers a function as the callback, as typer's own method does, and returns it unchanged."""
