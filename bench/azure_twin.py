@@ -17,8 +17,8 @@ from urllib.parse import urlsplit
 from bench.serving import Client
 from bench.twin import compare_streams, rehearse
 from llmops_kit.cli.platforms.registry import open_platform
-from llmops_kit.contract.documents.outputs import StackOutputs
-from llmops_kit.hosting import images
+from llmops_kit.core.documents.outputs import StackOutputs
+from llmops_kit.local_runtime import process_images
 from llmops_twins.azure import control
 from tests.support.clouds.azure_twin import AzureStack, Subscription, make_stack, running_twin
 from tests.support.tiny_models.models import base_model, copy_model
@@ -68,7 +68,7 @@ def _files(place: str) -> Iterator[Path]:
 @contextmanager
 def _endpoint(subscription: Subscription, folder: Path) -> Iterator[tuple[Client, Client]]:
     """An endpoint of SmolLM2 on the twin: asked through its scoring URI, and its container asked directly."""
-    built = {name: images.build(name) for name in ("training", "serving")}
+    built = {name: process_images.build(name) for name in ("training", "serving")}
     stack = make_stack(subscription, folder / "stack", "bench", images=built)
     with subscription.entered():
         stack.serve("bench", _put(stack, folder))

@@ -16,10 +16,10 @@ import pyarrow as pa
 import ray
 import ray.data
 
-from llmops_kit.contract.documents.recipe import Recipe
-from llmops_kit.preparation import near_duplicates
-from llmops_kit.preparation.examine import RowRules
-from llmops_kit.preparation.shingles import similarities
+from llmops_kit.core.documents.recipe import Recipe
+from llmops_kit.data_pipeline import near_duplicates
+from llmops_kit.data_pipeline.examine import RowRules
+from llmops_kit.data_pipeline.shingles import similarities
 
 
 class _Rules:

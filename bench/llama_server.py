@@ -30,8 +30,8 @@ import openvino
 from bench.larger_model import larger_model
 from bench.serving import STREAMS
 from bench.two_servers import DECODING, WHOLE_REQUESTS, BenchedServer, compare, our_server, started
-from llmops_kit.contract.programs import import_path
-from llmops_kit.hosting.ports import choose_port
+from llmops_kit.core.programs import import_path
+from llmops_kit.local_runtime.ports import choose_port
 from llmops_kit.serving.engines.cpu_precision import cpu_precision
 from llmops_kit.serving.prompts import Prompts
 from tests.support.servers.serving import sign_version

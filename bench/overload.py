@@ -18,7 +18,7 @@ from pathlib import Path
 
 import psutil
 
-from llmops_kit.contract.programs import import_path
+from llmops_kit.core.programs import import_path
 from tests.support.servers.serving import API_KEY, ServingProcess, sign_version
 from tests.support.tiny_models.models import copy_model, tiny_model
 

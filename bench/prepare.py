@@ -22,8 +22,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from llmops_kit.cli.data.collect import collect
-from llmops_kit.contract.documents.recipe import Recipe
-from llmops_kit.hosting import images
+from llmops_kit.core.documents.recipe import Recipe
+from llmops_kit.local_runtime import process_images
 
 _WORDS, _LONGEST, _SHARE_ALIKE, _EDITS = 5000, (40, 120), 0.2, 0.03
 _CHECKOUT = Path(__file__).resolve().parents[1]
@@ -55,7 +55,7 @@ def _measure(folder: Path, count: int, options: argparse.Namespace) -> None:
     )
     recipe.write(folder / "recipe.json")
     collect(recipe.data.sources, folder, folder / "collected", secret=str, say=lambda _: None)
-    image = images.find(images.build("preparation", lambda line: print(line, file=sys.stderr)))
+    image = process_images.find(process_images.build("preparation", lambda line: print(line, file=sys.stderr)))
     for number in options.processors:
         runs: dict[str, list[float]] = {}
         for turn in range(options.turns):

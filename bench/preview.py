@@ -21,10 +21,10 @@ from pathlib import Path
 
 from llmops_kit.cli.pulumi_engine.engine import ensure
 from llmops_kit.cli.stacks.backend import folder_url
-from llmops_kit.contract.documents.store import Alias
-from llmops_kit.contract.integrity.signing import sign
-from llmops_kit.contract.layout import alias_key, model_key
-from llmops_kit.hosting.host import Host
+from llmops_kit.core.documents.store import Alias
+from llmops_kit.core.integrity.signing import sign
+from llmops_kit.core.layout import alias_key, model_key
+from llmops_kit.local_runtime.host import Host
 from tests.support.tiny_models.models import copy_model, tiny_model
 
 _RUNTIME = f"runtime: {{name: python, options: {{toolchain: pip, virtualenv: '{sys.prefix}'}}}}\n"

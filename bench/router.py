@@ -25,13 +25,13 @@ import aiohttp
 import psutil
 import uvloop
 
-from llmops_kit.hosting.ports import choose_port
-from llmops_kit.hosting.routing.balance import Routes
-from llmops_kit.hosting.routing.router import ROUTES, Router, RouterConfiguration
+from llmops_kit.local_runtime.ports import choose_port
+from llmops_kit.local_runtime.routing.balance import Routes
+from llmops_kit.local_runtime.routing.router import ROUTES, Router, RouterConfiguration
 from llmops_kit.serving.front.exchange import Receive, Scope, Send
 from llmops_kit.serving.front.handover import HandOver
 from llmops_kit.serving.front.protocol import guarded, http_server, new_guard
-from llmops_kit.serving.settings import RequestLimits
+from llmops_kit.serving.server_settings import RequestLimits
 
 _EVENT = b'data: {"id":"chatcmpl-1","object":"chat.completion.chunk","choices":[{"delta":{"content":" word"}}]}\n\n'
 

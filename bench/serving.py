@@ -1,9 +1,9 @@
 """What HTTP and the router cost over the bare engine: `python -m bench.serving [--rounds 5] [--way hand-over]`.
 
 Tokens per second at 1, 8 and 16 streams, the time to the first token, and start to ready against a bare load of the
-weights, in one run and in turns. The server is asked directly, through hosting's router, which hands the connections
-over as for every endpoint, and through one that relays. Greedy answers to the same prompts, so all sides compute the
-same tokens.
+weights, in one run and in turns. The server is asked directly, through the local runtime's router, which hands the
+connections over as for every endpoint, and through one that relays. Greedy answers to the same prompts, so all sides
+compute the same tokens.
 """
 
 import argparse
@@ -28,8 +28,8 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from bench.router import ready, routed
-from llmops_kit.contract.handover import SOCKET_VARIABLE
-from llmops_kit.contract.programs import import_path
+from llmops_kit.core.network.handover import SOCKET_VARIABLE
+from llmops_kit.core.programs import import_path
 from llmops_kit.serving.prompts import Prompts
 from tests.support.servers.serving import API_KEY, ServingProcess, sign_version
 from tests.support.tiny_models.models import BASE_ALIAS, base_model, copy_model

@@ -21,7 +21,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from llmops_kit.contract.documents.recipe_training import TrainingRecipe
+from llmops_kit.core.documents.recipe_training import TrainingRecipe
 from tests.support.tiny_models.models import base_model, training_python
 
 WAYS = ("trl", "kit", "kit packed")

@@ -15,7 +15,7 @@ from typing import Any
 
 from bench import training
 from bench.training import Measure
-from llmops_kit.contract.documents.recipe_training import TrainingRecipe
+from llmops_kit.core.documents.recipe_training import TrainingRecipe
 from tests.support.tiny_models.models import tensorflow_python, training_python
 
 WAYS = ("keras fit", "kit on tensorflow", "kit on pytorch", "kit on pytorch, packed")

@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import Any
 
 from bench.serving import Client, Wave, prompts_for
-from llmops_kit.contract.documents.recipe import Recipe
-from llmops_kit.hosting import images
+from llmops_kit.core.documents.recipe import Recipe
+from llmops_kit.local_runtime import process_images
 from llmops_twins.aws import control
 from tests.support.clouds.aws import REGION, Account, running_account
 from tests.support.clouds.twin_keys import signed
@@ -95,7 +95,7 @@ def _endpoint(account: Account, folder: Path) -> Iterator[tuple[Client, Client]]
     variables = {"LLMOPS_AUTH": "platform", "LLMOPS_PLATFORM": "sagemaker", "LLMOPS_QUALITY_SECONDS": "0"}
     variables["LLMOPS_PUBLIC_KEY"] = (folder / "signing.pub").read_text()
     source = {"S3Uri": f"s3://{_BUCKET}/model/", "S3DataType": "S3Prefix", "CompressionType": "None"}
-    container = {"Image": images.build("serving"), "Environment": variables}
+    container = {"Image": process_images.build("serving"), "Environment": variables}
     container["ModelDataSource"] = {"S3DataSource": source}
     sagemaker = account.client("sagemaker")
     sagemaker.create_model(ModelName="bench", ExecutionRoleArn=_role(account), PrimaryContainer=container)
@@ -125,7 +125,7 @@ def _endpoint(account: Account, folder: Path) -> Iterator[tuple[Client, Client]]
 def _jobs(account: Account, folder: Path, rounds: int) -> None:
     """The rehearsal's recipe on SmolLM2: the program of the image alone, and the job, in turns."""
     recipe = _KIT / "recipes" / "rehearsal.yaml"
-    image = images.build("training")
+    image = process_images.build("training")
     template = make_container(folder / "template", base_model(), Recipe.load(recipe), recipe.parent)
     for channel in _CHANNELS:
         _upload(account, template.channel(channel), f"{channel}/")
@@ -140,8 +140,8 @@ def _jobs(account: Account, folder: Path, rounds: int) -> None:
 
 def _timed_program(image: str, template: Path, root: Path) -> float:
     shutil.copytree(template, root)
-    built = images.find(image)
-    environ = images.process_environ(built, root)
+    built = process_images.find(image)
+    environ = process_images.process_environ(built, root)
     started = time.perf_counter()
     subprocess.run(
         [str(built.python), *built.entrypoint[1:], "train"], cwd=root, env=environ, check=True, capture_output=True

@@ -16,8 +16,8 @@ from pathlib import Path
 import psutil
 
 from bench.serving import STREAMS, Client, prompts_for
-from llmops_kit.contract.documents.model import ModelManifest
-from llmops_kit.contract.layout import MANIFEST
+from llmops_kit.core.documents.model import ModelManifest
+from llmops_kit.core.layout import MANIFEST
 from llmops_kit.serving.prompts import Prompts
 from tests.support.servers.serving import API_KEY, ServingProcess
 

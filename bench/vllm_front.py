@@ -19,13 +19,13 @@ from dataclasses import replace
 from pathlib import Path
 
 from bench.two_servers import DECODING, BenchedServer, compare, our_server, started
-from llmops_kit.contract.documents.model import ModelManifest
-from llmops_kit.contract.engines.engine_settings import EngineSettings
-from llmops_kit.contract.layout import MANIFEST
-from llmops_kit.contract.programs import import_path
-from llmops_kit.hosting.ports import choose_port
+from llmops_kit.core.documents.model import ModelManifest
+from llmops_kit.core.engines.engine_settings import EngineSettings
+from llmops_kit.core.layout import MANIFEST
+from llmops_kit.core.programs import import_path
+from llmops_kit.local_runtime.ports import choose_port
 from llmops_kit.serving.prompts import Prompts
-from llmops_kit.serving.settings import ServerSettings
+from llmops_kit.serving.server_settings import ServerSettings
 from llmops_kit.serving.vllm_server import command
 from tests.engines.conftest import VLLM, vllm_interpreter
 from tests.support.servers.serving import sign_version

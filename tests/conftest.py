@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from llmops_kit.contract.garbage import collect_garbage_rarely
+from llmops_kit.core.garbage import collect_garbage_rarely
 
 # A shell starts background jobs with SIGINT ignored, and children inherit that: Ctrl-C could not be tested.
 signal.signal(signal.SIGINT, signal.default_int_handler)

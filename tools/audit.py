@@ -22,11 +22,11 @@ from pathlib import Path
 from typing import Any
 
 from llmops_kit.cli.images.sbom import Locked, read_lock
-from llmops_kit.contract.integrity.digest import sha256_bytes
-from llmops_kit.contract.layout import cache_dir
-from llmops_kit.hosting import containers, images
-from llmops_kit.hosting.environments import find_uv
-from llmops_kit.hosting.files import locked
+from llmops_kit.core.hashes import sha256_bytes
+from llmops_kit.core.layout import cache_dir
+from llmops_kit.local_runtime import containers, process_images
+from llmops_kit.local_runtime.environments import find_uv
+from llmops_kit.local_runtime.files import locked
 
 ROOT = Path(__file__).parents[1]
 GO = ROOT / "src/llmops_kit/cli/pulumi_engine/go"
@@ -128,7 +128,7 @@ def scan() -> Report:
     else:
         report.missed.append("Go modules of the engine: trivy is not on PATH")
     for name in ("training", "training-tensorflow", "serving", "serving-vllm"):
-        tag = f"llmops-{name}:{containers.version_of(images.reference(name).rpartition(':')[2])}"
+        tag = f"llmops-{name}:{containers.version_of(process_images.reference(name).rpartition(':')[2])}"
         if not (trivy or grype):
             report.missed.append(f"image {name}: neither trivy nor grype is on PATH")
         elif not _is_there(tag):

@@ -4,14 +4,14 @@ the code.
 
 from pathlib import Path
 
-from llmops_kit.contract.models.base_models import ARCHITECTURES, FAMILIES, Architecture, Family
-from llmops_kit.contract.models.keras_families import FAMILIES as KERAS_FAMILIES
+from llmops_kit.core.models.base_models import ARCHITECTURES, FAMILIES, Architecture, Family
+from llmops_kit.core.models.keras_families import FAMILIES as KERAS_FAMILIES
 
 FILE = Path(__file__).parents[1] / "docs/base-models.md"
 
 _PAGE = """# Base models
 
-<!-- Written by `python -m tools.base_models` from hosting/llmops_kit/contract/models/base_models.py: change that, not
+<!-- Written by `python -m tools.base_models` from hosting/llmops_kit/core/models/base_models.py: change that, not
 this file. -->
 
 Each cell but those of memory is an assertion of `tests/emulated/training/test_families.py`, about a tiny random model
@@ -42,14 +42,14 @@ loss of padded ones, and a merged adapter has the bytes of peft's. Greedy answer
 {architectures}
 
 vLLM's column is read from its registry, not run: whether it has a model of its own, or takes transformers'. The last
-one is what `training.framework: tensorflow` takes (`hosting/llmops_kit/contract/models/keras_families.py`); it refuses
+one is what `training.framework: tensorflow` takes (`hosting/llmops_kit/core/models/keras_families.py`); it refuses
 some models of a family by their configuration. An architecture without OpenVINO's form is imported without it, and
 served by `transformers` or vLLM.
 
 ## Memory
 
 The two columns are computed from the example's published sizes, whose sources are named in
-`hosting/llmops_kit/contract/models/base_models.py`, and a test counts the parameters of each architecture built with
+`hosting/llmops_kit/core/models/base_models.py`, and a test counts the parameters of each architecture built with
 them. A server needs the weights, in 2 bytes each (bf16) or about 1 (int8), and the cache: keys and values in bf16 of
 every token of all open requests, prompts included. 8 requests of 2,048 tokens to Llama 3.1 8B take 16.1 + 2.1 GB; f32
 takes twice both. Engines need room beyond that for a step's activations. In Gemma's layers with a window only the last
@@ -77,7 +77,7 @@ _COLUMNS = (
 
 
 def render() -> str:
-    """Returns docs/base-models.md, from the table of hosting/llmops_kit/contract/models/base_models.py."""
+    """Returns docs/base-models.md, from the table of core/models/base_models.py."""
     families = "\n".join(map(_family, FAMILIES))
     architectures = "\n".join(_architecture(name, each) for name, each in ARCHITECTURES.items())
     columns, rule = " | ".join(_COLUMNS), "|".join("---" for _ in _COLUMNS)

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from llmops_kit.cli.terminal.progress import describe
-from llmops_kit.contract.documents.recipe import Recipe
-from llmops_kit.contract.errors import KitError, NotFoundError
+from llmops_kit.core.documents.recipe import Recipe
+from llmops_kit.core.errors import KitError, NotFoundError
 from tools.setup import HINT
 from tools.steps import Step, StepFailedError, Steps
 

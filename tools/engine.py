@@ -6,7 +6,7 @@ Standard library only: it runs beside the installation of the kit's packages.
 import sys
 
 from llmops_kit.cli.pulumi_engine.engine import obtain
-from llmops_kit.contract.errors import KitError
+from llmops_kit.core.errors import KitError
 from tools.steps import NOTE
 
 

@@ -8,9 +8,9 @@ from typing import Any, get_args, get_origin
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from llmops_kit.contract.documents.recipe import Recipe
-from llmops_kit.contract.documents.schemas import DOCUMENTS
-from llmops_kit.contract.errors import EXIT_CODES
+from llmops_kit.core.documents.recipe import Recipe
+from llmops_kit.core.documents.schemas import DOCUMENTS
+from llmops_kit.core.errors import EXIT_CODES
 from llmops_kit.settings.stack_settings import Settings
 
 FILE = Path(__file__).parents[1] / "docs/reference.md"

@@ -1,6 +1,6 @@
 #!/bin/bash
 # `tools/test.sh kit|twins|unit|nightly`, with progress and the time of each step: checks and tests of the kit; those of the
-# twins, of hosting with processes and containers, and conformance; the kit's unit tests alone; the tests marked `long`, of the
+# twins, of the local runtime with processes and containers, and conformance; the kit's unit tests alone; the tests marked `long`, of the
 # folders or files named after it or of all. `make test`, `make test-twins`, `make unit` and `make nightly` call it, .ci/run the first two.
 cd "$(dirname "$0")/.." || exit 1
 failed=()
@@ -46,20 +46,20 @@ rest() { # rest FOLDER NAME...: the tests in a folder beside these; pytest takes
 }
 clouds_containers() {
     # shellcheck disable=SC2046
-    gently -n 3 "${by_file[@]}" tests/containers/training "${cloud_folders[@]}" $(rest tests/containers training hosting)
+    gently -n 3 "${by_file[@]}" tests/containers/training "${cloud_folders[@]}" $(rest tests/containers training local_runtime)
 }
 others() {
     local first=(training llmops readme scanners serving)
     # shellcheck disable=SC2046
     tests -n 2 "${by_file[@]}" "${first[@]/#/tests/emulated/}" \
-        $(rest tests/emulated "${first[@]}" hosting "${cloud_folders[@]##*/}") "${cloud_folders[@]/#/--ignore=}"
+        $(rest tests/emulated "${first[@]}" local_runtime "${cloud_folders[@]##*/}") "${cloud_folders[@]/#/--ignore=}"
 }
 
-# Hosting is what both twins run containers with; conformance compares the twins with this machine.
+# The local runtime is what both twins run containers with; conformance compares the twins with this machine.
 twins_types() { tools/check.sh twins; }
 twins_unit() { tests -n auto twins/tests/unit; }
-twins_emulated() { tests -n 2 "${by_file[@]}" tests/conformance twins/tests/emulated tests/emulated/hosting; }
-twins_containers() { tests -n 2 "${by_file[@]}" twins/tests/containers tests/containers/hosting; }
+twins_emulated() { tests -n 2 "${by_file[@]}" tests/conformance twins/tests/emulated tests/emulated/local_runtime; }
+twins_containers() { tests -n 2 "${by_file[@]}" twins/tests/containers tests/containers/local_runtime; }
 
 long_tests() { tests -n 2 "${by_file[@]}" -m long "${nightly[@]}"; }
 

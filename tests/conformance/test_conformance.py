@@ -14,7 +14,7 @@ import pytest
 from llmops_kit.cli.platforms.registry import open_platform
 from llmops_kit.cli.stacks.project import Project
 from llmops_kit.cli.stacks.stack import PulumiStack
-from llmops_kit.contract.documents.recipe import Recipe
+from llmops_kit.core.documents.recipe import Recipe
 from tests.support.checkout import CHECKOUT
 from tests.support.runs.rehearsing import Rehearsing, rehearsing_in
 from tests.support.tiny_models.recipe_versions import RECIPES, put_recipe_versions

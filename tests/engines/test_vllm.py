@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from llmops_kit.contract.handover import SOCKET_VARIABLE
+from llmops_kit.core.network.handover import SOCKET_VARIABLE
 from tests.engines.conftest import START_SECONDS, VLLM
 from tests.support.servers.routing import RouterProcess
 from tests.support.servers.serving import API_KEY, ServingProcess, text_of, until

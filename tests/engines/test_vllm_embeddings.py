@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from llmops_kit.contract.documents.model import ModelManifest
-from llmops_kit.contract.integrity.digest import file_entry
-from llmops_kit.contract.layout import MANIFEST
+from llmops_kit.core.documents.model import ModelManifest
+from llmops_kit.core.integrity.digest import file_entry
+from llmops_kit.core.layout import MANIFEST
 from tests.engines.conftest import START_SECONDS, VLLM
 from tests.support.servers.serving import ServingProcess, sign_version
 from tests.support.tiny_models.models import copy_model, tiny_encoder

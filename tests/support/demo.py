@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from llmops_kit.contract.documents.recipe import Recipe
-from llmops_kit.contract.documents.run import RunSpec
-from llmops_kit.contract.documents.store import StoreDocument
-from llmops_kit.contract.layout import MANIFEST, SPEC, cache_dir, model_key
-from llmops_kit.hosting import images
-from llmops_kit.hosting.environments import find_uv
+from llmops_kit.core.documents.recipe import Recipe
+from llmops_kit.core.documents.run import RunSpec
+from llmops_kit.core.documents.store import StoreDocument
+from llmops_kit.core.layout import MANIFEST, SPEC, cache_dir, model_key
+from llmops_kit.local_runtime import process_images
+from llmops_kit.local_runtime.environments import find_uv
 from tests.support.checkout import CHECKOUT
 from tests.support.sources import sources_key
 from tools.demo import DEFAULT, find_demo
@@ -98,12 +98,12 @@ def inputs_key(recipe: str = DEFAULT, root: Path = CHECKOUT) -> str:
     named = [*(source.source for source in read.data.sources), read.base_model.chat_template]
     data = [path.parent / name for name in named if name]
     others = (root / "requirements/training.txt", path, *filter(Path.is_file, data))
-    return sources_key("llmops_kit.training.__main__", "llmops_kit.preparation.prepare", root=root, others=others)
+    return sources_key("llmops_kit.training.__main__", "llmops_kit.data_pipeline.prepare", root=root, others=others)
 
 
 def _rename_image(runs: Path) -> None:
     """Let a kept run name the training image of now, which may have other files: none of them is one that trains."""
-    now = images.reference("training").encode()
+    now = process_images.reference("training").encode()
     for name in (SPEC, MANIFEST):
         for path in runs.rglob(name):
             path.write_bytes(re.sub(rb"process:training@sha256:[0-9a-f]{64}", now, path.read_bytes()))

@@ -5,9 +5,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from llmops_kit.contract.layout import cache_dir
-from llmops_kit.hosting.environments import find_uv
-from llmops_kit.hosting.files import locked
+from llmops_kit.core.layout import cache_dir
+from llmops_kit.local_runtime.environments import find_uv
+from llmops_kit.local_runtime.files import locked
 
 SAGEMAKER = ("sagemaker==3.27.0",)
 """The SDK with the boto3 that it asks for; 900 MB on the disk."""

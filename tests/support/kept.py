@@ -17,8 +17,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from llmops_kit.contract.integrity.digest import list_files, tree_hash
-from llmops_kit.contract.layout import cache_dir
+from llmops_kit.core.integrity.digest import list_files, tree_hash
+from llmops_kit.core.layout import cache_dir
 from tests.support.checkout import CHECKOUT
 from tests.support.sources import sources_key
 
@@ -27,7 +27,7 @@ _KEPT_SECONDS = 7 * 86_400
 _LOCKS = tuple(
     CHECKOUT / "requirements" / f"{name}.txt" for name in ("dev", "training", "training-tensorflow", "export")
 )
-_READ = ("contract", "recipes", "training")
+_READ = ("hosting", "recipes", "training")
 """Rooms whose files a script may read beside its modules, such as recipes."""
 
 

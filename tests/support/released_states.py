@@ -15,9 +15,9 @@ from urllib.parse import urlsplit
 
 from llmops_kit.cli import __version__
 from llmops_kit.cli.store.objects import FolderObjects
-from llmops_kit.contract.layout import MANIFEST, alias_key, model_key
-from llmops_kit.contract.names import parse_promoted
-from llmops_kit.hosting import images
+from llmops_kit.core.layout import MANIFEST, alias_key, model_key
+from llmops_kit.core.names import parse_promoted
+from llmops_kit.local_runtime import process_images
 from tests.support.checkout import CHECKOUT
 from tests.support.clouds import aws, azure_twin
 from tests.support.clouds.aws import AwsStack, running_account
@@ -106,7 +106,7 @@ def _record(
 
 def places_here(stack: Stack) -> dict[str, str]:
     """Returns a local stack's folder and image."""
-    return {"{folder}": str(stack.folder), "{serving image}": images.build("serving")}
+    return {"{folder}": str(stack.folder), "{serving image}": process_images.build("serving")}
 
 
 @contextlib.contextmanager

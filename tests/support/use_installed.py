@@ -18,7 +18,7 @@ from typer.main import get_command
 
 from llmops_kit.cli.cli import app
 
-_APART = ("llmops_kit.training", "llmops_kit.serving", "llmops_kit.preparation")
+_APART = ("llmops_kit.training", "llmops_kit.serving", "llmops_kit.data_pipeline")
 """Run in images, which have locks of their own, or with extras that weigh gigabytes."""
 _ABSENT = {"sagemaker", "openai"}
 """Of extras that are not installed; whoever needs them says so."""

@@ -21,14 +21,14 @@ from pathlib import Path
 from types import SimpleNamespace
 from unittest import mock
 from llmops_kit.cli.plan.limits import limit_changes
-from llmops_kit.infra.names import stack_home
-from llmops_kit.infra.targets.local.endpoint import _spec
+from llmops_kit.infra.resource_names import stack_home
+from llmops_kit.infra.targets.local.providers.endpoints import _spec
 from llmops_kit.infra.targets.local.resources.endpoint import _properties
 from llmops_kit.serving.bringup import load_order
-from llmops_kit.serving.settings import ServerSettings
+from llmops_kit.serving.server_settings import ServerSettings
 from llmops_kit.serving.vllm_server import command
-from llmops_kit.contract.documents.model import ModelManifest
-from llmops_kit.contract.errors import ServingError
+from llmops_kit.core.documents.model import ModelManifest
+from llmops_kit.core.errors import ServingError
 from llmops_kit.settings.stack_settings import Settings
 from tests.support.clouds.settings import resolved
 
@@ -63,8 +63,8 @@ else:
 """
 USES_METRIC = """
 from pathlib import Path
-from llmops_kit.cli.runs.page import SCORERS
-from llmops_kit.contract.documents.recipe_evaluation import Suite
+from llmops_kit.cli.runs.run_page import SCORERS
+from llmops_kit.core.documents.recipe_evaluation import Suite
 from llmops_kit.training.data.rows import row_of
 from llmops_kit.training.evaluation.scorers import SuiteRow, can_score, score_answers
 
@@ -80,14 +80,14 @@ import os
 from importlib import import_module
 from pathlib import Path
 from llmops_kit.clouds.aws.traits import TRAITS
-from llmops_kit.contract.engines.records import ENGINES
-from llmops_kit.contract.errors import SettingError
-from llmops_kit.hosting.images import ImageSource, serving_image
+from llmops_kit.core.engines.records import ENGINES
+from llmops_kit.core.errors import SettingError
+from llmops_kit.local_runtime.process_images import ImageSource, serving_image
 from llmops_kit.infra.engines import require_engine
-from llmops_kit.serving.engines.choice import choose_engine
+from llmops_kit.serving.engine_choice import choose_engine
 from llmops_kit.serving.engines.engine import GenerationRequest, LoadOrder
 from llmops_kit.serving.engines.worker import new_backend
-from llmops_kit.serving.settings import ServerSettings
+from llmops_kit.serving.server_settings import ServerSettings
 from llmops_kit.settings.stack_settings import Settings
 from tests.support.clouds.settings import resolved
 

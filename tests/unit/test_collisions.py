@@ -5,8 +5,8 @@ from tests.support.collisions import Rooms
 
 _TAKES = "takes the guard's method as its own"
 DELIBERATE = {
-    "llmops_kit.hosting.files.UnixConnection.sock": "is the base's: the connected socket",
-    "llmops_kit.hosting.routing.http_handler._Handler.transport": (
+    "llmops_kit.local_runtime.files.UnixConnection.sock": "is the base's: the connected socket",
+    "llmops_kit.local_runtime.routing.http_handler._Handler.transport": (
         "is the base's: taken away where the connection is handed over"
     ),
     "llmops_kit.cli.pulumi_engine.language_host.LanguageHost.program": "is the base's: the program to run",

@@ -26,7 +26,7 @@ with tempfile.TemporaryDirectory() as folder:
     prepare(Path(folder))
 """
 _TRAINING = """
-from llmops_kit.contract.garbage import collect_garbage_again
+from llmops_kit.core.garbage import collect_garbage_again
 from llmops_kit.training.process import prepare_process
 usual = gc.get_threshold()
 prepare_process()

@@ -75,7 +75,7 @@ def skeleton(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "llmops_kit.clouds.azure.objects",
         "llmops_kit.clouds.azure.session",
         "llmops_kit.infra.__main__",
-        "llmops_kit.infra.names",
+        "llmops_kit.infra.resource_names",
         "llmops_kit.infra.settings",
         "llmops_kit.infra.targets.aws.resolve",
         "llmops_kit.infra.targets.azure.resolve",
@@ -93,7 +93,7 @@ def test_the_skeleton_keeps_the_rules(skeleton: Path) -> None:
 
 
 BROKEN = {
-    "llmops_kit.contract.bad": "llmops_kit.hosting",
+    "llmops_kit.core.bad": "llmops_kit.local_runtime",
     "llmops_kit.training.bad": "boto3",
     "llmops_kit.training.worse": "azure",
     "llmops_kit.serving.bad": "pulumi",
@@ -109,14 +109,14 @@ BROKEN = {
     "llmops_kit.infra.targets.aws.resources.worse": "llmops_kit.infra.targets.aws.resolve",
     "llmops_kit.training.cloud": "llmops_kit.clouds",
     "llmops_twins.ground": "llmops_kit.clouds",
-    "llmops_kit.hosting.bad": "pulumi",
-    "llmops_kit.hosting.worse": "llmops_kit.serving",
+    "llmops_kit.local_runtime.bad": "pulumi",
+    "llmops_kit.local_runtime.worse": "llmops_kit.serving",
     "llmops_kit.policies.bad": "pulumi",
     "llmops_kit.policies.worse": "llmops_kit.infra",
-    "llmops_kit.hosting.rules": "llmops_kit.policies",
-    "llmops_kit.infra.bad": "llmops_kit.hosting",
+    "llmops_kit.local_runtime.rules": "llmops_kit.policies",
+    "llmops_kit.infra.bad": "llmops_kit.local_runtime",
     "llmops_kit.infra.settings": "pulumi_aws",
-    "llmops_kit.infra.targets.azure.live": "azure",
+    "llmops_kit.infra.targets.azure.providers.live": "azure",
     "llmops_kit.infra.targets.azure.resources.bad": "llmops_kit.clouds.azure.session",
     "llmops_kit.cli.bad": "pulumi",
     "llmops_kit.cli.worse": "llmops_kit.infra",
@@ -133,9 +133,13 @@ def test_each_rule_can_be_broken(skeleton: Path) -> None:
     for module, imported in BROKEN.items():
         file_of(skeleton, module).write_text(f"def late():\n    import {imported}\n")
     # These are allowed.
-    file_of(skeleton, "llmops_kit.infra.targets.local.endpoint").write_text("import llmops_kit.hosting.bad\n")
+    file_of(skeleton, "llmops_kit.infra.targets.local.providers.endpoints").write_text(
+        "import llmops_kit.local_runtime.bad\n"
+    )
     file_of(skeleton, "llmops_kit.clouds.aws.session").write_text("import boto3\n")
-    file_of(skeleton, "llmops_kit.infra.targets.aws.live").write_text("import llmops_kit.clouds.aws.session\n")
+    file_of(skeleton, "llmops_kit.infra.targets.aws.providers.live").write_text(
+        "import llmops_kit.clouds.aws.session\n"
+    )
     file_of(skeleton, "llmops_kit.infra.rules").write_text("import llmops_kit.policies\n")
     file_of(skeleton, "llmops_kit.policies.__main__").write_text("import pulumi.runtime\n")
     file_of(skeleton, "llmops_kit.clouds.azure.arm").write_text("import azure.core\n")
@@ -149,7 +153,7 @@ def test_each_rule_can_be_broken(skeleton: Path) -> None:
         "llmops_kit.infra.rules",
         "llmops_kit.policies.__main__",
         "llmops_kit.infra.targets.local",
-        "llmops_kit.infra.targets.aws.live",
+        "llmops_kit.infra.targets.aws.providers.live",
         "llmops_kit.clouds.aws.session ->",
         "llmops_kit.clouds.azure.arm",
         "llmops_kit.cli.platforms.a",

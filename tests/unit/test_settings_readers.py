@@ -91,7 +91,7 @@ def test_a_second_place_would_be_found(code: str) -> None:
 
 
 def test_contract_names_no_clouds_machine_but_in_descriptions() -> None:
-    for path, tree in sources("llmops_kit.contract"):
+    for path, tree in sources("llmops_kit.core"):
         described = {
             id(keyword.value)
             for node in ast.walk(tree)

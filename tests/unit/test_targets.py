@@ -10,16 +10,16 @@ from typing import Any
 
 import pytest
 
-from llmops_kit.cli.images.images import build_for, push_for
+from llmops_kit.cli.images.stack_images import build_for, push_for
+from llmops_kit.cli.interfaces.operations import Lazy
 from llmops_kit.cli.plan.plan import make_plan
 from llmops_kit.cli.platforms import registry, sweep
-from llmops_kit.cli.platforms.operations import Lazy
 from llmops_kit.cli.rehearsal.clouds import find_cloud
 from llmops_kit.cli.stacks.project import Project
 from llmops_kit.cli.stacks.stack import PulumiStack
 from llmops_kit.clouds.targets import TARGETS
-from llmops_kit.contract.documents.outputs import StackOutputs
-from llmops_kit.contract.errors import UnsupportedError
+from llmops_kit.core.documents.outputs import StackOutputs
+from llmops_kit.core.errors import UnsupportedError
 from tests.support.checkout import CHECKOUT
 from tests.support.clouds.null_target import RECORD, NullPlatform
 from tests.unit.infra.program import run_program

@@ -50,7 +50,7 @@ def _pass_over(defs: dict[str, Any], body: dict[str, Any], answer: dict[str, Any
 def _apart(name: str, source: Source) -> dict[str, Any]:
     """A source compiled by this program in an environment with its client."""
     pins = [part for pin in (source.package, *NEEDED) for part in ("--with", pin)]
-    from llmops_kit.hosting.environments import find_uv  # which the environment of a source need not have
+    from llmops_kit.local_runtime.environments import find_uv  # which the environment of a source need not have
 
     command = [find_uv(), "run", "--no-project", *pins, "python", "-m", __spec__.name, "--source", name]
     ran = subprocess.run(command, cwd=FILE.parents[4], check=True, stdout=subprocess.PIPE, timeout=600)

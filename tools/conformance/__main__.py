@@ -12,7 +12,7 @@ from llmops_kit.cli.context import Context, say
 from llmops_kit.cli.pulumi_engine.warm import kept_warm
 from llmops_kit.cli.terminal.tables import print_json, print_rows
 from llmops_kit.clouds.targets import TARGETS
-from llmops_kit.contract.errors import KitError
+from llmops_kit.core.errors import KitError
 from tools.conformance.conform import Conformance, conform
 from tools.conformance.versions import stored_version
 

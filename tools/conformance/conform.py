@@ -12,18 +12,18 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from llmops_kit.cli.chat_http import ask
-from llmops_kit.cli.platforms.platform import Platform, Say
+from llmops_kit.cli.deploying.promotion import promote
+from llmops_kit.cli.interfaces.platform import Platform, Say
 from llmops_kit.cli.rehearsal.base_model import base_version
 from llmops_kit.cli.rehearsal.recipes import shortened
 from llmops_kit.cli.rehearsal.stage import Stage
 from llmops_kit.cli.stacks.project import Project
-from llmops_kit.cli.stacks.promotion import promote
 from llmops_kit.clouds.targets import TARGETS, unknown_target
-from llmops_kit.contract.documents.model import ModelManifest
-from llmops_kit.contract.documents.recipe import Export, Recipe
-from llmops_kit.contract.errors import KitError, NotFoundError
-from llmops_kit.contract.integrity.digest import sha256_bytes
-from llmops_kit.contract.layout import MANIFEST
+from llmops_kit.core.documents.model import ModelManifest
+from llmops_kit.core.documents.recipe import Export, Recipe
+from llmops_kit.core.errors import KitError, NotFoundError
+from llmops_kit.core.hashes import sha256_bytes
+from llmops_kit.core.layout import MANIFEST
 from tools.conformance.questions import QUESTIONS, Question, offer_tools, questions_of, said, said_in_pieces
 from tools.conformance.stages import STACK, settings_of, world_of
 from tools.conformance.versions import VersionUnderTest

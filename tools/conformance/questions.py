@@ -10,13 +10,13 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from llmops_kit.cli.evaluation.asking import request_messages
-from llmops_kit.contract.documents.model import ModelManifest
-from llmops_kit.contract.documents.recipe_evaluation import LIKELIHOOD, Suite
-from llmops_kit.contract.integrity.digest import sha256_bytes
-from llmops_kit.contract.layout import MANIFEST
-from llmops_kit.contract.models.chat_template import reads_tools
-from llmops_kit.contract.models.tool_call_stream import form_of
+from llmops_kit.cli.judging.asking import request_messages
+from llmops_kit.core.documents.model import ModelManifest
+from llmops_kit.core.documents.recipe_evaluation import LIKELIHOOD, Suite
+from llmops_kit.core.hashes import sha256_bytes
+from llmops_kit.core.layout import MANIFEST
+from llmops_kit.core.models.chat_template import reads_tools
+from llmops_kit.core.models.tool_call_stream import form_of
 from llmops_kit.training.evaluation.scoring import load_suite
 
 Question = dict[str, Any]

@@ -7,15 +7,15 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from llmops_kit.cli.platforms.platform import Say
+from llmops_kit.cli.interfaces.platform import Say
 from llmops_kit.cli.rehearsal.clouds import find_cloud
+from llmops_kit.cli.rehearsal.rehearsal_twin import TwinWorld
 from llmops_kit.cli.rehearsal.stage import Stage
-from llmops_kit.cli.rehearsal.twin import TwinWorld
 from llmops_kit.cli.rehearsal.world import World, become, scrubbed
 from llmops_kit.cli.stacks.backend import folder_url
 from llmops_kit.cli.stacks.project import Project
 from llmops_kit.clouds.targets import TARGETS, cloud_names
-from llmops_kit.contract.errors import require_packages
+from llmops_kit.core.errors import require_packages
 
 STACK = "dev"
 

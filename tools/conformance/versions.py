@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from llmops_kit.cli.evaluation.models import stored_model
-from llmops_kit.cli.platforms.platform import Platform, Say
+from llmops_kit.cli.interfaces.platform import Platform, Say
 from llmops_kit.cli.runs.receipts import checked_dataset
 from tools.conformance.questions import TEMPLATE, Question, questions_for, questions_of
 

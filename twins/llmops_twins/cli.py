@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal, NoReturn
 
 import typer
 
-from llmops_kit.contract.errors import KitError
+from llmops_kit.core.errors import KitError
 
 Judge = Annotated[
     Literal["strict", "off"],

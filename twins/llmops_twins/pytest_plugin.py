@@ -55,7 +55,7 @@ class EmulatedAccount:
             requirements: the package's requirements, pinned with hashes (as written by `uv pip compile
                 --generate-hashes`).
         """
-        from llmops_kit.hosting.images import ImageSource, build
+        from llmops_kit.local_runtime.process_images import ImageSource, build
 
         if requirements is None:
             requirements = self.home / "no-requirements.txt"

@@ -8,14 +8,14 @@ A folder of one's own needs Pulumi.yaml, a stack file and a program of two lines
 
 import pulumi
 
-from llmops_kit.contract.errors import KitError
+from llmops_kit.core.errors import KitError
 from llmops_kit.infra.settings import read_settings
 from llmops_kit.infra.targets.registry import find_target
 
 
 def main() -> None:
     """Declare the stack's resources and export its outputs: the fields of
-    llmops_kit.contract.documents.outputs.StackOutputs.
+    llmops_kit.core.documents.outputs.StackOutputs.
 
     Raises:
         pulumi.RunError: a user's mistake; Pulumi prints it without a traceback.

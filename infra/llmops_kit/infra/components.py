@@ -12,7 +12,7 @@ from typing import Concatenate, Generic, ParamSpec, TypeVar
 
 import pulumi
 
-from llmops_kit.contract.errors import KitError
+from llmops_kit.core.errors import KitError
 from llmops_kit.settings.stack_settings import Endpoint, Images
 
 CloudSettings = TypeVar("CloudSettings")

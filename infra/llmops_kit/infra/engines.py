@@ -3,7 +3,7 @@
 from typing import Literal
 
 from llmops_kit.clouds.traits import CloudTraits
-from llmops_kit.contract.engines.records import ENGINES
+from llmops_kit.core.engines.records import ENGINES
 from llmops_kit.infra.settings import setting_error
 from llmops_kit.settings.resolved import ImageField, ResolvedEndpoint
 

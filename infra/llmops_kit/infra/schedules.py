@@ -2,8 +2,8 @@
 
 from collections.abc import Callable, Sequence
 
-from llmops_kit.contract.documents.run import RunSpec
-from llmops_kit.contract.integrity.digest import sha256_bytes
+from llmops_kit.core.documents.run import RunSpec
+from llmops_kit.core.hashes import sha256_bytes
 from llmops_kit.infra.settings import setting_error
 
 

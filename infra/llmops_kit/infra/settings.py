@@ -6,8 +6,8 @@ from pathlib import Path
 import pulumi
 from pulumi.runtime.config import CONFIG, get_config_env
 
-from llmops_kit.contract.documents.document import Part
-from llmops_kit.contract.errors import SettingError
+from llmops_kit.core.document import Part
+from llmops_kit.core.errors import SettingError
 from llmops_kit.settings.reading import KeyPath, SettingsOrigin, own_keys, parse_settings
 from llmops_kit.settings.stack_settings import Settings
 

@@ -10,12 +10,12 @@ import gc
 import os
 import sys
 
-from llmops_kit.contract.core_dumps import no_core_files
-from llmops_kit.contract.engines.records import ENGINES
-from llmops_kit.contract.errors import KitError, require_packages
-from llmops_kit.serving.engines.choice import EngineChoice, choose_engine
+from llmops_kit.core.core_dumps import no_core_files
+from llmops_kit.core.engines.records import ENGINES
+from llmops_kit.core.errors import KitError, require_packages
+from llmops_kit.serving.engine_choice import EngineChoice, choose_engine
 from llmops_kit.serving.log import say
-from llmops_kit.serving.settings import ServerSettings
+from llmops_kit.serving.server_settings import ServerSettings
 
 _EXPLAIN = ["serve", "--explain"]
 # What every engine's server needs beside the engine.

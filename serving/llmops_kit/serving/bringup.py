@@ -6,18 +6,18 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict
 
-from llmops_kit.contract.documents.model import EmbeddingForm, ModelManifest
-from llmops_kit.contract.engines.engine_settings import engine_fields
-from llmops_kit.contract.engines.records import EngineName
-from llmops_kit.contract.errors import ServingError
-from llmops_kit.contract.integrity.verified_model import Early, VerifiedVersion
-from llmops_kit.contract.layout import MANIFEST
-from llmops_kit.contract.names import require_name
-from llmops_kit.serving.engines.choice import choose_engine, require_prefix_cache
+from llmops_kit.core.documents.model import EmbeddingForm, ModelManifest
+from llmops_kit.core.engines.engine_settings import engine_fields
+from llmops_kit.core.engines.records import EngineName
+from llmops_kit.core.errors import ServingError
+from llmops_kit.core.integrity.verified_model import Early, VerifiedVersion
+from llmops_kit.core.layout import MANIFEST
+from llmops_kit.core.names import require_name
+from llmops_kit.serving.engine_choice import choose_engine, require_prefix_cache
 from llmops_kit.serving.engines.engine import LoadOrder
 from llmops_kit.serving.engines.spawn import WorkerProcess
 from llmops_kit.serving.engines.wire import MOST_HANDLES, encode
-from llmops_kit.serving.settings import ServerSettings
+from llmops_kit.serving.server_settings import ServerSettings
 
 
 class BringUp:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from llmops_kit.contract.json_values import read_json
+from llmops_kit.core.json_values import read_json
 from llmops_kit.serving.api.openai import ChatMessage, ChatRequest
 from llmops_kit.serving.errors import ApiError
 from llmops_kit.serving.prompts import Prompts

@@ -3,7 +3,7 @@
 import json
 from typing import Any
 
-from llmops_kit.contract.http_guard import error_body
+from llmops_kit.core.network.http_guard import error_body
 
 
 class ApiError(Exception):

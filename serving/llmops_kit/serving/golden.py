@@ -7,16 +7,16 @@ from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 
-from llmops_kit.contract.documents.model import Golden
-from llmops_kit.contract.errors import ServingError
-from llmops_kit.contract.models.tool_call_stream import CallDelta
-from llmops_kit.contract.words import found
+from llmops_kit.core.documents.model import Golden
+from llmops_kit.core.errors import ServingError
+from llmops_kit.core.models.tool_call_stream import CallDelta
+from llmops_kit.core.words import found
 from llmops_kit.serving.api.model_card import ModelCard
 from llmops_kit.serving.api.openai import ChatMessage, ChatRequest
+from llmops_kit.serving.api.tools import OfferedTool
 from llmops_kit.serving.errors import ApiError
 from llmops_kit.serving.log import log_json, say
 from llmops_kit.serving.metrics import Metrics
-from llmops_kit.serving.tools import OfferedTool
 
 _EARLY_SECONDS = 600.0
 """Time after the start in which a server is checked more often: longer than rollouts bake."""
@@ -152,7 +152,7 @@ def _missing_calls(golden: Golden, calls: Sequence[tuple[str, str]]) -> str:
 
 
 def missing(expect: Sequence[str], text: str) -> str:
-    """Returns the first expected string that is missing in the text, by the rules of `llmops_kit.contract.words.found`.
+    """Returns the first expected string that is missing in the text, by the rules of `llmops_kit.core.words.found`.
 
     Without expected strings, any text that is not empty passes.
     """

@@ -5,12 +5,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
-from llmops_kit.contract.json_schema.bounds import parts_of_schema
-from llmops_kit.contract.models.tool_call_stream import HERMES, LLAMA, CallForm
-from llmops_kit.contract.models.tool_calls import CLOSE, OPEN
+from llmops_kit.core.json_schema.bounds import parts_of_schema
+from llmops_kit.core.models.tool_call_stream import HERMES, LLAMA, CallForm
+from llmops_kit.core.models.tool_calls import CLOSE, OPEN
+from llmops_kit.serving.api.tools import OfferedTool
 from llmops_kit.serving.engines.engine import Grammar, Tagged
 from llmops_kit.serving.errors import ApiError
-from llmops_kit.serving.tools import OfferedTool
 
 # What xgrammar holds answers to (its JSON schema converter), and what says nothing about a value.
 _HONOURED = {

@@ -17,7 +17,7 @@ from llmops_kit.serving.front.exchange import Receive, Scope, Send
 from llmops_kit.serving.front.protocol import guarded, http_server, new_guard
 from llmops_kit.serving.front.readiness import Readiness
 from llmops_kit.serving.metrics import Metrics
-from llmops_kit.serving.settings import ServerSettings
+from llmops_kit.serving.server_settings import ServerSettings
 
 
 class LoadingServer:

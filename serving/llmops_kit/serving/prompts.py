@@ -7,10 +7,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from llmops_kit.contract.errors import ServingError
-from llmops_kit.contract.models.chat_template import ChatTemplate
-from llmops_kit.contract.models.tool_call_stream import CallForm, form_of
-from llmops_kit.contract.models.tool_calls import CLOSE, OPEN
+from llmops_kit.core.errors import ServingError
+from llmops_kit.core.models.chat_template import ChatTemplate
+from llmops_kit.core.models.tool_call_stream import CallForm, form_of
+from llmops_kit.core.models.tool_calls import CLOSE, OPEN
 from llmops_kit.serving.vocabulary import token_bytes
 
 Read = Callable[[str], bytes | None]

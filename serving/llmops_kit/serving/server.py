@@ -14,7 +14,7 @@ from contextlib import closing, suppress
 
 import uvloop
 
-from llmops_kit.contract.errors import ServingError
+from llmops_kit.core.errors import ServingError
 from llmops_kit.serving.api.openai import longest_body
 from llmops_kit.serving.app import App
 from llmops_kit.serving.bringup import BringUp
@@ -28,8 +28,8 @@ from llmops_kit.serving.golden import QualityWatch
 from llmops_kit.serving.log import say
 from llmops_kit.serving.metrics import Metrics
 from llmops_kit.serving.prompts import Prompts
+from llmops_kit.serving.server_settings import ServerSettings
 from llmops_kit.serving.service import Model, Service
-from llmops_kit.serving.settings import ServerSettings
 
 # An engine that dies more often than this is not cured by starting it again: the process's own supervisor decides.
 _RESTARTS = 3

@@ -8,8 +8,8 @@ from contextlib import aclosing
 from dataclasses import dataclass, replace
 from functools import cached_property
 
-from llmops_kit.contract.documents.model import EmbeddingForm, ModelManifest
-from llmops_kit.contract.models.tool_call_stream import HERMES, CallDelta
+from llmops_kit.core.documents.model import EmbeddingForm, ModelManifest
+from llmops_kit.core.models.tool_call_stream import HERMES, CallDelta
 from llmops_kit.serving.api.answers import Answer, merged
 from llmops_kit.serving.api.frames import Delta
 from llmops_kit.serving.api.model_card import ModelCard

@@ -24,18 +24,18 @@ from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from llmops_kit.contract.documents.model import EmbeddingForm, ModelManifest
-from llmops_kit.contract.errors import ServingError
-from llmops_kit.contract.integrity.verified_model import VerifiedVersion
-from llmops_kit.contract.layout import MANIFEST
-from llmops_kit.contract.models.gpus import MEMORY_SHARE, usable_gpus
-from llmops_kit.contract.names import require_name
+from llmops_kit.core.documents.model import EmbeddingForm, ModelManifest
+from llmops_kit.core.errors import ServingError
+from llmops_kit.core.integrity.verified_model import VerifiedVersion
+from llmops_kit.core.layout import MANIFEST
+from llmops_kit.core.models.gpus import MEMORY_SHARE, usable_gpus
+from llmops_kit.core.names import require_name
 from llmops_kit.serving.engines.vllm_gpus import choose_gpus
 from llmops_kit.serving.front.protocol import KEEPALIVE_SECONDS, bind
 from llmops_kit.serving.front.readiness import Readiness
 from llmops_kit.serving.loading import LoadingServer
 from llmops_kit.serving.log import say
-from llmops_kit.serving.settings import ServerSettings
+from llmops_kit.serving.server_settings import ServerSettings
 
 _FRONT = "llmops_kit.serving.front.Front"
 _TOOL_PARSERS = {"<tool_call>": "hermes", "<|python_tag|>": "llama3_json"}
@@ -327,7 +327,7 @@ def _start(
         [
             sys.executable,
             "-m",
-            "llmops_kit.serving.engines.vllm_child",
+            "llmops_kit.serving.front.vllm_child",
             str(os.getpid()),
             str(sock.fileno()),
             *arguments,

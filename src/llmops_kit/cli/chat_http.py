@@ -8,8 +8,8 @@ from typing import Any
 from urllib.parse import SplitResult, unquote, urlsplit
 from urllib.request import getproxies, proxy_bypass
 
-from llmops_kit.contract.errors import BusyError, KitError
-from llmops_kit.contract.twins import is_loopback
+from llmops_kit.core.errors import BusyError, KitError
+from llmops_kit.core.twins import is_loopback
 
 _TIMEOUT_S = 300
 _DATA = b"data:"

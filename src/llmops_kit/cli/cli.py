@@ -32,8 +32,8 @@ from llmops_kit.cli.commands import (
     twin,
 )
 from llmops_kit.cli.context import Context
-from llmops_kit.contract.core_dumps import no_core_files
-from llmops_kit.contract.errors import KitError
+from llmops_kit.core.core_dumps import no_core_files
+from llmops_kit.core.errors import KitError
 
 app = Verbs(
     name="llmops",
@@ -101,7 +101,7 @@ def _options(
 def main() -> NoReturn:
     """Run the command line.
 
-    Exit codes are those of `llmops_kit.contract.errors.EXIT_CODES`, which docs/reference.md lists, and 130 after
+    Exit codes are those of `llmops_kit.core.errors.EXIT_CODES`, which docs/reference.md lists, and 130 after
     Ctrl-C.
     """
     no_core_files()

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from llmops_kit.cli.terminal.plain_text import printable
-from llmops_kit.contract.errors import KitError
+from llmops_kit.core.errors import KitError
 
 if TYPE_CHECKING:
-    from llmops_kit.cli.platforms.platform import Platform
+    from llmops_kit.cli.interfaces.platform import Platform
     from llmops_kit.cli.stacks.project import Project
     from llmops_kit.cli.stacks.stack import PulumiStack
 

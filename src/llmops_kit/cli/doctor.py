@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, Literal
 
 import psutil
 
-from llmops_kit.contract.errors import KitError
-from llmops_kit.contract.layout import cache_dir
+from llmops_kit.core.errors import KitError
+from llmops_kit.core.layout import cache_dir
 
 if TYPE_CHECKING:
-    from llmops_kit.cli.platforms.operations import CloudFacts
+    from llmops_kit.cli.interfaces.operations import CloudFacts
     from llmops_kit.cli.stacks.stack_file import StackFile
 
 _GB = 1e9
@@ -73,7 +73,7 @@ def _python(_: Path) -> Iterator[Diagnosis]:
 
 
 def _uv(_: Path) -> Iterator[Diagnosis]:
-    from llmops_kit.hosting.environments import find_uv
+    from llmops_kit.local_runtime.environments import find_uv
 
     yield Diagnosis("uv", "ok", _first_line([find_uv(), "--version"]))
 
@@ -151,11 +151,11 @@ def _docker(_: Path) -> Iterator[Diagnosis]:
 
 
 def _images(_: Path) -> Iterator[Diagnosis]:
-    from llmops_kit.hosting import images
+    from llmops_kit.local_runtime import process_images
 
     for name in ("training", "serving"):
         try:
-            images.find(images.reference(name))
+            process_images.find(process_images.reference(name))
             yield Diagnosis(f"image {name}", "ok", "built")
         except KitError:
             yield Diagnosis(f"image {name}", "note", "not built for this version of the kit", "`llmops up` builds it")
@@ -163,7 +163,7 @@ def _images(_: Path) -> Iterator[Diagnosis]:
 
 def _training(_: Path) -> Iterator[Diagnosis]:
     """How far a training run is kept from what this user has: tried with a program that does nothing."""
-    from llmops_kit.hosting import confinement
+    from llmops_kit.local_runtime import confinement
 
     with tempfile.TemporaryDirectory() as temporary:
         write, document = Path(temporary, "write"), Path(temporary, "start.json")

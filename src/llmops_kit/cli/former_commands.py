@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 
 import typer
 
-from llmops_kit.contract.errors import KitError
+from llmops_kit.core.errors import KitError
 
 FORMER = {
     "conformance": "make conformance",

@@ -1,4 +1,6 @@
-"""Serves models on this machine for as long as a command runs: an endpoint of hosting's, in a home that is removed."""
+"""Serves models on this machine for as long as a command runs: an endpoint of the local runtime's, in a home that is
+removed.
+"""
 
 import re
 import shutil
@@ -14,21 +16,21 @@ from typing import TYPE_CHECKING
 import psutil
 
 from llmops_kit.cli.evaluation.models import StoredModel
-from llmops_kit.cli.store.importing import Fetched, convert
-from llmops_kit.contract.api_key import make_api_key
-from llmops_kit.contract.documents.model import ModelManifest
-from llmops_kit.contract.documents.recipe import BaseModelSource
-from llmops_kit.contract.errors import KitError, NotFoundError
-from llmops_kit.contract.integrity.signing import make_key, sign
-from llmops_kit.contract.layout import MANIFEST, cache_dir
-from llmops_kit.hosting import images
-from llmops_kit.hosting.files import locked
-from llmops_kit.hosting.host import Host
-from llmops_kit.hosting.model_endpoint import ServedVersion, endpoint_spec
-from llmops_kit.hosting.ports import holder, is_free
+from llmops_kit.cli.importing.importing import Fetched, convert
+from llmops_kit.core.documents.model import ModelManifest
+from llmops_kit.core.documents.recipe import BaseModelSource
+from llmops_kit.core.errors import KitError, NotFoundError
+from llmops_kit.core.integrity.signing import make_key, sign
+from llmops_kit.core.layout import MANIFEST, cache_dir
+from llmops_kit.core.network.api_key import make_api_key
+from llmops_kit.local_runtime import process_images
+from llmops_kit.local_runtime.files import locked
+from llmops_kit.local_runtime.host import Host
+from llmops_kit.local_runtime.model_endpoint import ServedVersion, endpoint_spec
+from llmops_kit.local_runtime.ports import holder, is_free
 
 if TYPE_CHECKING:
-    from llmops_kit.cli.platforms.platform import Say
+    from llmops_kit.cli.interfaces.platform import Say
 
 _ENDPOINT = "serve"
 _READY_SECONDS = 86_400.0
@@ -117,7 +119,7 @@ def serve(
     Args:
         models: versions of a store, and folders that `require_model` let pass.
         home: of `temporary_home`, whose end stops the endpoint.
-        engine: auto, or one of hosting's.
+        engine: auto, or one of the local runtime's.
         port: where it listens on 127.0.0.1; 0: chosen.
         public_key: of the stack whose versions are served; empty: none is.
         environ: of this process, which may hide the machine's GPUs.
@@ -129,14 +131,14 @@ def serve(
     Raises:
         KitError: a model can't be served, or does not fit into the memory.
     """
-    name = images.serving_image(engine, "process", environ)
+    name = process_images.serving_image(engine, "process", environ)
     _require_memory(models, name)
     versions = [_version(model, number, home, name, public_key, say) for number, model in enumerate(models)]
     if len({version.sha256 for version in versions}) < len(versions):
         raise KitError("both are the same version", where="--against", fix="name another version or folder")
     key_file = home / "api.key"
     make_api_key(key_file)
-    image = images.build(name, say)
+    image = process_images.build(name, say)
     host = Host(home / "hosting")
     for number, version in enumerate(versions):
         say(f"starting {version.model} ({name})")

@@ -13,7 +13,7 @@ class TargetRecord:
     program: str
     """Its resources: an llmops_kit.infra.targets.target.Target."""
     operations: str
-    """What the command line can do with its stacks: an llmops_kit.cli.platforms.operations.Operations."""
+    """What the command line can do with its stacks: an llmops_kit.cli.interfaces.operations.Operations."""
     data_scheme: str = ""
     """Of addresses of data in its storage, such as s3; empty: it has none."""
     data: str = ""
@@ -66,7 +66,7 @@ def load(place: str) -> Any:
 
 def unknown_target(name: str) -> tuple[str, str]:
     """Returns what is wrong with an unknown target's name, and the fix."""
-    from llmops_kit.contract.documents.validation import did_you_mean
+    from llmops_kit.core.validation import did_you_mean
 
     fix = f"{did_you_mean(name, TARGETS)} write one of: {', '.join(TARGETS)}".strip()
     return f"there is no target {name!r}", fix

@@ -4,7 +4,7 @@ import json
 import re
 from collections.abc import Iterator
 
-from llmops_kit.clouds.aws.jobs import has_local_disks
+from llmops_kit.clouds.aws.job_requests import has_local_disks
 from llmops_kit.policies import statements as iam
 from llmops_kit.policies.model import (
     Check,

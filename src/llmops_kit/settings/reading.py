@@ -10,8 +10,8 @@ from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
-from llmops_kit.contract.documents.validation import bounds_of, did_you_mean, known_keys, message_of
-from llmops_kit.contract.errors import SettingError
+from llmops_kit.core.errors import SettingError
+from llmops_kit.core.validation import bounds_of, did_you_mean, known_keys, message_of
 from llmops_kit.settings.stack_settings import Settings
 
 KeyPath = tuple[int | str, ...]
@@ -40,7 +40,7 @@ class SettingsOrigin:
             return key
         from ruamel.yaml import YAML  # only a user's mistake comes here
 
-        from llmops_kit.contract.documents.document import line_of
+        from llmops_kit.core.document import line_of
 
         tree = YAML(typ="rt", pure=True).load(self.file.read_text())
         line = line_of(tree, ("config", f"{self.project}:{path[0]}", *path[1:]))

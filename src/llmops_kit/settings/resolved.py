@@ -10,13 +10,13 @@ from typing import Any, Literal
 
 from pydantic import ValidationError
 
-from llmops_kit.clouds.names import named_after
+from llmops_kit.clouds.account_names import named_after
 from llmops_kit.clouds.targets import TARGETS, load
 from llmops_kit.clouds.traits import CloudTraits
-from llmops_kit.contract.documents.run import Compute
-from llmops_kit.contract.documents.validation import first_message
-from llmops_kit.contract.engines.engine_settings import engine_variables
-from llmops_kit.contract.limits import limit_variables
+from llmops_kit.core.documents.run import Compute
+from llmops_kit.core.engines.engine_settings import engine_variables
+from llmops_kit.core.limits import limit_variables
+from llmops_kit.core.validation import first_message
 from llmops_kit.settings.reading import KeyPath, SettingsOrigin
 from llmops_kit.settings.stack_settings import Endpoint, Images, Settings
 

@@ -11,14 +11,14 @@ from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
 from llmops_kit.clouds.aws.settings import AwsSettings
 from llmops_kit.clouds.azure.settings import AzureSettings
-from llmops_kit.contract.documents.document import Part
-from llmops_kit.contract.engines.engine_settings import EngineSettings
-from llmops_kit.contract.engines.records import ENGINES, EngineName
-from llmops_kit.contract.errors import KitError
-from llmops_kit.contract.expiry import Expiry
-from llmops_kit.contract.limits import AdmissionLimits
-from llmops_kit.contract.names import ModelRef, Name, parse_promoted
-from llmops_kit.contract.rollout import WatchedRollout
+from llmops_kit.core.document import Part
+from llmops_kit.core.engines.engine_settings import EngineSettings
+from llmops_kit.core.engines.records import ENGINES, EngineName
+from llmops_kit.core.errors import KitError
+from llmops_kit.core.expiry import Expiry
+from llmops_kit.core.limits import AdmissionLimits
+from llmops_kit.core.names import ModelRef, Name, parse_promoted
+from llmops_kit.core.rollout import WatchedRollout
 from llmops_kit.settings.rule_names import RULES
 
 InstanceType = Annotated[str, StringConstraints(pattern=r"^([A-Za-z][A-Za-z0-9_.-]*)?$")]

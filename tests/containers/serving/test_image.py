@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from llmops_kit.hosting import images
-from llmops_kit.hosting.ports import choose_port
+from llmops_kit.local_runtime import process_images
+from llmops_kit.local_runtime.ports import choose_port
 from tests.containers.conftest import docker
 from tests.support.servers.serving import sign_version, until
 from tests.support.tiny_models.models import copy_model, tiny_model
@@ -70,11 +70,11 @@ def answer_of(port: int) -> str:
 @contextmanager
 def process(variables: dict[str, str], root: Path, port: int) -> Iterator[None]:
     """The image as a process, as `--runtime process` has it."""
-    image = images.find(images.build("serving"))
+    image = process_images.find(process_images.build("serving"))
     (root / "opt/ml").mkdir(parents=True)
     (root / "opt/ml/model").symlink_to(Path(variables["folder"]) / "model")
     extra = {"LLMOPS_BIND": "127.0.0.1", **{k: v for k, v in variables.items() if k != "folder"}}
-    environ = images.process_environ(image, root, port, extra)
+    environ = process_images.process_environ(image, root, port, extra)
     argv = [str(image.python), *image.entrypoint[1:], "serve"]
     started = subprocess.Popen(argv, env=environ, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:

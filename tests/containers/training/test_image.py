@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from llmops_kit.contract.documents.model import ModelManifest
-from llmops_kit.contract.layout import MANIFEST
-from llmops_kit.hosting import jobs
-from llmops_kit.hosting.jobs import JobSpec
+from llmops_kit.core.documents.model import ModelManifest
+from llmops_kit.core.layout import MANIFEST
+from llmops_kit.local_runtime import job_containers
+from llmops_kit.local_runtime.job_containers import JobSpec
 from tests.containers.conftest import docker
 from tests.support.runs.training import make_container, tiny_recipe, write_rows
 from tests.support.tiny_models.models import tiny_model
@@ -36,7 +36,7 @@ def test_a_job_trains_as_a_user_without_rights_and_leaves_a_whole_version(
         root=tmp_path / "root",
         network="none",
     )
-    job = jobs.start(spec, lines.extend)
+    job = job_containers.start(spec, lines.extend)
     assert job.wait(240) == 0, "\n".join(lines)
     assert any("loss=" in line for line in lines)
     manifest = ModelManifest.parse((folders.model / MANIFEST).read_text(), where="manifest")
@@ -44,7 +44,7 @@ def test_a_job_trains_as_a_user_without_rights_and_leaves_a_whole_version(
     written = [path for path in folders.model.rglob("*") if path.is_file()]
     assert written
     assert {path.stat().st_uid for path in written} == {USER}
-    assert docker("ps", "--all", "--quiet", "--filter", f"label=llmops.jobs={jobs.home_id(tmp_path)}") == ""
+    assert docker("ps", "--all", "--quiet", "--filter", f"label=llmops.jobs={job_containers.home_id(tmp_path)}") == ""
     shutil.rmtree(tmp_path / "root")
 
 

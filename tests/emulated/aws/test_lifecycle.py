@@ -19,10 +19,10 @@ from llmops_kit.cli.platforms.aws.clients import AwsClients
 from llmops_kit.cli.platforms.aws.recording.stand_ins import make_given
 from llmops_kit.cli.platforms.registry import open_platform
 from llmops_kit.cli.stacks.project import Project
-from llmops_kit.contract.documents.outputs import StackOutputs
-from llmops_kit.contract.documents.run import Compute, RunSpec
-from llmops_kit.contract.layout import dataset_key, model_key
-from llmops_kit.contract.twins import TWIN_ACCOUNT
+from llmops_kit.core.documents.outputs import StackOutputs
+from llmops_kit.core.documents.run import Compute, RunSpec
+from llmops_kit.core.layout import dataset_key, model_key
+from llmops_kit.core.twins import TWIN_ACCOUNT
 from tests.emulated.aws.conftest import MakeStack, physical
 from tests.emulated.llmops.aws.test_github import PULL_REQUEST, take
 from tests.support.checkout import EXAMPLES
@@ -39,7 +39,7 @@ from tests.support.clouds.aws_role_outcomes import (
 from tests.support.stacks import PROGRAM
 
 EARLIER = """\
-from llmops_kit.infra.names import CloudNames
+from llmops_kit.infra.resource_names import CloudNames
 from llmops_kit.infra.targets.aws.resources import identity
 
 named = CloudNames.of

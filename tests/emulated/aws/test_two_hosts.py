@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from llmops_kit.contract.layout import MANIFEST
-from llmops_kit.hosting.images import build
+from llmops_kit.core.layout import MANIFEST
+from llmops_kit.local_runtime.process_images import build
 from tests.support.runs.training import make_container, tiny_recipe, write_rows
 from tests.support.tiny_models.models import tiny_model
 from twins.tests.support.aws import RunningTwin, made_role, running_twin

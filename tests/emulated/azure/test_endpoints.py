@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 from llmops_kit.cli.platforms.registry import open_platform
-from llmops_kit.contract.documents.outputs import StackOutputs
-from llmops_kit.hosting import images
+from llmops_kit.core.documents.outputs import StackOutputs
+from llmops_kit.local_runtime import process_images
 from tests.support.clouds.azure_twin import AzureStack, Subscription, make_stack, running_twin
 
 ROLLOUT = {"strategy": "canary", "canary_percent": 30, "mirror_percent": 50, "bake_seconds": 3}
@@ -33,7 +33,7 @@ def subscription(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Subscript
 @pytest.fixture
 def stack(subscription: Subscription, tmp_path: Path) -> AzureStack:
     """A stack whose endpoint `chat` serves chatbot@1."""
-    made_of = {"serving": images.build("serving"), "training": f"process:training@sha256:{'7' * 64}"}
+    made_of = {"serving": process_images.build("serving"), "training": f"process:training@sha256:{'7' * 64}"}
     made = make_stack(subscription, tmp_path / "dev", "dev", images=made_of)
     made.serve("chat", made.add_version("chatbot@1"), rollout=ROLLOUT)
     made.up()

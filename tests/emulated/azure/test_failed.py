@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from llmops_kit.hosting import images
+from llmops_kit.local_runtime import process_images
 from tests.support.clouds.azure_twin import TRAINING, AzureStack, Subscription, make_stack
 
 VERSIONS = ("served", "stuck", "again", "failed")
@@ -32,7 +32,7 @@ def stack(lasting: tuple[AzureStack, dict[str, str]]) -> Iterator[AzureStack]:
 def running(stack: AzureStack) -> Iterator[AzureStack]:
     """The stack while its subscription runs images."""
     usual = stack.settings["images"]
-    stack.settings["images"] = {"serving": images.build("serving"), "training": TRAINING}
+    stack.settings["images"] = {"serving": process_images.build("serving"), "training": TRAINING}
     stack.twin.admin("PUT", "settings", {"containers": "run"})
     yield stack
     stack.twin.admin("PUT", "settings", {"containers": "none"})

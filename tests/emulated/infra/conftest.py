@@ -14,10 +14,10 @@ from typing import Any
 import psutil
 import pytest
 
-from llmops_kit.contract.documents.store import Alias
-from llmops_kit.contract.integrity.signing import sign
-from llmops_kit.contract.layout import MANIFEST, alias_key, model_key
-from llmops_kit.hosting.host import Host
+from llmops_kit.core.documents.store import Alias
+from llmops_kit.core.integrity.signing import sign
+from llmops_kit.core.layout import MANIFEST, alias_key, model_key
+from llmops_kit.local_runtime.host import Host
 from tests.support import stacks
 from tests.support.stacks import pulumi_environ
 from tests.support.tiny_models.models import copy_model, tiny_model

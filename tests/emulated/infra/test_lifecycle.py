@@ -226,7 +226,7 @@ def _supervisors(stack: Stack) -> list[psutil.Process]:
 
 
 def _kill_while_creating(stack: Stack, endpoint: str) -> None:
-    """kill -9 `pulumi up` as soon as hosting has heard of an endpoint."""
+    """kill -9 `pulumi up` as soon as the local runtime has heard of an endpoint."""
     stack.configure()
     record = stack.home / "hosting/endpoints" / endpoint / "endpoint.json"
     process = stack.start("up", "--yes", "--skip-preview")

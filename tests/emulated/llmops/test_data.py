@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from llmops_kit.preparation.readers.reader import read
+from llmops_kit.data_pipeline.readers.reader import read
 from tests.support.servers.https_site import ROWS, Site, running_site
 
 RECIPE = """\

@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from llmops_kit.hosting import images
+from llmops_kit.local_runtime import process_images
 from tests.emulated.llmops.conftest import Kit
 from tests.support import no_network
 from tests.support.checkout import CHECKOUT, IMPORT_PATH
@@ -56,7 +56,7 @@ llmops down
 def test_a_stack_lives_without_a_network(kit: Kit) -> None:
     within = no_network.command("bash", "-euo", "pipefail", "-c", SCRIPT)
     for name in ("training", "serving"):  # what has to be fetched once is here before
-        images.build(name, lambda _: None)
+        process_images.build(name, lambda _: None)
     model = tiny_model()
     (kit.folder / "prompt.txt").write_text(PROMPT)
     (kit.folder / "Pulumi.dev.yaml").write_text("config:\n  llmops:target: local\n")

@@ -5,9 +5,9 @@ import shutil
 import signal
 
 from llmops_kit.cli.runs.runs import find_run
-from llmops_kit.contract.documents.metrics import parse_metrics
-from llmops_kit.contract.documents.model import ModelManifest
-from llmops_kit.contract.layout import MANIFEST, METRICS
+from llmops_kit.core.documents.model import ModelManifest
+from llmops_kit.core.documents.training_metrics import parse_metrics
+from llmops_kit.core.layout import MANIFEST, METRICS
 from tests.emulated.llmops.conftest import RECIPE, Kit, wait_until
 from tests.support.checkout import CHECKOUT
 

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from llmops_kit.cli.store.importing import import_model
-from llmops_kit.contract.documents.recipe import BaseModelSource
-from llmops_kit.contract.errors import KitError
+from llmops_kit.cli.importing.importing import import_model
+from llmops_kit.core.documents.recipe import BaseModelSource
+from llmops_kit.core.errors import KitError
 from tests.support.servers.http_servers import serving
 from tests.unit.llmops.conftest import make_platform
 

@@ -12,8 +12,8 @@ from typing import Any
 
 import psutil
 
-from llmops_kit.contract.layout import cache_dir
-from llmops_kit.hosting.child import MARK
+from llmops_kit.core.layout import cache_dir
+from llmops_kit.local_runtime.child import MARK
 from tests.support.checkout import IMPORT_PATH
 from tests.support.tiny_models.models import tiny_source
 

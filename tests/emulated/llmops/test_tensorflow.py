@@ -1,8 +1,8 @@
 """A recipe that TensorFlow trains on a stack of target local: two jobs of a run, and a version like any other."""
 
 from llmops_kit.cli.runs.runs import find_run
-from llmops_kit.contract.documents.model import ModelManifest
-from llmops_kit.contract.layout import MANIFEST, MODEL_CARD
+from llmops_kit.core.documents.model import ModelManifest
+from llmops_kit.core.layout import MANIFEST, MODEL_CARD
 from tests.emulated.llmops.conftest import RECIPE, Kit
 
 

@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
+from llmops_kit.cli.importing.outlines import fetch_outline
+from llmops_kit.cli.machines.prices import load_prices
 from llmops_kit.cli.plan.check import check_training
-from llmops_kit.cli.plan.prices import load_prices
-from llmops_kit.cli.store.outlines import fetch_outline
-from llmops_kit.contract.documents.recipe import BaseModelSource
-from llmops_kit.contract.documents.run import Compute
+from llmops_kit.core.documents.recipe import BaseModelSource
+from llmops_kit.core.documents.run import Compute
 from tests.support.checkout import IMPORT_PATH
 from tests.support.runs.training import tiny_recipe, write_rows
 from tests.support.servers.http_servers import serving

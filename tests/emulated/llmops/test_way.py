@@ -13,7 +13,7 @@ import pytest
 
 from llmops_kit.cli.platforms.local.platform import LocalPlatform
 from llmops_kit.cli.runs.runs import find_run
-from llmops_kit.contract.integrity.digest import sha256_file
+from llmops_kit.core.hashes import sha256_file
 from tests.emulated.llmops.conftest import RECIPE, Kit, wait_until
 from tests.support.tiny_models.versions import open_verified
 
@@ -152,4 +152,4 @@ def test_status_imports_no_pulumi(trained: Trained) -> None:
     )
     imported = {line.rpartition("|")[2].strip().partition(".")[0] for line in answer.stderr.splitlines()}
     assert {name for name in imported if name.startswith("pulumi")} == set()
-    assert "llmops_kit.contract.documents.outputs" in answer.stderr
+    assert "llmops_kit.core.documents.outputs" in answer.stderr

@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from llmops_kit.cli.data.versions import DatasetFolder
-from llmops_kit.contract.documents.model import ModelManifest
-from llmops_kit.training.evaluation.scoring import ANY_ANSWER
+from llmops_kit.cli.data.dataset_versions import DatasetFolder
+from llmops_kit.core.documents.model import ModelManifest
+from llmops_kit.training.models.golden import ANY_ANSWER
 from tests.support.checkout import CHECKOUT
 from tests.support.demo import Demo, changed_recipe, deployed_demo
 from tests.support.tiny_models.models import tiny_source

@@ -4,8 +4,8 @@ from collections import Counter, defaultdict
 from pathlib import Path
 
 from llmops_kit.cli.data.build import build_dataset
-from llmops_kit.cli.data.versions import DatasetFolder
-from llmops_kit.contract.documents.recipe import Recipe
+from llmops_kit.cli.data.dataset_versions import DatasetFolder
+from llmops_kit.core.documents.recipe import Recipe
 from llmops_kit.training.evaluation.scoring import check_suites
 from tests.support.checkout import CHECKOUT
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from llmops_kit.contract.documents.model import ModelManifest
-from llmops_kit.contract.integrity.digest import sha256_bytes
+from llmops_kit.core.documents.model import ModelManifest
+from llmops_kit.core.hashes import sha256_bytes
 from tests.support.servers.serving import ServingProcess, sign_version
 from tests.support.tiny_models.models import copy_model, tiny_model
 

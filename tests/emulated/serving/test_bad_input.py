@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from llmops_kit.contract.api_key import key_digest
+from llmops_kit.core.network.api_key import key_digest
 from tests.support.servers.serving import API_KEY, ServingProcess, sign_version, until
 from tests.support.tiny_models.models import copy_model
 from tools.conformance.questions import offer_tools, said_in_pieces

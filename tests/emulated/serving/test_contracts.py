@@ -124,7 +124,7 @@ def test_metrics_and_log_tell_of_requests_without_their_content(shared_server: S
 
 
 def test_the_manifests_serving_defaults_fill_silence(serve, version, keys, tmp_path) -> None:
-    from llmops_kit.contract.documents.model import ModelManifest
+    from llmops_kit.core.documents.model import ModelManifest
     from tests.support.servers.serving import sign_version
     from tests.support.tiny_models.models import copy_model
 

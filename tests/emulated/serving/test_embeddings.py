@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from openai import BadRequestError, OpenAI
 
-from llmops_kit.contract.documents.model import ModelManifest
+from llmops_kit.core.documents.model import ModelManifest
 from tests.support.environments import OPENAI_3, environment
 from tests.support.servers.serving import API_KEY, ServingProcess, sign_version
 from tests.support.tiny_models.models import copy_model, tiny_encoder, tiny_encoder_source

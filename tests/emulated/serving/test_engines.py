@@ -16,13 +16,13 @@ from tests.support.tiny_models.models import tiny_model
 BOTH = """
 import json, sys
 from pathlib import Path
-from llmops_kit.contract.models.tool_call_stream import HERMES, LLAMA, OURS
+from llmops_kit.core.models.tool_call_stream import HERMES, LLAMA, OURS
 from llmops_kit.serving.engines.engine import GenerationRequest, LoadOrder
 from llmops_kit.serving.engines.checker import new_trial
 from llmops_kit.serving.engines.transformers_grammars import GrammarMasks
 from llmops_kit.serving.engines.worker import new_backend
 from llmops_kit.serving.grammars import calls_grammar, schema_grammar, strict_grammar
-from llmops_kit.serving.tools import OfferedTool
+from llmops_kit.serving.api.tools import OfferedTool
 from llmops_kit.serving.vocabulary import token_bytes
 
 folder = Path(sys.argv[1])

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from llmops_kit.contract.api_key import key_digest
+from llmops_kit.core.network.api_key import key_digest
 from tests.support.runs.training import kept_script_result
 from tests.support.servers.asking import CONTRACTS, ask_all
 from tests.support.servers.router import RouterProcess

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import psutil
 import pytest
 
-from llmops_kit.contract.api_key import key_digest
+from llmops_kit.core.network.api_key import key_digest
 from tests.support.servers.router import RouterProcess
 from tests.support.servers.serving import API_KEY, ServingProcess, send_all, trickle, until
 

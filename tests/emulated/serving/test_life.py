@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from llmops_kit.contract.integrity.digest import file_entries, sha256_bytes
+from llmops_kit.core.hashes import sha256_bytes
+from llmops_kit.core.integrity.digest import file_entries
 from tests.support.servers.serving import ServingProcess, flip_byte, sign_version, text_of, until
 from tests.support.tiny_models.models import copy_model
 

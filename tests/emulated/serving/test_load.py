@@ -14,7 +14,7 @@ from typing import Any
 import psutil
 import pytest
 
-from llmops_kit.contract.api_key import key_digest
+from llmops_kit.core.network.api_key import key_digest
 from tests.support.servers.malformed import first_statuses, malformed_request
 from tests.support.servers.router import RouterProcess
 from tests.support.servers.serving import API_KEY, ServingProcess, text_of, until

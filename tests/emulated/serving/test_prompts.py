@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from llmops_kit.contract.errors import ServingError
+from llmops_kit.core.errors import ServingError
 from llmops_kit.serving.prompts import Prompts, TooLongError
 from llmops_kit.serving.text import Detokenizer
 from tests.support.tiny_models.models import base_model, copy_model, tiny_model

@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 
-from llmops_kit.contract.engines.engine_settings import EngineSettings
-from llmops_kit.contract.errors import IntegrityError
+from llmops_kit.core.engines.engine_settings import EngineSettings
+from llmops_kit.core.errors import IntegrityError
 from llmops_kit.serving.bringup import BringUp
 from llmops_kit.serving.engines.spawn import WorkerProcess
 from llmops_kit.serving.engines.wire import Channel
-from llmops_kit.serving.settings import EngineName, ServerSettings
+from llmops_kit.serving.server_settings import EngineName, ServerSettings
 from tests.support.checkout import IMPORT_PATH
 from tests.support.servers.serving import ServingProcess, flip_byte, text_of, until
 from tests.support.tiny_models.models import copy_model

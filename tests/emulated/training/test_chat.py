@@ -10,9 +10,9 @@ import pytest
 from transformers import AutoTokenizer
 from trl import chat_template_utils as trl_templates
 
-from llmops_kit.contract.documents.recipe_evaluation import Suite
-from llmops_kit.contract.documents.recipe_training import TrainingRecipe
-from llmops_kit.contract.errors import DataError, KitError
+from llmops_kit.core.documents.recipe_evaluation import Suite
+from llmops_kit.core.documents.recipe_training import TrainingRecipe
+from llmops_kit.core.errors import DataError, KitError
 from llmops_kit.serving.prompts import Prompts
 from llmops_kit.training.data.chat import (
     Encoded,

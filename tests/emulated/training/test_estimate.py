@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from llmops_kit.contract.documents.recipe import Recipe
+from llmops_kit.core.documents.recipe import Recipe
 from tests.support.checkout import CHECKOUT
 from tests.support.runs.training import PROGRAMS, kept_script_result, write_rows
 from tests.support.tiny_models.models import base_model, tiny_source

@@ -1,4 +1,4 @@
-"""Each cell of the table of base models (hosting/llmops_kit/contract/models/base_models.py), held by a tiny model of
+"""Each cell of the table of base models (hosting/llmops_kit/core/models/base_models.py), held by a tiny model of
 the architecture, and by the family's chat template.
 """
 
@@ -11,8 +11,8 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 from trl import chat_template_utils as trl_templates
 
-from llmops_kit.contract.models.base_models import ARCHITECTURES, FAMILIES, Family
-from llmops_kit.contract.models.gpu_fit import cache_of
+from llmops_kit.core.models.base_models import ARCHITECTURES, FAMILIES, Family
+from llmops_kit.core.models.gpu_fit import cache_of
 from llmops_kit.training.data.templates import report_of
 from tests.support.runs.training import PROGRAMS, kept_script_result, write_rows
 from tests.support.tiny_models.models import base_model, families

@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from llmops_kit.contract.documents.model import ModelManifest
-from llmops_kit.contract.integrity.digest import check_folder
-from llmops_kit.contract.layout import MANIFEST, TrainingFolders
+from llmops_kit.core.documents.model import ModelManifest
+from llmops_kit.core.integrity.digest import check_folder
+from llmops_kit.core.layout import MANIFEST, TrainingFolders
 from llmops_kit.training import checkpoints
 from tests.support.checkout import IMPORT_PATH
 from tests.support.runs.training import PROGRAMS, join_hosts, make_container, start_job, tiny_recipe, write_rows

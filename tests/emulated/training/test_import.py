@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from llmops_kit.contract.documents.model import ModelManifest
-from llmops_kit.contract.errors import KitError
-from llmops_kit.contract.integrity.digest import check_folder, sha256_file
-from llmops_kit.contract.layout import EXPORT_VARIABLE, MANIFEST
+from llmops_kit.core.documents.model import ModelManifest
+from llmops_kit.core.errors import KitError
+from llmops_kit.core.hashes import sha256_file
+from llmops_kit.core.integrity.digest import check_folder
+from llmops_kit.core.layout import EXPORT_VARIABLE, MANIFEST
 from llmops_kit.training.models.importing import add_openvino, import_model
 from tests.support.checkout import CHECKOUT
 from tests.support.tiny_models.models import base_model, tiny_model, training_environ, training_python

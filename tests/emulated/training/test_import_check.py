@@ -8,8 +8,8 @@ import pytest
 from transformers import AutoConfig
 from trl import chat_template_utils as trl_templates
 
-from llmops_kit.contract.documents.estimate import MachineMemory
-from llmops_kit.contract.documents.model_check import CheckRequest
+from llmops_kit.core.documents.estimate import MachineMemory
+from llmops_kit.core.documents.model_check import CheckRequest
 from tests.support.runs.training import PROGRAMS, kept_script_result
 from tests.support.tiny_models.families import SIZES
 

@@ -10,14 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from llmops_kit.contract.documents.dataset import FileEntry
-from llmops_kit.contract.documents.evaluation import EvaluationAnswers
-from llmops_kit.contract.documents.metrics import parse_metrics
-from llmops_kit.contract.documents.model import ModelManifest
-from llmops_kit.contract.documents.recipe import Recipe
-from llmops_kit.contract.documents.recipe_evaluation import Judge, Suite
-from llmops_kit.contract.integrity.digest import check_folder, file_entries
-from llmops_kit.contract.layout import EVALUATION, MANIFEST, METRICS, MODEL_CARD, TrainingFolders
+from llmops_kit.core.documents.dataset import FileEntry
+from llmops_kit.core.documents.evaluation import EvaluationAnswers
+from llmops_kit.core.documents.model import ModelManifest
+from llmops_kit.core.documents.recipe import Recipe
+from llmops_kit.core.documents.recipe_evaluation import Judge, Suite
+from llmops_kit.core.documents.training_metrics import parse_metrics
+from llmops_kit.core.integrity.digest import check_folder, file_entries
+from llmops_kit.core.layout import EVALUATION, MANIFEST, METRICS, MODEL_CARD, TrainingFolders
 from tests.support.runs.training import interrupted, make_container, start_job, tiny_recipe, write_rows
 from tests.support.tiny_models.models import tiny_model
 

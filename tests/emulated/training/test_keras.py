@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from llmops_kit.contract.documents.metrics import parse_metrics
-from llmops_kit.contract.layout import METRICS, TrainingFolders
+from llmops_kit.core.documents.training_metrics import parse_metrics
+from llmops_kit.core.layout import METRICS, TrainingFolders
 from tests.support.kept import content_key, kept_results
 from tests.support.runs.training import (
     PROGRAMS,

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from llmops_kit.contract.documents.recipe_evaluation import MIN_GATE_GROUPS
+from llmops_kit.core.documents.recipe_evaluation import MIN_GATE_GROUPS
 from tests.support.runs.training import PROGRAMS, kept_script_result, make_container, tiny_recipe, write_rows
 from tests.support.tiny_models.models import tiny_model
 

@@ -10,9 +10,9 @@ from typing import Any
 
 from werkzeug.test import Client
 
-from llmops_twins.azure.arm.calls import Principal
-from llmops_twins.azure.arm.front import ManagerApp
 from llmops_twins.azure.entra import principals, tokens
+from llmops_twins.azure.main_port import ManagerApp
+from llmops_twins.azure.protocol.calls import Principal
 from llmops_twins.azure.server import install
 from llmops_twins.azure.twin import TenantTwin, TwinSettings
 

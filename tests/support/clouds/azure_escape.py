@@ -16,9 +16,9 @@ from dataclasses import dataclass
 from itertools import product
 from typing import Any, NamedTuple
 
-from llmops_twins.azure.arm.ids import key
 from llmops_twins.azure.judges import conditions, permissions, roles
 from llmops_twins.azure.judges.permissions import Grant
+from llmops_twins.azure.protocol.ids import key
 
 Document = dict[str, Any]
 _AUTHORIZATION = "Microsoft.Authorization"

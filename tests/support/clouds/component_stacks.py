@@ -9,7 +9,7 @@ from typing import Any, Generic
 
 from ruamel.yaml import YAML
 
-from llmops_kit.contract.documents.outputs import StackOutputs
+from llmops_kit.core.documents.outputs import StackOutputs
 from tests.support.checkout import CHECKOUT
 from tests.support.clouds.twin_stacks import SERVING, TRAINING, TwinStack
 from twins.tests.support.processes import Twin

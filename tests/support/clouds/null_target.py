@@ -4,11 +4,11 @@ from pathlib import Path
 
 import pulumi
 
-from llmops_kit.cli.platforms.operations import Lazy, Operations
-from llmops_kit.cli.platforms.platform import Platform, Say
+from llmops_kit.cli.interfaces.operations import Lazy, Operations
+from llmops_kit.cli.interfaces.platform import Platform, Say
 from llmops_kit.cli.stacks.stack import PulumiStack
 from llmops_kit.clouds.targets import TargetRecord
-from llmops_kit.contract.documents.outputs import StackOutputs
+from llmops_kit.core.documents.outputs import StackOutputs
 from llmops_kit.infra.targets.outputs import OutputFields, TrainingImages, stack_outputs
 from llmops_kit.settings.stack_settings import Settings
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from llmops_twins.aws.judges.evaluator import Evaluator, PolicyQuestion
+from llmops_twins.aws.policy_evaluator.evaluator import Evaluator, PolicyQuestion
 from tests.support.clouds.policy_world import (
     ACCOUNT,
     ADMINISTRATOR,
@@ -227,7 +227,7 @@ def iam_writes(data: Path, targets: dict[str, list[str]]) -> Iterator[tuple[str,
     """Every action of IAM that changes something, on each target of its resource types, as AWS's reference lists them.
 
     Args:
-        data: of llmops_twins.aws.judges.installation.
+        data: of llmops_twins.aws.policy_evaluator.installation.
         targets: the reference's resource type (role, user, …) -> ARNs.
     """
     for action in json.loads((data / "actions/iam.json").read_text()).values():

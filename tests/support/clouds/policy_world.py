@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from llmops_twins.aws.judges.evaluator import Evaluator, PolicyQuestion
+from llmops_twins.aws.policy_evaluator.evaluator import Evaluator, PolicyQuestion
 
 ACCOUNT, REGION = "123456789012", "eu-central-1"
 EVERYTHING = json.dumps({"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "*", "Resource": "*"}]})

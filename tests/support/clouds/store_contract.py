@@ -12,13 +12,13 @@ from typing import Any
 
 import pytest
 
-from llmops_kit.cli.stacks.promotion import promote
+from llmops_kit.cli.deploying.promotion import promote
 from llmops_kit.cli.stacks.stack_file import StackFile
 from llmops_kit.cli.store.remote_objects import RemoteObjects
 from llmops_kit.cli.store.versions import RemoteVersion
-from llmops_kit.contract.errors import IntegrityError, KitError
-from llmops_kit.contract.integrity.digest import list_files
-from llmops_kit.contract.layout import MANIFEST, SIGNATURE, model_key, rejection_log
+from llmops_kit.core.errors import IntegrityError, KitError
+from llmops_kit.core.integrity.digest import list_files
+from llmops_kit.core.layout import MANIFEST, SIGNATURE, model_key, rejection_log
 from tests.support.counting import received
 from tests.support.hostile import everything
 from tests.support.tiny_models.versions import open_verified, write_version

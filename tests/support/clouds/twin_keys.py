@@ -9,7 +9,7 @@ from botocore.auth import S3SigV4Auth, SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 
-from llmops_kit.contract.twins import KEY_VARIABLES, key_headers
+from llmops_kit.core.twins import KEY_VARIABLES, key_headers
 from llmops_twins.aws.wire.principals import ROOT_ACCESS_KEY, ROOT_PURPOSE
 from llmops_twins.core import root
 from llmops_twins.core.control import own_key

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic
 
-from llmops_kit.cli.platforms.platform import Platform
+from llmops_kit.cli.interfaces.platform import Platform
 from llmops_kit.cli.platforms.registry import open_platform
-from llmops_kit.contract.documents.outputs import StackOutputs
-from llmops_kit.contract.layout import MANIFEST
+from llmops_kit.core.documents.outputs import StackOutputs
+from llmops_kit.core.layout import MANIFEST
 from tests.support import stacks
 from tests.support.tiny_models.models import copy_model, tiny_model
 from twins.tests.support.processes import Twin

@@ -5,8 +5,8 @@ from typing import Any
 
 from llmops_kit.cli.data.collect import Collected, collect
 from llmops_kit.cli.data.items import FetchLimits
-from llmops_kit.contract.documents.collected import RECEIPTS, read_receipts
-from llmops_kit.contract.documents.recipe_data import DataSource
+from llmops_kit.core.documents.collected import RECEIPTS, read_receipts
+from llmops_kit.core.documents.recipe_data import DataSource
 
 
 def collected(recipe_folder: Path, out: Path, *sources: DataSource | str, **limits: Any) -> Collected:

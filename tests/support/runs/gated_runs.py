@@ -4,11 +4,11 @@ import json
 from pathlib import Path
 from typing import Any
 
+from llmops_kit.cli.interfaces.platform import Run
 from llmops_kit.cli.platforms.local.platform import LocalPlatform
-from llmops_kit.cli.platforms.platform import Run
 from llmops_kit.cli.runs.runs import plan_run
-from llmops_kit.contract.documents.run import RunState
-from llmops_kit.contract.layout import SPEC, TrainingFolders
+from llmops_kit.core.documents.run import RunState
+from llmops_kit.core.layout import SPEC, TrainingFolders
 from tests.support.tiny_models.versions import write_output
 
 

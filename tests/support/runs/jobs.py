@@ -3,7 +3,7 @@
 import functools
 from pathlib import Path
 
-from llmops_kit.hosting.images import ImageSource, build
+from llmops_kit.local_runtime.process_images import ImageSource, build
 
 
 @functools.cache

@@ -12,7 +12,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from llmops_kit.cli.rehearsal.clouds.cloud import Cloud
+from llmops_kit.cli.rehearsal.cloud import Cloud
 from llmops_kit.cli.rehearsal.lifecycle import STEPS
 from tests.support.checkout import CHECKOUT
 from tests.support.runs.rehearsing import Rehearsing

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from llmops_kit.cli.data.build import build_dataset
-from llmops_kit.contract.documents.recipe import Recipe
-from llmops_kit.contract.documents.recipe_evaluation import MIN_GATE_GROUPS
-from llmops_kit.contract.documents.run import Pinned, RunSpec
-from llmops_kit.contract.layout import EXPORT_VARIABLE, MANIFEST, TrainingFolders
+from llmops_kit.core.documents.recipe import Recipe
+from llmops_kit.core.documents.recipe_evaluation import MIN_GATE_GROUPS
+from llmops_kit.core.documents.run import Pinned, RunSpec
+from llmops_kit.core.layout import EXPORT_VARIABLE, MANIFEST, TrainingFolders
 from tests.support.checkout import CHECKOUT, IMPORT_PATH
 from tests.support.kept import kept_result
 from tests.support.tiny_models.models import training_environ, training_python

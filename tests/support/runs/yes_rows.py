@@ -7,7 +7,7 @@ import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from llmops_kit.contract.documents.recipe_evaluation import MIN_GATE_GROUPS
+from llmops_kit.core.documents.recipe_evaluation import MIN_GATE_GROUPS
 
 DATA = "data: {sources: [{source: train.jsonl, licence: Apache-2.0}, {source: held-out.jsonl, split: test}]}\n"
 EVALUATION = """\

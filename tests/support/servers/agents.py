@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from llmops_kit.contract.documents.store import Alias
-from llmops_kit.contract.layout import alias_key, model_key
+from llmops_kit.core.documents.store import Alias
+from llmops_kit.core.layout import alias_key, model_key
 from tests.support.checkout import CHECKOUT
 from tests.support.environments import LANGCHAIN, environment
 from tests.support.servers.agent_clients import FUNCTIONS, QUESTIONS

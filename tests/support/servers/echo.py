@@ -1,12 +1,12 @@
-"""The image of a small server that streams like a model's (tests/emulated/hosting/echo), quick to start."""
+"""The image of a small server that streams like a model's (tests/emulated/local_runtime/echo), quick to start."""
 
 import re
 from pathlib import Path
 
-from llmops_kit.hosting.images import ImageSource
+from llmops_kit.local_runtime.process_images import ImageSource
 from tests.support.checkout import CHECKOUT
 
-_SERVER = CHECKOUT / "tests/emulated/hosting/echo"
+_SERVER = CHECKOUT / "tests/emulated/local_runtime/echo"
 _PACKAGES = ["aiohttp", "aiohappyeyeballs", "aiosignal", "attrs", "frozenlist", "idna", "multidict", "propcache"]
 _PACKAGES += ["typing-extensions", "yarl"]
 

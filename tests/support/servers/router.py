@@ -5,15 +5,15 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from llmops_kit.hosting.ports import choose_port
-from llmops_kit.hosting.routing.balance import Routes
-from llmops_kit.hosting.routing.router import CONFIGURATION, ROUTES, RouterConfiguration
+from llmops_kit.local_runtime.ports import choose_port
+from llmops_kit.local_runtime.routing.balance import Routes
+from llmops_kit.local_runtime.routing.router import CONFIGURATION, ROUTES, RouterConfiguration
 from tests.support.checkout import IMPORT_PATH
 from tests.support.servers.serving import until
 
 
 class RouterProcess:
-    """`python -m llmops_kit.hosting.routing.router`, which is ready once it is made."""
+    """`python -m llmops_kit.local_runtime.routing.router`, which is ready once it is made."""
 
     def __init__(self, folder: Path, backend: str, key_sha256: str = "", **configuration: Any) -> None:
         folder.mkdir(parents=True)
@@ -23,7 +23,7 @@ class RouterProcess:
         RouterConfiguration.new(endpoint="test", port=self.port, **configuration).write(folder / CONFIGURATION)
         variant = {"weight": 1, "backends": [backend], "key_sha256": key_sha256}
         Routes.new(variants={"v1": variant}).write(folder / ROUTES)
-        command = [sys.executable, "-m", "llmops_kit.hosting.routing.router", "."]
+        command = [sys.executable, "-m", "llmops_kit.local_runtime.routing.router", "."]
         with self.log.open("w") as log:
             self.process = subprocess.Popen(
                 command, cwd=folder, env={"PYTHONPATH": IMPORT_PATH}, stdout=log, stderr=log

@@ -8,16 +8,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from llmops_kit.hosting.files import UnixConnection
-from llmops_kit.hosting.ports import choose_port
-from llmops_kit.hosting.routing.balance import Routes
-from llmops_kit.hosting.routing.router import CONFIGURATION, ROUTES, SOCKET, RouterConfiguration
+from llmops_kit.local_runtime.files import UnixConnection
+from llmops_kit.local_runtime.ports import choose_port
+from llmops_kit.local_runtime.routing.balance import Routes
+from llmops_kit.local_runtime.routing.router import CONFIGURATION, ROUTES, SOCKET, RouterConfiguration
 from tests.support.checkout import IMPORT_PATH
 from tests.support.servers.serving import until
 
 
 class RouterProcess:
-    """`python -m llmops_kit.hosting.routing.router` with one variant, v1, whose workers take connections."""
+    """`python -m llmops_kit.local_runtime.routing.router` with one variant, v1, whose workers take connections."""
 
     def __init__(self, folder: Path, sockets: Mapping[str, str]) -> None:
         """Start it. `sockets`: a worker's URL -> its unix socket, relative to `folder`."""
@@ -34,7 +34,7 @@ class RouterProcess:
         (self.folder / SOCKET).unlink(missing_ok=True)
         environ = {"PATH": os.environ["PATH"], "PYTHONPATH": IMPORT_PATH}
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "llmops_kit.hosting.routing.router", "."], cwd=self.folder, env=environ
+            [sys.executable, "-m", "llmops_kit.local_runtime.routing.router", "."], cwd=self.folder, env=environ
         )
 
     def wait(self) -> None:

@@ -1,4 +1,6 @@
-"""A serving process for tests: signed model version, environment as hosting gives it, a port of the system's choice."""
+"""A serving process for tests: signed model version, environment as the local runtime gives it, a port of the system's
+choice.
+"""
 
 import http.client
 import json
@@ -16,7 +18,7 @@ from typing import Any
 
 import pytest
 
-from llmops_kit.contract.integrity.signing import make_key, sign
+from llmops_kit.core.integrity.signing import make_key, sign
 from tests.support.checkout import IMPORT_PATH
 
 API_KEY = "a-key-for-tests-0123456789"

@@ -12,7 +12,7 @@ import uvloop
 from llmops_kit.serving.front.exchange import Message, Receive, Scope, Send
 from llmops_kit.serving.front.handover import HandOver
 from llmops_kit.serving.front.protocol import guarded, http_server, new_guard
-from llmops_kit.serving.settings import RequestLimits
+from llmops_kit.serving.server_settings import RequestLimits
 
 _left = 0
 

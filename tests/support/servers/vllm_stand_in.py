@@ -13,7 +13,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from types import SimpleNamespace
 from typing import Any, NamedTuple
 
-from llmops_kit.contract.documents.model import ModelManifest
+from llmops_kit.core.documents.model import ModelManifest
 from llmops_kit.serving.api.model_card import ModelCard
 from llmops_kit.serving.engines.engine import EngineInfo
 from llmops_kit.serving.front import Front

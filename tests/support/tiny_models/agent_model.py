@@ -16,7 +16,7 @@ from llmops_kit.training.process import prepare_process
 
 prepare_process()
 
-from llmops_kit.contract.documents.recipe_training import TrainingRecipe  # noqa: E402
+from llmops_kit.core.documents.recipe_training import TrainingRecipe  # noqa: E402
 from llmops_kit.training.checkpoint_folders import RESULT  # noqa: E402
 from llmops_kit.training.models.merge import replace_weights  # noqa: E402
 from llmops_kit.training.torch_trainer.finetune import finetune  # noqa: E402

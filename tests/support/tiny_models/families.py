@@ -1,4 +1,4 @@
-"""A tiny random model of each architecture of hosting/llmops_kit/contract/models/base_models.py, imported.
+"""A tiny random model of each architecture of hosting/llmops_kit/core/models/base_models.py, imported.
 
 `python -m tests.support.tiny_models.families make FOLDER` in the training image, then `… convert FOLDER` in its second
 environment, once for all of them.
@@ -70,7 +70,7 @@ def make(folder: Path) -> None:
 
 def convert_all(folder: Path) -> None:
     """Add OpenVINO's form to each, or write why it has none into `folder`/openvino.json."""
-    from llmops_kit.contract.errors import KitError
+    from llmops_kit.core.errors import KitError
     from llmops_kit.training.models.openvino_form import convert
 
     refused = {}

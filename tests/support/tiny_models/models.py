@@ -13,9 +13,9 @@ from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 
-from llmops_kit.contract.layout import EXPORT_VARIABLE
-from llmops_kit.hosting import images
-from llmops_kit.hosting.images import ProcessImage
+from llmops_kit.core.layout import EXPORT_VARIABLE
+from llmops_kit.local_runtime import process_images
+from llmops_kit.local_runtime.process_images import ProcessImage
 from tests.support.checkout import CHECKOUT, IMPORT_PATH
 from tests.support.kept import kept_folder
 from tests.support.sources import sources_key
@@ -127,7 +127,7 @@ def tiny_comet_source() -> Path:
 
 def families() -> Path:
     """A folder with an imported, unsigned version of each architecture of
-    hosting/llmops_kit/contract/models/base_models.py, named by model_type, with OpenVINO's form; openvino.json says why
+    hosting/llmops_kit/core/models/base_models.py, named by model_type, with OpenVINO's form; openvino.json says why
     others have none. See families.py.
     """
 
@@ -174,7 +174,7 @@ def training_environ() -> dict[str, str]:
 @cache
 def _image(name: str) -> ProcessImage:
     """An image of this checkout, which all checkouts with the same locks make from the same environments."""
-    return images.find(images.build(name))
+    return process_images.find(process_images.build(name))
 
 
 def _cached(kind: str, make: Callable[[Path], object], *inputs: Path) -> Path:

@@ -5,12 +5,12 @@ and suites, and the chat template that it brings.
 from pathlib import Path
 
 from llmops_kit.cli.data.build import build_dataset
-from llmops_kit.cli.platforms.platform import Platform
-from llmops_kit.contract.documents.model import Lineage, ModelManifest
-from llmops_kit.contract.documents.recipe import Recipe
-from llmops_kit.contract.documents.run import Pinned
-from llmops_kit.contract.integrity.digest import file_entries
-from llmops_kit.contract.layout import MANIFEST
+from llmops_kit.cli.interfaces.platform import Platform
+from llmops_kit.core.documents.model import Lineage, ModelManifest
+from llmops_kit.core.documents.recipe import Recipe
+from llmops_kit.core.documents.run import Pinned
+from llmops_kit.core.integrity.digest import file_entries
+from llmops_kit.core.layout import MANIFEST
 from tests.support.checkout import CHECKOUT
 from tests.support.tiny_models.models import copy_model, tiny_model
 

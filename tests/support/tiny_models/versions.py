@@ -3,15 +3,15 @@
 from pathlib import Path
 
 from llmops_kit.cli.store.store import Store
-from llmops_kit.contract.documents.dataset import DatasetManifest
-from llmops_kit.contract.documents.evaluation import GoldenAnswer
-from llmops_kit.contract.documents.metrics import StepMetrics, metrics_text
-from llmops_kit.contract.documents.model import Golden, Lineage, Message, ModelManifest, TrainingFacts
-from llmops_kit.contract.documents.recipe_evaluation import LIKELIHOOD
-from llmops_kit.contract.documents.run import RunSpec
-from llmops_kit.contract.integrity.digest import file_entries
-from llmops_kit.contract.integrity.verified_model import VerifiedVersion
-from llmops_kit.contract.layout import EVALUATION, MANIFEST, METRICS, MODEL_CARD
+from llmops_kit.core.documents.dataset import DatasetManifest
+from llmops_kit.core.documents.evaluation import GoldenAnswer
+from llmops_kit.core.documents.model import Golden, Lineage, Message, ModelManifest, TrainingFacts
+from llmops_kit.core.documents.recipe_evaluation import LIKELIHOOD
+from llmops_kit.core.documents.run import RunSpec
+from llmops_kit.core.documents.training_metrics import StepMetrics, metrics_text
+from llmops_kit.core.integrity.digest import file_entries
+from llmops_kit.core.integrity.verified_model import VerifiedVersion
+from llmops_kit.core.layout import EVALUATION, MANIFEST, METRICS, MODEL_CARD
 from llmops_kit.training.evaluation.scoring import assess, load_suites, record, to_ask_again
 from llmops_kit.training.models.model_card import model_card
 

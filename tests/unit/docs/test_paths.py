@@ -89,10 +89,10 @@ def test_paths_and_modules_exist(page: Path) -> None:
 @pytest.mark.parametrize(
     "name",
     [
-        "contract/documents/",
+        "core/documents/",
         "training/data/rows.py",
         "tests/unit/nowhere",
-        "llmops_kit.contract.nowhere",
+        "llmops_kit.core.nowhere",
         "bench.nowhere",
         "docs/{architecture,nowhere}.md",
     ],
@@ -107,7 +107,7 @@ def test_a_wrong_name_is_noticed(name: str) -> None:
         "docs/{architecture,glossary}.md",
         "recipes/<name>.yaml",
         "tests/unit/",
-        "llmops_kit.contract.errors.KitError",
+        "llmops_kit.core.errors.KitError",
         "bench.serving",
         "llmops_kit.serving",
     ],

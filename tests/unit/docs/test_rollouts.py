@@ -5,7 +5,7 @@ import re
 import numpy as np
 import pytest
 
-from llmops_kit.contract.rollout import Counts, Limits, RolloutOutcome, verdict
+from llmops_kit.core.rollout import Counts, Limits, RolloutOutcome, verdict
 from tests.support.checkout import CHECKOUT
 
 PAGE = (CHECKOUT / "docs/how-to/rollouts.md").read_text()

@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from llmops_kit.preparation.readers.reader import read
+from llmops_kit.data_pipeline.readers.reader import read
 from llmops_kit.training.data.rows import Row, parse_row, row_of
 from tests.support.checkout import CHECKOUT
 

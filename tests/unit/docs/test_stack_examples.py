@@ -18,7 +18,7 @@ import pytest
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
-from llmops_kit.contract.documents.recipe import Recipe
+from llmops_kit.core.documents.recipe import Recipe
 from llmops_kit.infra.targets.azure import resolve
 from llmops_kit.settings.stack_settings import Endpoint, Settings
 from tests.support.checkout import CHECKOUT

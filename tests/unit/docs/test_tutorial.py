@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from llmops_kit.contract.documents.recipe_evaluation import MIN_GATE_GROUPS
+from llmops_kit.core.documents.recipe_evaluation import MIN_GATE_GROUPS
 from tests.support.checkout import CHECKOUT
 
 PAGE = (CHECKOUT / "docs/tutorial.md").read_text()

@@ -8,11 +8,11 @@ from typing import Any, Protocol
 import pulumi
 from ruamel.yaml import YAML
 
-from llmops_kit.contract.documents.model import GateResult, ModelManifest
-from llmops_kit.contract.documents.outputs import StackOutputs
-from llmops_kit.contract.documents.store import Alias
-from llmops_kit.contract.integrity.digest import sha256_bytes
-from llmops_kit.contract.layout import MANIFEST, alias_key, model_key
+from llmops_kit.core.documents.model import GateResult, ModelManifest
+from llmops_kit.core.documents.outputs import StackOutputs
+from llmops_kit.core.documents.store import Alias
+from llmops_kit.core.hashes import sha256_bytes
+from llmops_kit.core.layout import MANIFEST, alias_key, model_key
 from llmops_kit.infra import testing
 from llmops_kit.infra.testing import Declared
 from tests.support.checkout import CHECKOUT, EXAMPLES

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from llmops_kit.contract.documents.outputs import StackOutputs
-from llmops_kit.contract.layout import rejection_log
+from llmops_kit.core.documents.outputs import StackOutputs
+from llmops_kit.core.layout import rejection_log
 from tests.unit.infra.program import add_version, expect_refusal, run_program
 
 URNS = Path(__file__).with_name("urns.txt")

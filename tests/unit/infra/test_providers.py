@@ -7,20 +7,20 @@ from pathlib import Path
 import dill
 import pytest
 
-from llmops_kit.contract.errors import KitError, SettingError
+from llmops_kit.core.errors import KitError, SettingError
 from llmops_kit.infra.targets import dynamic as provider
 from llmops_kit.infra.targets.dynamic import KitProvider, Properties
-from llmops_kit.infra.targets.local import endpoint, identity, images, storage, training
 from llmops_kit.infra.targets.local.keys import key_files
+from llmops_kit.infra.targets.local.providers import endpoints, image, signing_key, store, training_place
 from llmops_kit.settings.stack_settings import ServerLimits
 
 PROVIDERS = [
-    storage.StoreProvider,
-    identity.SigningKeyProvider,
-    images.ImageProvider,
-    training.TrainingPlaceProvider,
-    endpoint.HostingProvider,
-    endpoint.EndpointProvider,
+    store.StoreProvider,
+    signing_key.SigningKeyProvider,
+    image.ImageProvider,
+    training_place.TrainingPlaceProvider,
+    endpoints.HostingProvider,
+    endpoints.EndpointProvider,
 ]
 
 
@@ -29,10 +29,10 @@ def _store(folder: Path, project: Path, stack: str = "demo") -> Properties:
 
 
 def test_a_store_is_made_once_and_taken_over_afterwards(tmp_path: Path) -> None:
-    made = storage.StoreProvider().create(_store(tmp_path, tmp_path))
+    made = store.StoreProvider().create(_store(tmp_path, tmp_path))
     (tmp_path / "store/models").mkdir()
     (tmp_path / "store/models/kept").touch()
-    again = storage.StoreProvider().create(_store(tmp_path, tmp_path))
+    again = store.StoreProvider().create(_store(tmp_path, tmp_path))
     assert (made.id, made.outs) == (again.id, again.outs)
     assert again.outs is not None
     assert again.outs["url"] == (tmp_path / "store").as_uri()
@@ -42,57 +42,57 @@ def test_a_store_is_made_once_and_taken_over_afterwards(tmp_path: Path) -> None:
 def test_a_store_of_another_project_or_stack_is_refused(tmp_path: Path) -> None:
     other = tmp_path / "other"
     other.mkdir()
-    storage.StoreProvider().create(_store(tmp_path, other))
+    store.StoreProvider().create(_store(tmp_path, other))
     for props in (_store(tmp_path, tmp_path / "mine"), _store(tmp_path, other, "prod")):
         with pytest.raises(KitError, match=r"belongs to stack demo") as refused:
-            storage.StoreProvider().create(props)
+            store.StoreProvider().create(props)
         assert "local_home" in refused.value.fix
     other.rmdir()  # it was moved: its store comes along
-    assert storage.StoreProvider().create(_store(tmp_path, tmp_path / "mine"))
+    assert store.StoreProvider().create(_store(tmp_path, tmp_path / "mine"))
 
 
 def test_data_is_never_left_behind(tmp_path: Path) -> None:
     old, new = _store(tmp_path / "old", tmp_path), _store(tmp_path / "new", tmp_path)
-    storage.StoreProvider().create(old)
+    store.StoreProvider().create(old)
     with pytest.raises(KitError, match="is to take its place") as refused:
-        storage.StoreProvider().update("", old, new)
+        store.StoreProvider().update("", old, new)
     assert "mv " in refused.value.fix
     assert not (tmp_path / "new").exists()
     (tmp_path / "old").rename(tmp_path / "new")
-    assert storage.StoreProvider().update("", old, new).outs
+    assert store.StoreProvider().update("", old, new).outs
 
 
 def test_only_an_empty_store_is_removed(tmp_path: Path) -> None:
     props = _store(tmp_path, tmp_path)
-    storage.StoreProvider().create(props)
+    store.StoreProvider().create(props)
     version = tmp_path / "store/datasets/0123"
     version.mkdir(parents=True)
     with pytest.raises(KitError, match="not empty"):
-        storage.StoreProvider().delete("", props)
+        store.StoreProvider().delete("", props)
     assert version.exists()
     version.rmdir()
-    storage.StoreProvider().delete("", props)
+    store.StoreProvider().delete("", props)
     assert not (tmp_path / "store").exists()
 
 
 def test_a_signing_key_is_made_once_and_only_its_public_half_told(tmp_path: Path) -> None:
     props = {"private_key": str(tmp_path / "k/signing.key"), "public_key_file": str(tmp_path / "k/signing.pub")}
-    first = identity.SigningKeyProvider().create(props).outs
-    assert first == identity.SigningKeyProvider().create(props).outs
+    first = signing_key.SigningKeyProvider().create(props).outs
+    assert first == signing_key.SigningKeyProvider().create(props).outs
     assert first is not None
     assert first["public_key"] == (tmp_path / "k/signing.pub").read_text()
     assert stat.S_IMODE((tmp_path / "k/signing.key").stat().st_mode) == 0o600
     assert "PRIVATE" not in str(first)
-    identity.SigningKeyProvider().delete("", props)
-    assert identity.SigningKeyProvider().read("id", props).id == ""
+    signing_key.SigningKeyProvider().delete("", props)
+    assert signing_key.SigningKeyProvider().read("id", props).id == ""
 
 
 def test_a_place_for_runs_keeps_them(tmp_path: Path) -> None:
     props = {"runs": str(tmp_path / "runs"), "image": "process:training@sha256:0"}
-    training.TrainingPlaceProvider().create(props)
+    training_place.TrainingPlaceProvider().create(props)
     (tmp_path / "runs/a/log.txt").parent.mkdir()
     (tmp_path / "runs/a/log.txt").touch()
-    training.TrainingPlaceProvider().delete("", props)
+    training_place.TrainingPlaceProvider().delete("", props)
     assert (tmp_path / "runs/a/log.txt").exists()
 
 
@@ -127,7 +127,8 @@ def test_provider_modules_import_nothing_that_only_work_needs() -> None:
     import subprocess
 
     names = ", ".join(
-        f"llmops_kit.infra.targets.local.{m}" for m in ("storage", "identity", "images", "training", "endpoint")
+        f"llmops_kit.infra.targets.local.providers.{m}"
+        for m in ("store", "signing_key", "image", "training_place", "endpoints")
     )
     code = f"import sys, {names}; print(*{{m.partition('.')[0] for m in sys.modules}})"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
@@ -147,8 +148,8 @@ def test_files_of_keys_are_mounted_by_their_folders_and_wrong_ones_are_refused_b
     given |= {"model": "chatbot@1", "sha256": "a" * 64, "image": "process:serving@sha256:" + "0" * 64}
     given |= {"precision": "auto", "engine": "auto", "instances": 1, "port": 0, "rollout": {"strategy": "all_at_once"}}
     given |= {"limits": {"LLMOPS_MAX_QUEUE": "8"}, "key_files": files}
-    assert "LLMOPS_PREFIX_CACHE" not in endpoint._spec(given | {"prefix_cache": False}).environ
-    spec = endpoint._spec(given | {"prefix_cache": True})
+    assert "LLMOPS_PREFIX_CACHE" not in endpoints._spec(given | {"prefix_cache": False}).environ
+    spec = endpoints._spec(given | {"prefix_cache": True})
     assert (spec.environ["LLMOPS_MAX_QUEUE"], spec.environ["LLMOPS_PREFIX_CACHE"]) == ("8", "true")
     for variable, path in (("LLMOPS_API_KEYS_FILE", keys), ("LLMOPS_METRICS_KEY_FILE", scrape)):
         mounted, _, name = spec.environ[variable].rpartition("/")

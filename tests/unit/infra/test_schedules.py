@@ -2,9 +2,9 @@
 
 import pytest
 
-from llmops_kit.contract.documents.run import RunSpec, TrainerJob
-from llmops_kit.contract.errors import KitError
-from llmops_kit.contract.integrity.digest import sha256_bytes
+from llmops_kit.core.documents.run import RunSpec, TrainerJob
+from llmops_kit.core.errors import KitError
+from llmops_kit.core.hashes import sha256_bytes
 from llmops_kit.infra.schedules import proven_spec
 from tests.support.checkout import EXAMPLES
 

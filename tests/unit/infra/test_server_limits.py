@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from llmops_kit.contract.errors import SettingError
+from llmops_kit.core.errors import SettingError
 from llmops_kit.infra.targets.aws.limits import require_supported as on_aws
 from llmops_kit.infra.targets.azure.limits import require_supported as on_azure
 from llmops_kit.settings.resolved import ResolvedEndpoint

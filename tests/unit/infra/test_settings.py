@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from ruamel.yaml import YAML
 
-from llmops_kit.contract.documents.document import Part
+from llmops_kit.core.document import Part
 from tests.support.checkout import CHECKOUT
 from tests.unit.infra.program import PROJECT, expect_refusal
 

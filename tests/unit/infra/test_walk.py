@@ -9,9 +9,9 @@ from typing import Any, get_args, get_origin
 import pulumi
 import pytest
 
-from llmops_kit.contract.documents.document import Part
-from llmops_kit.contract.limits import AdmissionLimits
-from llmops_kit.infra.targets.local import endpoint
+from llmops_kit.core.document import Part
+from llmops_kit.core.limits import AdmissionLimits
+from llmops_kit.infra.targets.local.providers import endpoints
 from llmops_kit.settings.stack_settings import Settings
 from tests.support.checkout import CHECKOUT
 from tests.unit.infra.aws.conftest import REGION, RUN, SERVING, TRAINING, Account, on_moto
@@ -162,14 +162,14 @@ def test_local_acts_or_refuses_by_name(path: str, promoted_locally: dict[int, st
 
 
 def _require_hosted(config: dict[str, Any]) -> None:
-    """Check that hosting takes what the program declares: a preview never calls it."""
+    """Check that the local runtime takes what the program declares: a preview never calls it."""
     if isinstance(declared := _run(config), str):
         return
     inputs = json.loads(json.dumps(declared.of("endpoint-chat")), parse_int=float)  # as the engine hands them on
     key = Path(inputs["key_file"])
     key.parent.mkdir(parents=True, exist_ok=True)
     key.write_text("a-key-of-16-characters")
-    spec = endpoint._spec(inputs)
+    spec = endpoints._spec(inputs)
     assert spec.rollout.model_dump(include=set(inputs["rollout"])) == inputs["rollout"]
 
 

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from llmops_kit.cli.platforms.local.platform import LocalPlatform
-from llmops_kit.contract.documents.outputs import StackOutputs
-from llmops_kit.contract.documents.store import StoreDocument
-from llmops_kit.contract.integrity.digest import sha256_bytes
-from llmops_kit.contract.integrity.signing import make_key
+from llmops_kit.core.documents.outputs import StackOutputs
+from llmops_kit.core.documents.store import StoreDocument
+from llmops_kit.core.hashes import sha256_bytes
+from llmops_kit.core.integrity.signing import make_key
 from tests.support.tiny_models.versions import write_version
 
 MakeVersion = Callable[..., Path]

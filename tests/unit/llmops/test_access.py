@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
+from llmops_kit.cli.interfaces.platform import Access
 from llmops_kit.cli.platforms.local.platform import LocalPlatform
-from llmops_kit.cli.platforms.platform import Access
-from llmops_kit.contract.documents.outputs import EndpointOutput
-from llmops_kit.contract.errors import KitError
+from llmops_kit.core.documents.outputs import EndpointOutput
+from llmops_kit.core.errors import KitError
 
 SHA = "a" * 64
 

@@ -6,7 +6,7 @@ from typing import ClassVar
 import pytest
 
 from llmops_kit.cli.chat_http import ask, connect, loaded_model
-from llmops_kit.contract.errors import KitError
+from llmops_kit.core.errors import KitError
 from tests.support.servers.http_servers import serving
 
 

@@ -18,7 +18,7 @@ from llmops_kit.cli.commands import print_error
 from llmops_kit.cli.commands.machine import print_findings
 from llmops_kit.cli.doctor import Diagnosis
 from llmops_kit.cli.former_commands import FORMER
-from llmops_kit.contract.errors import EXIT_CODES, KitError, NotFoundError, RefusedError, SignatureError
+from llmops_kit.core.errors import EXIT_CODES, KitError, NotFoundError, RefusedError, SignatureError
 
 
 class Answer(NamedTuple):
@@ -108,7 +108,7 @@ def test_start_up_imports_nothing_heavy() -> None:
     code = (
         "import sys, llmops_kit.cli.stacks.stack, llmops_kit.cli.platforms.local.platform;"
         "import llmops_kit.cli.platforms.aws.platform;"
-        "import llmops_kit.cli.pulumi_engine.engine, llmops_kit.hosting.host;"
+        "import llmops_kit.cli.pulumi_engine.engine, llmops_kit.local_runtime.host;"
         "print(*sorted({m.partition('.')[0] for m in sys.modules}))"
     )
     status = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()

@@ -9,10 +9,11 @@ from pathlib import Path
 import pytest
 
 from llmops_kit.cli.store.objects import MOST_DOCUMENT_BYTES, FolderObjects, Objects
-from llmops_kit.contract.documents.store import StoreDocument
-from llmops_kit.contract.errors import IntegrityError, KitError
-from llmops_kit.contract.integrity.digest import list_files, sha256_bytes
-from llmops_kit.contract.layout import MANIFEST
+from llmops_kit.core.documents.store import StoreDocument
+from llmops_kit.core.errors import IntegrityError, KitError
+from llmops_kit.core.hashes import sha256_bytes
+from llmops_kit.core.integrity.digest import list_files
+from llmops_kit.core.layout import MANIFEST
 from tests.support.hostile import everything, hostile_keys
 from tests.support.tiny_models.versions import write_version
 from tests.unit.llmops.store.test_remote_objects import MemoryObjects, interrupt

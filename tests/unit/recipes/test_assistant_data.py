@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from llmops_kit.contract.documents.recipe import Recipe
-from llmops_kit.contract.models.tool_call_stream import HERMES, form_of
-from llmops_kit.contract.words import found
-from llmops_kit.preparation.readers.bfcl import NO_CALL
+from llmops_kit.core.documents.recipe import Recipe
+from llmops_kit.core.models.tool_call_stream import HERMES, form_of
+from llmops_kit.core.words import found
+from llmops_kit.data_pipeline.readers.bfcl import NO_CALL
 from llmops_kit.training.data.rows import Row, read_rows
 from tests.support.checkout import CHECKOUT
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from llmops_kit.cli.data.build import build_dataset
-from llmops_kit.contract.documents.recipe import Recipe
+from llmops_kit.core.documents.recipe import Recipe
 from llmops_kit.training.data.lines import read_lines
 from tests.support.checkout import CHECKOUT
 

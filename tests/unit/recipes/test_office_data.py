@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from llmops_kit.cli.data.build import build_dataset
-from llmops_kit.contract.documents.dataset import DatasetManifest
-from llmops_kit.contract.documents.recipe import Recipe
-from llmops_kit.contract.documents.recipe_evaluation import MIN_GATE_GROUPS
-from llmops_kit.contract.words import found
+from llmops_kit.core.documents.dataset import DatasetManifest
+from llmops_kit.core.documents.recipe import Recipe
+from llmops_kit.core.documents.recipe_evaluation import MIN_GATE_GROUPS
+from llmops_kit.core.words import found
 from llmops_kit.training.evaluation.scoring import check_suites
 from tests.support.checkout import CHECKOUT
 

@@ -4,9 +4,9 @@ import json
 from pathlib import Path
 
 from llmops_kit.cli.data.build import build_dataset
-from llmops_kit.contract.documents.dataset import DatasetManifest
-from llmops_kit.contract.documents.recipe import Recipe
-from llmops_kit.contract.layout import MANIFEST
+from llmops_kit.core.documents.dataset import DatasetManifest
+from llmops_kit.core.documents.recipe import Recipe
+from llmops_kit.core.layout import MANIFEST
 from tests.support.checkout import CHECKOUT
 
 RECIPES = CHECKOUT / "recipes"

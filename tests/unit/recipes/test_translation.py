@@ -2,7 +2,7 @@
 
 import pytest
 
-from llmops_kit.contract.documents.recipe import Recipe
+from llmops_kit.core.documents.recipe import Recipe
 from tests.support.checkout import CHECKOUT
 
 RECIPES = CHECKOUT / "recipes"

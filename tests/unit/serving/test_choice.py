@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from llmops_kit.contract.engines.engine_settings import EngineSettings
-from llmops_kit.contract.errors import ServingError
-from llmops_kit.contract.models import gpus
-from llmops_kit.serving.engines import choice
-from llmops_kit.serving.engines.choice import choose_engine, require_prefix_cache
+from llmops_kit.core.engines.engine_settings import EngineSettings
+from llmops_kit.core.errors import ServingError
+from llmops_kit.core.models import gpus
+from llmops_kit.serving import engine_choice
+from llmops_kit.serving.engine_choice import choose_engine, require_prefix_cache
 from tests.support.checkout import CHECKOUT
 
 BOTH, WITHOUT = ("openvino", "transformers"), ("transformers",)
@@ -27,7 +27,7 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def install(monkeypatch: pytest.MonkeyPatch, *packages: str) -> None:
-    monkeypatch.setattr(choice, "find_spec", lambda name: ModuleSpec(name, None) if name in packages else None)
+    monkeypatch.setattr(engine_choice, "find_spec", lambda name: ModuleSpec(name, None) if name in packages else None)
 
 
 @pytest.mark.parametrize(
@@ -75,9 +75,9 @@ def test_a_prefix_cache_is_refused_by_name_where_there_is_none() -> None:
 
 
 def test_vllm_is_started_with_the_servers_limits_and_no_code(tmp_path: Path) -> None:
-    from llmops_kit.contract.documents.model import EmbeddingForm, Golden, Lineage, Message, ModelManifest
-    from llmops_kit.contract.limits import RequestLimits
-    from llmops_kit.serving.settings import ServerSettings
+    from llmops_kit.core.documents.model import EmbeddingForm, Golden, Lineage, Message, ModelManifest
+    from llmops_kit.core.limits import RequestLimits
+    from llmops_kit.serving.server_settings import ServerSettings
     from llmops_kit.serving.vllm_server import command
 
     manifest = ModelManifest.new(
@@ -138,11 +138,11 @@ def test_vllm_sees_nothing_that_names_code_routes_or_servers(tmp_path: Path) -> 
 def test_vllm_takes_as_many_gpus_as_the_weights_need_and_explains_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from llmops_kit.contract.models.gpus import InstalledGpu, installed_gpus
+    from llmops_kit.core.models.gpus import InstalledGpu, installed_gpus
     from llmops_kit.serving.__main__ import _explain
-    from llmops_kit.serving.engines.choice import EngineChoice
+    from llmops_kit.serving.engine_choice import EngineChoice
     from llmops_kit.serving.engines.vllm_gpus import choose_gpus
-    from llmops_kit.serving.settings import ServerSettings
+    from llmops_kit.serving.server_settings import ServerSettings
 
     (tmp_path / "bin").mkdir(exist_ok=True)
     program, config = tmp_path / "bin/nvidia-smi", CHECKOUT / "tests/data/llama-3.1-8b/config.json"

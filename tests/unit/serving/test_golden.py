@@ -5,9 +5,9 @@ import asyncio
 import pytest
 from pydantic import ValidationError
 
-from llmops_kit.contract.documents.model import Golden
-from llmops_kit.contract.errors import ServingError
-from llmops_kit.contract.models.tool_call_stream import CallDelta
+from llmops_kit.core.documents.model import Golden
+from llmops_kit.core.errors import ServingError
+from llmops_kit.core.models.tool_call_stream import CallDelta
 from llmops_kit.serving.golden import ask_golden, missing, pause
 
 

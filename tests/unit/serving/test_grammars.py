@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 
-from llmops_kit.contract.models.tool_call_stream import HERMES, LLAMA, OURS, CallForm
-from llmops_kit.contract.models.tool_calls import parse_tool_calls
+from llmops_kit.core.models.tool_call_stream import HERMES, LLAMA, OURS, CallForm
+from llmops_kit.core.models.tool_calls import parse_tool_calls
+from llmops_kit.serving.api.tools import OfferedTool
 from llmops_kit.serving.engines.engine import GenerationRequest
 from llmops_kit.serving.errors import ApiError
 from llmops_kit.serving.grammars import calls_grammar, schema_grammar
-from llmops_kit.serving.tools import OfferedTool
 
 TOOLS = [OfferedTool.model_validate({"type": "function", "function": {"name": name}}) for name in ("now", "later")]
 

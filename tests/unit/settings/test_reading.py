@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from llmops_kit.contract.errors import SettingError
+from llmops_kit.core.errors import SettingError
 from llmops_kit.settings.reading import SettingsOrigin, own_keys, parse_settings
 from llmops_kit.settings.stack_settings import Settings
 

@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from llmops_kit.clouds.names import named_after
-from llmops_kit.contract.errors import SettingError
+from llmops_kit.clouds.account_names import named_after
+from llmops_kit.core.errors import SettingError
 from llmops_kit.settings.resolved import ResolvedEndpoint, ResolvedStack
 from llmops_kit.settings.stack_settings import Settings
 from tests.support.clouds.settings import resolved

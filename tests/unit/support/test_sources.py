@@ -22,9 +22,9 @@ def root(tmp_path: Path) -> Path:
     [
         "training/llmops_kit/training/torch_trainer/finetune.py",  # imported within a function
         "training/llmops_kit/training/models/importing.py",
-        "src/llmops_kit/preparation/examine.py",
-        "hosting/llmops_kit/contract/errors.py",
-        "hosting/llmops_kit/contract/documents/__init__.py",
+        "src/llmops_kit/data_pipeline/examine.py",
+        "hosting/llmops_kit/core/errors.py",
+        "hosting/llmops_kit/core/documents/__init__.py",
         "requirements/training.txt",
         "recipes/chatbot.yaml",
         "recipes/chatbot/facts.jsonl",
@@ -40,8 +40,8 @@ def test_a_change_of_what_training_reads_trains_anew(root: Path, name: str) -> N
 @pytest.mark.parametrize(
     "name",
     [
-        "hosting/llmops_kit/contract/expiry.py",
-        "hosting/llmops_kit/contract/documents/outputs.py",
+        "hosting/llmops_kit/core/expiry.py",
+        "hosting/llmops_kit/core/documents/outputs.py",
         "requirements/serving.txt",
     ],
 )
@@ -67,7 +67,7 @@ def test_each_recipe_trains_anew_for_its_own_changes(root: Path) -> None:
 
 
 def test_a_module_counts_once_it_is_imported(root: Path) -> None:
-    expiry, job = root / "hosting/llmops_kit/contract/expiry.py", root / "training/llmops_kit/training/job.py"
+    expiry, job = root / "hosting/llmops_kit/core/expiry.py", root / "training/llmops_kit/training/job.py"
     assert expiry not in sources("llmops_kit.training.__main__", root=root)
-    job.write_text(job.read_text() + "\n\ndef late() -> None:\n    from llmops_kit.contract import expiry\n")
+    job.write_text(job.read_text() + "\n\ndef late() -> None:\n    from llmops_kit.core import expiry\n")
     assert expiry in sources("llmops_kit.training.__main__", root=root)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from llmops_kit.contract.errors import NotFoundError
+from llmops_kit.core.errors import NotFoundError
 from tools import demo as demos
 from tools.demo import RecipeDemo, find_demo, main
 

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from llmops_kit.contract.errors import IntegrityError
-from llmops_kit.contract.integrity.digest import file_entries
+from llmops_kit.core.errors import IntegrityError
+from llmops_kit.core.integrity.digest import file_entries
 from llmops_kit.training.checkpoints import (
     MARKER,
     checked,

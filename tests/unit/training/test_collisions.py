@@ -49,7 +49,7 @@ class Kit(Mixed, Scaled):
 
 
 def test_only_deliberate_names_are_shared() -> None:
-    rooms = Rooms("llmops_kit.training", "llmops_kit.contract")
+    rooms = Rooms("llmops_kit.training", "llmops_kit.core")
     found = rooms.collisions(rooms.modules() - {IN_KERAS})
     assert {name: found[name] for name in found.keys() - DELIBERATE.keys()} == {}
     assert DELIBERATE.keys() - found.keys() == set()

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from llmops_kit.contract.errors import KitError
-from llmops_kit.contract.models import gpus
+from llmops_kit.core.errors import KitError
+from llmops_kit.core.models import gpus
 from llmops_kit.training.devices import best_device, count_gpus, precision_on
 
 AWS_JOB = {"TRAINING_JOB_ARN": "arn:aws:sagemaker:eu-central-1:123456789012:training-job/x"}

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from llmops_kit.contract.layout import ROOT_VARIABLE, TrainingFolders
+from llmops_kit.core.layout import ROOT_VARIABLE, TrainingFolders
 from llmops_kit.training.ending import FAILED, described, ended_without_a_word, exit_code, report_failure
 from llmops_kit.training.job import end_reported
 from llmops_kit.training.ranks import Alone

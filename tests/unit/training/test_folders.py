@@ -5,7 +5,7 @@ from unittest import mock
 
 import pytest
 
-from llmops_kit.contract.layout import FOLDER_VARIABLES, TrainingFolders
+from llmops_kit.core.layout import FOLDER_VARIABLES, TrainingFolders
 from llmops_kit.training import __main__, job
 from llmops_kit.training.privileges import give_up_root
 

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 import torch
 
-from llmops_kit.contract.errors import KitError
-from llmops_kit.contract.layout import TrainingFolders
+from llmops_kit.core.errors import KitError
+from llmops_kit.core.layout import TrainingFolders
 from llmops_kit.training.hosts import PORT, address_of, keep_nodes, read_place
 
 TWO = {"current_host": "algo-2", "hosts": ["algo-1", "algo-2"], "network_interface_name": "eth0"}

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from llmops_kit.contract.layout import MANIFEST
+from llmops_kit.core.layout import MANIFEST
 from llmops_kit.training import job
 from llmops_kit.training.ranks import Alone
 from llmops_kit.training.stopping import StopRequest

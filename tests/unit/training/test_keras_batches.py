@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from llmops_kit.contract.documents.recipe_training import TrainingRecipe
+from llmops_kit.core.documents.recipe_training import TrainingRecipe
 from llmops_kit.training.data.chat import Encoded
 from llmops_kit.training.data.examples import Example, Examples, write_examples
 from llmops_kit.training.keras_trainer.batches import BatchOrder, micro_batches, permutation

@@ -9,7 +9,7 @@ from tests.support.checkout import CHECKOUT
 def test_collect_prepare_and_scoring_import_nothing_heavy() -> None:
     code = (
         "import sys\n"
-        "import llmops_kit.preparation.prepare, llmops_kit.preparation.readers.reader\n"
+        "import llmops_kit.data_pipeline.prepare, llmops_kit.data_pipeline.readers.reader\n"
         "import llmops_kit.training.data.rows, llmops_kit.training.evaluation.scoring\n"
         "heavy = {'torch', 'transformers', 'trl', 'peft', 'openvino', 'numpy', 'pyarrow', 'trafilatura', 'polib'}\n"
         "heavy &= sys.modules.keys()\n"

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from llmops_kit.contract.errors import KitError
+from llmops_kit.core.errors import KitError
 from llmops_kit.training.privileges import USER, give_up_root, own
 from tests.support.checkout import IMPORT_PATH
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from llmops_kit.contract.errors import IntegrityError
+from llmops_kit.core.errors import IntegrityError
 from llmops_kit.training import wire
 from llmops_kit.training.wire import give, give_nothing, take
 

@@ -27,11 +27,11 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from llmops_kit.contract.documents.recipe_evaluation import Suite
-from llmops_kit.contract.documents.run import RUN_VARIABLE
-from llmops_kit.contract.errors import KitError, require_packages
-from llmops_kit.contract.layout import FOLDER_VARIABLES
-from llmops_kit.contract.programs import tell_error
+from llmops_kit.core.documents.recipe_evaluation import Suite
+from llmops_kit.core.documents.run import RUN_VARIABLE
+from llmops_kit.core.errors import KitError, require_packages
+from llmops_kit.core.layout import FOLDER_VARIABLES
+from llmops_kit.core.programs import tell_error
 from llmops_kit.training.entry import end_program, enter_job
 from llmops_kit.training.process import die_with_parent, prepare_process
 
@@ -86,7 +86,7 @@ def _run(options: argparse.Namespace) -> int:
         answer(options.folder, options.request, options.out)
         return 0
     if options.command == "check":
-        from llmops_kit.training.models.import_check import answer_check
+        from llmops_kit.training.import_check import answer_check
 
         answer_check(options.folder, options.request, options.out)
         return 0

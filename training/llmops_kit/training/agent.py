@@ -21,8 +21,8 @@ from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs
 from torch.distributed.elastic.rendezvous import RendezvousInfo, RendezvousStoreInfo
 from torch.distributed.elastic.rendezvous.static_tcp_rendezvous import StaticTCPRendezvous
 
-from llmops_kit.contract.errors import RunError
-from llmops_kit.contract.layout import TrainingFolders
+from llmops_kit.core.errors import RunError
+from llmops_kit.core.layout import TrainingFolders
 from llmops_kit.training.ending import FAILED, ended_without_a_word, exit_code, report_failure
 from llmops_kit.training.hosts import HostPlace, address_of
 from llmops_kit.training.ranks import READY_SECONDS

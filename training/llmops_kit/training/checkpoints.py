@@ -19,11 +19,12 @@ from typing import Any
 
 from pydantic import Field
 
-from llmops_kit.contract.documents.dataset import FileEntry
-from llmops_kit.contract.documents.document import Part, parse_json
-from llmops_kit.contract.errors import DocumentError, IntegrityError, KitError
-from llmops_kit.contract.integrity.digest import check_folder, file_entries, sha256_bytes, sha256_file
-from llmops_kit.contract.integrity.object_keys import Key
+from llmops_kit.core.document import Part, parse_json
+from llmops_kit.core.documents.dataset import FileEntry
+from llmops_kit.core.errors import DocumentError, IntegrityError, KitError
+from llmops_kit.core.hashes import sha256_bytes, sha256_file
+from llmops_kit.core.integrity.digest import check_folder, file_entries
+from llmops_kit.core.object_keys import Key
 
 MARKER = "complete.json"
 _PREFIX = "checkpoint-"

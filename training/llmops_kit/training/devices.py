@@ -5,9 +5,9 @@ import re
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from llmops_kit.contract.errors import KitError
-from llmops_kit.contract.models.gpus import VISIBLE, device_evidence, hides_all
-from llmops_kit.contract.twins import TWIN_ACCOUNT
+from llmops_kit.core.errors import KitError
+from llmops_kit.core.models.gpus import VISIBLE, device_evidence, hides_all
+from llmops_kit.core.twins import TWIN_ACCOUNT
 
 Precision = Literal["bf16", "f32"]
 

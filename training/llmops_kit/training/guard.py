@@ -6,7 +6,7 @@ import math
 import statistics
 from collections.abc import Mapping
 
-from llmops_kit.contract.errors import RunError
+from llmops_kit.core.errors import RunError
 
 # Losses this many times the median before them, and by this much (nats), have diverged: going on would waste the run.
 SPIKE_FACTOR, SPIKE_NATS, SPIKE_WINDOW = 4.0, 2.0, 20

@@ -12,8 +12,8 @@ from collections.abc import Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from llmops_kit.contract.errors import KitError
-from llmops_kit.contract.layout import ROOT_VARIABLE, TrainingFolders
+from llmops_kit.core.errors import KitError
+from llmops_kit.core.layout import ROOT_VARIABLE, TrainingFolders
 from llmops_kit.training.devices import count_gpus
 
 _FIX = "start the job again; if it stays so, report it with this file's content"

@@ -17,21 +17,22 @@ from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, Literal
 
-from llmops_kit.contract.documents.dataset import DatasetManifest, FileEntry
-from llmops_kit.contract.documents.evaluation import Answer, GoldenAnswer
-from llmops_kit.contract.documents.model import Lineage, ModelManifest, TrainingFacts
-from llmops_kit.contract.documents.recipe import Recipe
-from llmops_kit.contract.documents.recipe_evaluation import Suite
-from llmops_kit.contract.documents.run import RUN_VARIABLE, SPEC_VARIABLE, RunSpec
-from llmops_kit.contract.errors import IntegrityError, KitError, RunError
-from llmops_kit.contract.integrity.digest import check_folder, file_entries, sha256_bytes, sha256_file
-from llmops_kit.contract.layout import EVALUATION, MANIFEST, MODEL_CARD, ROOT_VARIABLE, TrainingFolders
+from llmops_kit.core.documents.dataset import DatasetManifest, FileEntry
+from llmops_kit.core.documents.evaluation import Answer, GoldenAnswer
+from llmops_kit.core.documents.model import Lineage, ModelManifest, TrainingFacts
+from llmops_kit.core.documents.recipe import Recipe
+from llmops_kit.core.documents.recipe_evaluation import Suite
+from llmops_kit.core.documents.run import RUN_VARIABLE, SPEC_VARIABLE, RunSpec
+from llmops_kit.core.errors import IntegrityError, KitError, RunError
+from llmops_kit.core.hashes import sha256_bytes, sha256_file
+from llmops_kit.core.integrity.digest import check_folder, file_entries
+from llmops_kit.core.layout import EVALUATION, MANIFEST, MODEL_CARD, ROOT_VARIABLE, TrainingFolders
 from llmops_kit.training import checkpoints
 from llmops_kit.training.checkpoint_folders import LOCAL_PREFIX, RESULT
 from llmops_kit.training.devices import best_device, precision_on, release_memory, torch_dtype
 from llmops_kit.training.ending import DIVERGED, FAILED, STOPPED, described, is_full, is_out_of_memory, report_failure
 from llmops_kit.training.evaluation.evaluate import computing_in_f32, recorded, run_suite, write_answers
-from llmops_kit.training.evaluation.metrics import summarise
+from llmops_kit.training.evaluation.score_means import summarise
 from llmops_kit.training.evaluation.scorers import SuiteRow, score_answers
 from llmops_kit.training.evaluation.scoring import assess, check_suites, record, to_ask_again
 from llmops_kit.training.guard import DivergedError
@@ -181,7 +182,7 @@ class TrainingJob:
         base = check_inputs(self.spec, self.base, self.dataset)
         self.suites = check_suites(self.recipe, self.dataset)
         if self.spec.trainer:
-            from llmops_kit.training.own_trainer import check_trained
+            from llmops_kit.training.models.own_trainer import check_trained
 
             self.facts = check_trained(self.folders.channel("trained"), self.base)
         return base

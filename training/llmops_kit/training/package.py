@@ -3,8 +3,8 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from llmops_kit.contract.documents.metrics import metrics_text, parse_metrics
-from llmops_kit.contract.layout import METRICS
+from llmops_kit.core.documents.training_metrics import metrics_text, parse_metrics
+from llmops_kit.core.layout import METRICS
 from llmops_kit.training.checkpoint_folders import cleared
 from llmops_kit.training.models.merge import is_adapter, merge, replace_weights, take_weights
 from llmops_kit.training.models.openvino_form import export_openvino, is_wanted

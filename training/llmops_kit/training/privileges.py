@@ -5,8 +5,8 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from llmops_kit.contract.errors import KitError
-from llmops_kit.contract.layout import ROOT_VARIABLE, TrainingFolders
+from llmops_kit.core.errors import KitError
+from llmops_kit.core.layout import ROOT_VARIABLE, TrainingFolders
 
 USER = 10001
 """User and group id; created by the image's Dockerfile."""

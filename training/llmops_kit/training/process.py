@@ -9,7 +9,7 @@ import sys
 import warnings
 from pathlib import Path
 
-from llmops_kit.contract.garbage import collect_garbage_rarely
+from llmops_kit.core.garbage import collect_garbage_rarely
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # from malloc.h
 _PR_SET_PDEATHSIG = 1  # from sys/prctl.h

@@ -3,7 +3,7 @@
 import resource
 import time
 
-from llmops_kit.contract.documents.metrics import StepMetrics
+from llmops_kit.core.documents.training_metrics import StepMetrics
 from llmops_kit.training.process import say
 
 _MB = 1 << 20

@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from llmops_kit.contract.errors import KitError, RunError
+from llmops_kit.core.errors import KitError, RunError
 from llmops_kit.training.wire import FileList, give, give_nothing, take
 
 READY_SECONDS = 900

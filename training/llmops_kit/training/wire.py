@@ -11,11 +11,11 @@ from typing import Any
 
 from pydantic import Field, ValidationError
 
-from llmops_kit.contract.documents.document import Part
-from llmops_kit.contract.errors import IntegrityError
-from llmops_kit.contract.integrity.digest import sha256_file
-from llmops_kit.contract.integrity.object_keys import Key
-from llmops_kit.contract.names import Sha256
+from llmops_kit.core.document import Part
+from llmops_kit.core.errors import IntegrityError
+from llmops_kit.core.hashes import sha256_file
+from llmops_kit.core.names import Sha256
+from llmops_kit.core.object_keys import Key
 
 PassOn = Callable[[Any], object]
 """Sends a CPU tensor, or fills it with the other rank's; both call it with the same shapes, in turn."""

@@ -5,8 +5,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from llmops_kit.hosting.files import write_atomic
-from llmops_twins.aws.judges import installation
+from llmops_kit.local_runtime.files import write_atomic
+from llmops_twins.aws.policy_evaluator import installation
 from llmops_twins.aws.wire.principals import ROOT_ACCESS_KEY, ROOT_PURPOSE
 from llmops_twins.core import control as common
 from llmops_twins.core import root

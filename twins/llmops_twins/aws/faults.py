@@ -11,9 +11,9 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from llmops_twins.aws.judges import denials
+from llmops_twins.aws.calls import ApiCall, AwsApiError
+from llmops_twins.aws.policy_evaluator import denials
 from llmops_twins.aws.twin import AccountTwin
-from llmops_twins.aws.wire.calls import ApiCall, AwsApiError
 from llmops_twins.core.faults import Fault, Faults, read_kinds
 
 KINDS = read_kinds(Path(__file__).with_suffix(".json"))
@@ -128,11 +128,11 @@ def _not_found(twin: AccountTwin, call: ApiCall, name: str, declared: list[str])
     Unsure (70 %): the code is the one that botocore's model declares for the operation; the message is modelled on
     IAM's.
     """
-    from llmops_twins.aws.sagemaker import documents
+    from llmops_twins.aws import sagemaker_documents
 
-    for kind in documents.KINDS:
-        if call.service == documents.SERVICE and kind.name in call.parameters:
-            return documents.missing(kind, documents.arn_of(twin, kind, call.region, name))
+    for kind in sagemaker_documents.KINDS:
+        if call.service == sagemaker_documents.SERVICE and kind.name in call.parameters:
+            return sagemaker_documents.missing(kind, sagemaker_documents.arn_of(twin, kind, call.region, name))
     if call.service == "s3":
         return AwsApiError("NoSuchBucket", "The specified bucket does not exist", 404)
     code = next((code for code in declared if _NO_SUCH.search(code)), "ResourceNotFoundException")

@@ -32,7 +32,7 @@ from moto.backends import get_backend
 from moto.core.base_backend import BackendDict, BaseBackend
 from moto.s3.models import FakeAcl, FakeKey
 
-from llmops_kit.hosting.files import write_atomic
+from llmops_kit.local_runtime.files import write_atomic
 from llmops_twins.aws.object_bodies import ObjectBody
 
 _PRIVATE_KEYS, _PUBLIC_KEYS = get_args(keys.PrivateKeyTypes), get_args(keys.PublicKeyTypes)

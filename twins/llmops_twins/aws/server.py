@@ -6,25 +6,25 @@ import threading
 import warnings
 from pathlib import Path
 
-from llmops_kit.contract.twins import TWIN_ACCOUNT
+from llmops_kit.core.twins import TWIN_ACCOUNT
 from llmops_twins.aws.twin import AccountTwin, TwinSettings
 from llmops_twins.core.process import Process, prepare
 
 BIND = "127.0.0.1"
 _SERVICES = (
-    "services.application_autoscaling",
+    "sagemaker.application_autoscaling",
     "services.budgets",
     "services.cloudwatch.cloudwatch",
     "services.cost_explorer",
     "services.ec2.ec2",
-    "services.ec2.endpoints",
+    "services.ec2.vpc_endpoints",
     "services.ecr.ecr",
-    "services.iam",
+    "identity.iam",
     "services.kms",
     "services.logs.logs",
     "services.nothing_there",
     "services.not_judged",
-    "services.s3.buckets",
+    "buckets",
     "services.s3.s3",
     "services.s3.copies",
     "sagemaker.fleet.fleet",
@@ -54,8 +54,8 @@ def serve(home: Path, port: int, settings: TwinSettings, region: str, stand_in: 
     from werkzeug.serving import make_server
 
     from llmops_twins.aws.persistence import AwsKeeper
+    from llmops_twins.aws.request_pipeline import AwsFront
     from llmops_twins.aws.sagemaker.endpoints import containers
-    from llmops_twins.aws.wire.front import AwsFront
     from llmops_twins.aws.wire.handler import AwsRequestHandler
 
     twin = AccountTwin(home, settings, region)

@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from llmops_kit.contract.twins import TWIN_ACCOUNT
-from llmops_twins.aws.wire.calls import ApiCall, Deferred
+from llmops_kit.core.twins import TWIN_ACCOUNT
+from llmops_twins.aws.calls import ApiCall, Deferred
 from llmops_twins.core.fleet.fleet import Fleet
 from llmops_twins.core.twin import BaseTwin, TwinSettings
 

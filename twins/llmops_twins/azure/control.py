@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from llmops_kit.contract.twins import METADATA_VARIABLE
+from llmops_kit.core.twins import METADATA_VARIABLE
 from llmops_twins.azure.blobs.azurite import AZURITE
 from llmops_twins.azure.entra import certificates, identity_endpoints, principals
 from llmops_twins.core import control as common

@@ -18,9 +18,9 @@ from typing import Any
 
 from werkzeug.wrappers import Response
 
-from llmops_twins.azure.arm.calls import ArmCall
-from llmops_twins.azure.arm.errors import ArmError
-from llmops_twins.azure.arm.ids import key
+from llmops_twins.azure.protocol.arm_errors import ArmError
+from llmops_twins.azure.protocol.calls import ArmCall
+from llmops_twins.azure.protocol.ids import key
 from llmops_twins.azure.twin import TenantTwin, Wsgi
 from llmops_twins.core.faults import Fault, Faults, read_kinds
 

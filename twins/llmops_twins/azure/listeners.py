@@ -10,8 +10,8 @@ from typing import Any
 
 from werkzeug.serving import BaseWSGIServer, make_server
 
-from llmops_kit.hosting.files import write_atomic
-from llmops_kit.hosting.ports import choose_port, is_free
+from llmops_kit.local_runtime.files import write_atomic
+from llmops_kit.local_runtime.ports import choose_port, is_free
 from llmops_twins.azure.entra import certificates
 from llmops_twins.core.handler import Handler
 

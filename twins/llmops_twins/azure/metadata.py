@@ -7,10 +7,10 @@ from typing import Any
 
 from werkzeug.wrappers import Request
 
-from llmops_twins.azure.arm.calls import Reply
-from llmops_twins.azure.arm.errors import ArmError
-from llmops_twins.azure.arm.replies import route
 from llmops_twins.azure.entra.tokens import MANAGEMENT
+from llmops_twins.azure.protocol.arm_errors import ArmError
+from llmops_twins.azure.protocol.calls import Reply
+from llmops_twins.azure.replies import route
 from llmops_twins.azure.twin import TenantTwin
 
 CLOUD = "AzureCloud"

@@ -12,13 +12,13 @@ SERVICES = (
     "services.consumption",
     "services.containerregistry",
     "services.keyvault",
-    "ml.provider",
+    "ml_provider",
     "ml.assets",
     "ml.computes",
     "ml.datastores",
     "ml.deployments",
     "ml.endpoints",
-    "ml.jobs",
+    "ml.command_jobs",
     "ml.networks",
     "ml.schedules",
     "ml.sizes",
@@ -38,10 +38,10 @@ MAIN = "main"
 def serve(home: Path, port: int, settings: TwinSettings, location: str, stand_in: bool) -> None:
     """Serves the twin of a folder until SIGTERM or SIGINT. Its state is saved then, and soon after each change."""
     stopped = prepare(home)
-    from llmops_kit.hosting.ports import choose_port
-    from llmops_twins.azure.arm.front import ManagerApp
+    from llmops_kit.local_runtime.ports import choose_port
     from llmops_twins.azure.entra import certificates
     from llmops_twins.azure.listeners import BIND, Listeners
+    from llmops_twins.azure.main_port import ManagerApp
     from llmops_twins.azure.persistence import StateKeeper
 
     listeners = Listeners(home)

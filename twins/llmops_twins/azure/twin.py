@@ -10,13 +10,13 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from llmops_kit.contract.twins import TWIN_SUBSCRIPTION, TWIN_TENANT
-from llmops_kit.hosting.ports import choose_port
-from llmops_twins.azure.arm.calls import ArmCall, Document, Principal, Reply
-from llmops_twins.azure.arm.errors import ArmError
-from llmops_twins.azure.arm.ids import Id, key
-from llmops_twins.azure.arm.kinds import ResourceKind
-from llmops_twins.azure.ml.running.host import Running
+from llmops_kit.core.twins import TWIN_SUBSCRIPTION, TWIN_TENANT
+from llmops_kit.local_runtime.ports import choose_port
+from llmops_twins.azure.container_host import Running
+from llmops_twins.azure.protocol.arm_errors import ArmError
+from llmops_twins.azure.protocol.calls import ArmCall, Document, Principal, Reply
+from llmops_twins.azure.protocol.ids import Id, key
+from llmops_twins.azure.protocol.kinds import ResourceKind
 from llmops_twins.core.twin import BaseTwin, TwinSettings
 
 Action = Callable[["TenantTwin", ArmCall, Any], Reply | Document]

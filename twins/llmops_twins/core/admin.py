@@ -11,7 +11,7 @@ from typing import Any
 
 from werkzeug.wrappers import Request, Response
 
-from llmops_kit.contract.errors import KitError
+from llmops_kit.core.errors import KitError
 from llmops_twins.core import root, web_identity
 from llmops_twins.core.faults import Faults
 from llmops_twins.core.twin import BaseTwin

@@ -23,10 +23,10 @@ from urllib.request import Request, urlopen
 
 import psutil
 
-from llmops_kit.contract.errors import KitError
-from llmops_kit.contract.twins import KEY_VARIABLES, key_headers
-from llmops_kit.hosting.files import locked, silent
-from llmops_kit.hosting.ports import choose_port, holder, is_free
+from llmops_kit.core.errors import KitError
+from llmops_kit.core.twins import KEY_VARIABLES, key_headers
+from llmops_kit.local_runtime.files import locked, silent
+from llmops_kit.local_runtime.ports import choose_port, holder, is_free
 from llmops_twins.core import root
 from llmops_twins.core.fleet.fleet import end_containers
 from llmops_twins.core.process import INFO_FILE

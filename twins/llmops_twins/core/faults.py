@@ -9,7 +9,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, Literal
 
-from llmops_kit.contract.documents.validation import did_you_mean
+from llmops_kit.core.validation import did_you_mean
 
 Fault = dict[str, Any]
 _FORMS = {

@@ -13,7 +13,7 @@ from werkzeug.serving import DechunkedInput, WSGIRequestHandler
 from werkzeug.wrappers import Response
 from werkzeug.wsgi import LimitedStream
 
-from llmops_kit.contract.twins import is_loopback
+from llmops_kit.core.twins import is_loopback
 
 log = logging.getLogger("twins.http")
 _TLS_HANDSHAKE = b"\x16"

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
-from llmops_kit.contract.errors import KitError
-from llmops_kit.contract.layout import cache_dir
-from llmops_kit.hosting.files import locked, silent
+from llmops_kit.core.errors import KitError
+from llmops_kit.core.layout import cache_dir
+from llmops_kit.local_runtime.files import locked, silent
 
 INSTALL_SECONDS = 300
 

@@ -12,8 +12,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from llmops_kit.contract.core_dumps import no_core_files
-from llmops_kit.hosting.files import write_atomic
+from llmops_kit.core.core_dumps import no_core_files
+from llmops_kit.local_runtime.files import write_atomic
 from llmops_twins.core import plugin
 from llmops_twins.core.child import die_with_parent
 from llmops_twins.core.stopping import StopSignal

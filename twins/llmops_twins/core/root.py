@@ -14,7 +14,7 @@ from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
-from llmops_kit.contract.errors import KitError
+from llmops_kit.core.errors import KitError
 
 OWN_ROUTES = "own routes"
 """Purpose of the derived key for /_twin/."""

@@ -11,8 +11,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from llmops_kit.contract.errors import KitError
-from llmops_kit.hosting.files import write_atomic
+from llmops_kit.core.errors import KitError
+from llmops_kit.local_runtime.files import write_atomic
 
 STATE_FILE = "state.log"
 _OLDER_FILES = ("state.pickle", "state.json")

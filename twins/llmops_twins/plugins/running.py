@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from llmops_kit.contract.twins import is_loopback
+from llmops_kit.core.twins import is_loopback
 from llmops_twins.core.stopping import StopSignal
 from llmops_twins.plugins.plugin import Provider
 

@@ -7,8 +7,8 @@ from unittest import mock
 
 import pytest
 
-from llmops_twins.azure.arm.calls import Principal
 from llmops_twins.azure.entra import principals
+from llmops_twins.azure.protocol.calls import Principal
 from llmops_twins.azure.registry import registry, tokens
 from tests.containers.conftest import docker
 from twins.tests.support.azure_hosts import LOCATION, Hosts, running_hosts

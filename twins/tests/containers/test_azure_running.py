@@ -6,7 +6,7 @@ from unittest import mock
 
 import pytest
 
-from llmops_kit.hosting import jobs
+from llmops_kit.local_runtime import job_containers
 from llmops_twins.azure.entra import principals
 from llmops_twins.azure.registry import tokens
 from tests.containers.conftest import docker
@@ -39,7 +39,7 @@ def ml(tmp_path_factory: pytest.TempPathFactory, base: str) -> Iterator[Ml]:
         made.put("/environments/server/versions/1", {"properties": {"image": image, "inferenceConfig": routes}})
         made.cluster("cpu")
         yield made
-    label = f"label=llmops.jobs={jobs.home_id(made.twin.home)}"
+    label = f"label=llmops.jobs={job_containers.home_id(made.twin.home)}"
     assert docker("ps", "--all", "--quiet", "--filter", label) == ""
     assert docker("network", "ls", "--quiet", "--filter", label) == ""
 
@@ -52,7 +52,7 @@ def pushed(ml: Ml, base: str) -> str:
     assert document
     host = document["properties"]["loginServer"]
     lines = [f"FROM {base}", "COPY job.py /job.py", 'ENTRYPOINT ["python3", "-u", "/job.py"]']
-    folder = CHECKOUT / "tests/containers/hosting"
+    folder = CHECKOUT / "tests/containers/local_runtime"
     name = f"{host}/kit/program:1"
     docker("build", "--quiet", "--tag", name, "--file", "-", str(folder), stdin="\n".join(lines))
     password = tokens.refresh_token(ml.twin, document, principals.OWNER)

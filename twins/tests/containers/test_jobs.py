@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from llmops_kit.hosting import jobs
+from llmops_kit.local_runtime import job_containers
 from llmops_twins.aws import control
 from tests.containers.conftest import docker
 from tests.support.checkout import CHECKOUT
@@ -31,7 +31,7 @@ def image(twin: RunningTwin, base: str, tmp_path_factory: pytest.TempPathFactory
     """A program's image in the twin's registry, by its digest."""
     # With a label, as a test of hosting makes and removes the same image.
     lines = [f"FROM {base}", "LABEL of=twins", "COPY job.py /job.py", 'ENTRYPOINT ["python3", "-u", "/job.py"]']
-    folder = CHECKOUT / "tests/containers/hosting"
+    folder = CHECKOUT / "tests/containers/local_runtime"
     made = docker("build", "--quiet", "--file", "-", str(folder), stdin="\n".join(lines))
     ecr = twin.client("ecr")
     ecr.create_repository(repositoryName="job")
@@ -56,7 +56,7 @@ def run(twin: RunningTwin, image: str) -> Iterator[Callable[..., str]]:
         return begin(twin, role, name, "", algorithm=algorithm, Environment={"CODE": code}, **more)
 
     yield start
-    label = f"label=llmops.jobs={jobs.home_id(twin.home)}"
+    label = f"label=llmops.jobs={job_containers.home_id(twin.home)}"
     assert docker("ps", "--all", "--quiet", "--filter", label) == ""
     assert docker("network", "ls", "--quiet", "--filter", label) == ""
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from llmops_kit.hosting.environments import find_uv
+from llmops_kit.local_runtime.environments import find_uv
 
 CHECKOUT = Path(__file__).resolve().parents[3]
 _KEPT = ("HOME", "LANG", "LLMOPS_CACHE", "XDG_CACHE_HOME")

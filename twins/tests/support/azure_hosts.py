@@ -10,9 +10,9 @@ from typing import Any
 
 from azure.core.credentials import AccessToken
 
-from llmops_twins.azure.arm.calls import Principal
 from llmops_twins.azure.entra import certificates, principals, tokens
 from llmops_twins.azure.listeners import Listeners
+from llmops_twins.azure.protocol.calls import Principal
 from llmops_twins.azure.services import authorization
 from llmops_twins.azure.twin import TenantTwin
 from tests.support.clouds.azure import Arm, local_twin

@@ -10,11 +10,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from llmops_twins.azure.arm.calls import Document, Principal
-from llmops_twins.azure.arm.front import ManagerApp
 from llmops_twins.azure.blobs import blobs
 from llmops_twins.azure.entra import principals, tokens
-from llmops_twins.azure.ml.running.runner import Runner
+from llmops_twins.azure.main_port import ManagerApp
+from llmops_twins.azure.protocol.calls import Document, Principal
+from llmops_twins.azure.runner import Runner
 from llmops_twins.azure.services import authorization
 from twins.tests.support.azure_hosts import LOCATION, Hosts, running_hosts
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from pulumi import dynamic
 
-from llmops_kit.contract.errors import KitError
+from llmops_kit.core.errors import KitError
 from llmops_kit.infra.providers import name_of, provider
 
 Properties = dict[str, Any]

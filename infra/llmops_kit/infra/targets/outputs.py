@@ -1,4 +1,4 @@
-"""Builds the stack's outputs, the fields of StackOutputs (contract/documents/outputs.py); leaves may be Outputs."""
+"""Builds the stack's outputs, the fields of StackOutputs (core/documents/outputs.py); leaves may be Outputs."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -31,7 +31,7 @@ def stack_outputs(
     endpoints: OutputFields,
     **own: Any,
 ) -> OutputFields:
-    """Returns the stack's outputs, which the command line reads (contract/documents/outputs.py).
+    """Returns the stack's outputs, which the command line reads (core/documents/outputs.py).
 
     Args:
         target: local, aws or azure.

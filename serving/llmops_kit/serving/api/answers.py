@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncGenerator, Iterator, Sequence
 
-from llmops_kit.contract.models.tool_call_stream import CallReader, Read
+from llmops_kit.core.models.tool_call_stream import CallReader, Read
 from llmops_kit.serving.api.frames import Delta, TokenChance
 from llmops_kit.serving.api.openai import ChatRequest, CompletionRequest
 from llmops_kit.serving.engines.engine import Tokens

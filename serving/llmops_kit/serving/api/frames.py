@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 from uuid import uuid4
 
-from llmops_kit.contract.models.tool_call_stream import CallDelta
+from llmops_kit.core.models.tool_call_stream import CallDelta
 
 _COMPACT = (",", ":")
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from llmops_kit.contract.documents.model import Golden, ModelManifest
+from llmops_kit.core.documents.model import Golden, ModelManifest
 from llmops_kit.serving.engines.engine import EngineInfo
 from llmops_kit.serving.errors import ApiError
 

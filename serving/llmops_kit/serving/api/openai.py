@@ -5,9 +5,8 @@ from typing import Annotated, Any, Literal, Self, TypeVar
 from pydantic import BeforeValidator, FailFast, Field, ValidationError, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
-from llmops_kit.serving.api.bodies import Only, StrictBody
-from llmops_kit.serving.errors import ApiError
-from llmops_kit.serving.tools import (
+from llmops_kit.serving.api.request_bodies import Only, StrictBody
+from llmops_kit.serving.api.tools import (
     MAX_TOOLS,
     AssistantCall,
     Choice,
@@ -18,6 +17,7 @@ from llmops_kit.serving.tools import (
     check_tools,
     schemas_of,
 )  # fmt: skip
+from llmops_kit.serving.errors import ApiError
 
 LONG_BODY = 1 << 16
 """Bytes above which a body is parsed on a thread, after a check of its structure."""

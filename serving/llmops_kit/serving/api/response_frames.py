@@ -10,11 +10,11 @@ from collections.abc import Iterable
 from typing import Any
 from uuid import uuid4
 
-from llmops_kit.contract.models.tool_call_stream import CallDelta
+from llmops_kit.core.models.tool_call_stream import CallDelta
 from llmops_kit.serving.api.frames import Delta
 from llmops_kit.serving.api.responses import ResponsesRequest
+from llmops_kit.serving.api.tools import ToolChoice
 from llmops_kit.serving.engines.engine import GenerationRequest
-from llmops_kit.serving.tools import ToolChoice
 
 
 class ResponseFrames:

@@ -10,12 +10,11 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AfterValidator, BeforeValidator, FailFast, Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from llmops_kit.contract.json_schema.bounds import LIMITS
-from llmops_kit.contract.json_values import read_json
-from llmops_kit.serving.api.bodies import Only, StrictBody
+from llmops_kit.core.json_schema.bounds import LIMITS
+from llmops_kit.core.json_values import read_json
 from llmops_kit.serving.api.openai import ChatMessage, ChatRequest, StreamOptions, joined_parts, parse_body
-from llmops_kit.serving.errors import ApiError
-from llmops_kit.serving.tools import (
+from llmops_kit.serving.api.request_bodies import Only, StrictBody
+from llmops_kit.serving.api.tools import (
     MAX_TOOLS,
     AssistantCall,
     AssistantFunction,
@@ -27,6 +26,7 @@ from llmops_kit.serving.tools import (
     ToolChoice,
     ToolName,
 )
+from llmops_kit.serving.errors import ApiError
 
 _MOST_ITEMS = 2047
 _FIELDS_OF: dict[str, tuple[str, ...]] = {

@@ -16,8 +16,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, Protocol, cast
 
-from llmops_kit.contract.engines.records import ENGINES, EngineName
-from llmops_kit.contract.json_schema.checks import check_schema
+from llmops_kit.core.engines.records import ENGINES, EngineName
+from llmops_kit.core.json_schema.checks import check_schema
 from llmops_kit.serving.engines.engine import Grammar
 
 _ENGINES = "llmops_kit.serving.engines"

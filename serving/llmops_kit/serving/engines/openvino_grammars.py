@@ -6,7 +6,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from llmops_kit.contract.errors import ServingError
+from llmops_kit.core.errors import ServingError
 from llmops_kit.serving.engines.engine import Grammar
 
 

@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator, Callable
 from dataclasses import asdict, fields
 from typing import Any, cast
 
-from llmops_kit.contract.errors import ServingError
+from llmops_kit.core.errors import ServingError
 from llmops_kit.serving.engines.engine import Chance, EngineError, EngineInfo, Finish, GenerationRequest, Tokens
 from llmops_kit.serving.engines.gathering import Gathering
 from llmops_kit.serving.engines.spawn import WorkerProcess

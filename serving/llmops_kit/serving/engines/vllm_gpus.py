@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from llmops_kit.contract.models.gpu_fit import gpu_fit
-from llmops_kit.contract.models.gpus import installed_gpus
+from llmops_kit.core.models.gpu_fit import gpu_fit
+from llmops_kit.core.models.gpus import installed_gpus
 
 
 @dataclass(frozen=True)

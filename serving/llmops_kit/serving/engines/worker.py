@@ -18,7 +18,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, Protocol, cast
 
-from llmops_kit.contract.engines.records import ENGINES, EngineName
+from llmops_kit.core.engines.records import ENGINES, EngineName
 from llmops_kit.serving.engines.embedding import Embedder
 from llmops_kit.serving.engines.engine import Chance, GenerationRequest, LoadOrder
 from llmops_kit.serving.engines.wire import Channel

@@ -8,7 +8,7 @@ from collections import Counter, deque
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 
-from llmops_kit.contract.limits import RequestLimits
+from llmops_kit.core.limits import RequestLimits
 from llmops_kit.serving.errors import ApiError
 
 _BYTES_A_TOKEN = 4

@@ -2,7 +2,7 @@
 
 import asyncio
 
-from llmops_kit.contract.http_guard import MOST_HEAD_BYTES
+from llmops_kit.core.network.http_guard import MOST_HEAD_BYTES
 from llmops_kit.serving.errors import ApiError
 from llmops_kit.serving.front.exchange import CONNECTION, ClientGoneError, HttpExchange, Message, Receive
 

@@ -15,6 +15,7 @@ from llmops_kit.serving.api.openai import LONG_BODY
 from llmops_kit.serving.errors import ApiError, unavailable
 from llmops_kit.serving.front.admission import Admission
 from llmops_kit.serving.front.body import read_body, replay
+from llmops_kit.serving.front.chat_page import Page
 from llmops_kit.serving.front.exchange import (
     EXCHANGE,
     Application,
@@ -27,14 +28,13 @@ from llmops_kit.serving.front.exchange import (
 )
 from llmops_kit.serving.front.keys import Caller, Keys
 from llmops_kit.serving.front.openapi import description
-from llmops_kit.serving.front.page import Page
 from llmops_kit.serving.front.readiness import Readiness
 from llmops_kit.serving.front.routes import ROUTES, AllowList, Route
 from llmops_kit.serving.front.vllm import VllmApp
 from llmops_kit.serving.front.vllm_requests import PARAMETERS
 from llmops_kit.serving.log import log_json, say
 from llmops_kit.serving.metrics import Metrics
-from llmops_kit.serving.settings import ServerSettings
+from llmops_kit.serving.server_settings import ServerSettings
 
 _WAITING_SECONDS = 15.0
 """Interval at which a stream that has not begun gets a keep-alive comment."""

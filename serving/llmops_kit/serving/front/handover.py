@@ -1,4 +1,4 @@
-"""Takes clients' connections from the router (contract/handover.py), and answers one request on each."""
+"""Takes clients' connections from the router (core/network/handover.py), and answers one request on each."""
 
 import asyncio
 import socket
@@ -9,9 +9,9 @@ from typing import Any
 import uvicorn
 from uvicorn.server import ServerState
 
-from llmops_kit.contract.handover import HandoverError, Messages, encode
-from llmops_kit.contract.http_guard import GuardedConnection, HttpGuard
-from llmops_kit.contract.unix_sockets import listen
+from llmops_kit.core.network.handover import HandoverError, Messages, encode
+from llmops_kit.core.network.http_guard import GuardedConnection, HttpGuard
+from llmops_kit.core.network.unix_sockets import listen
 from llmops_kit.serving.front.protocol import GuardedHttp
 from llmops_kit.serving.log import say
 

@@ -8,12 +8,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
-from llmops_kit.contract.api_key import authorized_digest, key_digest
-from llmops_kit.contract.errors import DocumentError, ServingError
-from llmops_kit.contract.key_file import KEY_FILE_EXAMPLE, ApiKey, WatchedKeyFile
+from llmops_kit.core.errors import DocumentError, ServingError
+from llmops_kit.core.key_file import KEY_FILE_EXAMPLE, ApiKey, WatchedKeyFile
+from llmops_kit.core.network.api_key import authorized_digest, key_digest
 from llmops_kit.serving.errors import ApiError
 from llmops_kit.serving.log import say
-from llmops_kit.serving.settings import ServerSettings
+from llmops_kit.serving.server_settings import ServerSettings
 
 _MINUTE = 60.0
 _LONGEST_RETRY = 3600

@@ -11,10 +11,10 @@ import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
-from llmops_kit.contract.connections import ConnectionLimits
-from llmops_kit.contract.errors import ServingError
-from llmops_kit.contract.http_guard import GuardedConnection, HttpGuard, allowed_connections
-from llmops_kit.contract.limits import RequestLimits
+from llmops_kit.core.errors import ServingError
+from llmops_kit.core.limits import RequestLimits
+from llmops_kit.core.network.connections import ConnectionLimits
+from llmops_kit.core.network.http_guard import GuardedConnection, HttpGuard, allowed_connections
 from llmops_kit.serving.front.exchange import CONNECTION, Application
 
 KEEPALIVE_SECONDS = 75
@@ -40,7 +40,7 @@ def guarded_class(guard: HttpGuard) -> Callable[..., asyncio.BufferedProtocol]:
 
 def new_guard(limits: RequestLimits) -> HttpGuard:
     """Returns the guard of a server with these limits; raises the process's limit of open files for it. Each connection
-    may need a second file (contract/handover.py).
+    may need a second file (core/network/handover.py).
     """
     allowed = allowed_connections(limits.max_connections, files_each=2)
     return HttpGuard(

@@ -15,7 +15,7 @@ from dataclasses import asdict
 from hashlib import sha256
 from typing import Any, NamedTuple
 
-from llmops_kit.contract.limits import RequestLimits
+from llmops_kit.core.limits import RequestLimits
 from llmops_kit.serving.engines.engine import Grammar
 from llmops_kit.serving.errors import ApiError, unavailable
 from llmops_kit.serving.front.admission import Admission
@@ -79,7 +79,7 @@ class SchemaChecks:
 
         Args:
             schemas: by their location in the request; they are within the limits of
-                `llmops_kit.contract.json_schema.bounds`.
+                `llmops_kit.core.json_schema.bounds`.
             caller: the name of the caller's key.
 
         Raises:

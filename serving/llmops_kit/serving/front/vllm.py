@@ -13,11 +13,11 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from llmops_kit.contract.documents.model import EmbeddingForm, ModelManifest
-from llmops_kit.contract.documents.recipe import ServingDefaults
-from llmops_kit.contract.errors import KitError
-from llmops_kit.contract.integrity.signing import verify_manifest
-from llmops_kit.contract.models.tool_call_stream import CallDelta, CallForm
+from llmops_kit.core.documents.model import EmbeddingForm, ModelManifest
+from llmops_kit.core.documents.recipe import ServingDefaults
+from llmops_kit.core.errors import KitError
+from llmops_kit.core.integrity.signing import verify_manifest
+from llmops_kit.core.models.tool_call_stream import CallDelta, CallForm
 from llmops_kit.serving.api.model_card import ModelCard
 from llmops_kit.serving.api.openai import LONG_BODY, ChatRequest
 from llmops_kit.serving.engines.engine import EngineInfo
@@ -38,7 +38,7 @@ from llmops_kit.serving.front.vllm_usage import count_tokens, counting
 from llmops_kit.serving.golden import QualityWatch
 from llmops_kit.serving.log import say
 from llmops_kit.serving.metrics import Metrics
-from llmops_kit.serving.settings import ServerSettings
+from llmops_kit.serving.server_settings import ServerSettings
 from llmops_kit.serving.usage import Usage
 from llmops_kit.serving.vocabulary import token_bytes
 

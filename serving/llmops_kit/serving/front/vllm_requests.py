@@ -3,9 +3,9 @@
 import json
 from typing import Any
 
-from llmops_kit.contract.documents.model import EmbeddingForm
-from llmops_kit.contract.documents.recipe import ServingDefaults
-from llmops_kit.contract.models.tool_call_stream import CallForm
+from llmops_kit.core.documents.model import EmbeddingForm
+from llmops_kit.core.documents.recipe import ServingDefaults
+from llmops_kit.core.models.tool_call_stream import CallForm
 from llmops_kit.serving.api.model_card import ModelCard
 from llmops_kit.serving.errors import ApiError, wrong_dimensions
 from llmops_kit.serving.front.vllm_tools import with_held_response_tools, with_held_tools

@@ -8,16 +8,16 @@ import json
 from collections.abc import Mapping
 from typing import Any, NamedTuple, Self
 
-from llmops_kit.contract.models.tool_call_stream import CallForm
-from llmops_kit.serving.api.bodies import StrictBody
+from llmops_kit.core.models.tool_call_stream import CallForm
 from llmops_kit.serving.api.openai import parse_body
+from llmops_kit.serving.api.request_bodies import StrictBody
 from llmops_kit.serving.api.responses import TextFormat, chat_format, renamed
+from llmops_kit.serving.api.tools import ResponseFormat, check_format, check_tools, schemas_of
 from llmops_kit.serving.errors import ApiError
 from llmops_kit.serving.front.routes import RESPONSES
 from llmops_kit.serving.front.schema_checks import SchemaChecks, Vocabulary
 from llmops_kit.serving.front.vllm_tools import ToolFields, tools_of
 from llmops_kit.serving.grammars import schema_grammar
-from llmops_kit.serving.tools import ResponseFormat, check_format, check_tools, schemas_of
 
 
 class _ChatFormat(StrictBody):

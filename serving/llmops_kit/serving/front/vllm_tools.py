@@ -4,16 +4,16 @@ import json
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
-from llmops_kit.contract.models.tool_call_stream import HERMES, LLAMA, CallForm
-from llmops_kit.serving.api.bodies import StrictBody
+from llmops_kit.core.models.tool_call_stream import HERMES, LLAMA, CallForm
 from llmops_kit.serving.api.openai import parse_body
+from llmops_kit.serving.api.request_bodies import StrictBody
 from llmops_kit.serving.api.responses import FunctionTool, ResponseChoice, offered, renamed
+from llmops_kit.serving.api.tools import Choice, OfferedTool, ToolChoice, check_tools
 from llmops_kit.serving.chat_prompt import unread_calls
 from llmops_kit.serving.engines.engine import Grammar
 from llmops_kit.serving.engines.transformers_grammars import structural_tag
 from llmops_kit.serving.errors import ApiError
 from llmops_kit.serving.grammars import calls_grammar, strict_grammar
-from llmops_kit.serving.tools import Choice, OfferedTool, ToolChoice, check_tools
 
 CALL_FORMS: dict[str, CallForm] = {"hermes": HERMES, "llama3_json": LLAMA}
 """vLLM's name of a parser of tool calls -> their form."""

@@ -13,7 +13,7 @@ from typing import Annotated, Any
 import typer
 
 from llmops_kit.cli.terminal.plain_text import printable
-from llmops_kit.contract.errors import KitError
+from llmops_kit.core.errors import KitError
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 STACK_HELP = "Stack to use."

@@ -9,7 +9,7 @@ import typer
 from llmops_kit.cli.commands import Json, Verbs
 from llmops_kit.cli.context import Context, say
 from llmops_kit.cli.terminal.tables import print_json, print_rows
-from llmops_kit.contract.errors import KitError, require_packages
+from llmops_kit.core.errors import KitError, require_packages
 
 if TYPE_CHECKING:
     from llmops_kit.cli.platforms.aws.bootstrap.bootstrap import Bootstrapped

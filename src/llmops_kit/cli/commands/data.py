@@ -10,8 +10,8 @@ from llmops_kit.cli.context import Context, say
 from llmops_kit.cli.terminal.tables import print_json, print_rows
 
 if TYPE_CHECKING:
-    from llmops_kit.cli.data.versions import DatasetFolder
-    from llmops_kit.contract.documents.recipe import Recipe
+    from llmops_kit.cli.data.dataset_versions import DatasetFolder
+    from llmops_kit.core.documents.recipe import Recipe
 
 data = Verbs(no_args_is_help=True, help="Fetch a recipe's data; build and inspect dataset versions.")
 
@@ -102,9 +102,9 @@ def build(
     llmops data build recipes/chatbot.yaml
     """
     from llmops_kit.cli.data.collect import default_folder
-    from llmops_kit.cli.data.page import html
+    from llmops_kit.cli.data.dataset_page import html
+    from llmops_kit.cli.data.dataset_versions import DatasetFolder
     from llmops_kit.cli.data.row_sources import naming_sources
-    from llmops_kit.cli.data.versions import DatasetFolder
     from llmops_kit.cli.runs.runs import parse_recipe
     from llmops_kit.training.evaluation.scoring import check_suites
 
@@ -154,7 +154,7 @@ def _build(here: Context, recipe: "Recipe", path: Path, out: Path | None, worker
 @data.command("show")
 def show(context: typer.Context, folder: _Folder, as_json: Json = False) -> None:
     """Check a dataset version's files, and show its splits, sources and dropped rows."""
-    from llmops_kit.cli.data.versions import DatasetFolder
+    from llmops_kit.cli.data.dataset_versions import DatasetFolder
 
     here: Context = context.obj
     version = DatasetFolder.open(here.cwd / folder)
@@ -180,7 +180,7 @@ def sample(
     """Print random rows of a split as JSON lines, or with --json as one array."""
     import json
 
-    from llmops_kit.cli.data.versions import DatasetFolder
+    from llmops_kit.cli.data.dataset_versions import DatasetFolder
 
     here: Context = context.obj
     lines = [row.to_line() for row in DatasetFolder.open(here.cwd / folder).sample(split, count, seed)]
@@ -201,7 +201,7 @@ def diff(
 
     Also prints how many rows each version dropped, by reason.
     """
-    from llmops_kit.cli.data.versions import DatasetFolder, compare, compare_dropped
+    from llmops_kit.cli.data.dataset_versions import DatasetFolder, compare, compare_dropped
 
     here: Context = context.obj
     a, b = DatasetFolder.open(here.cwd / first), DatasetFolder.open(here.cwd / second)

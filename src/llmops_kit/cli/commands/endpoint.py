@@ -13,10 +13,10 @@ from llmops_kit.cli.commands import Json, print_error
 from llmops_kit.cli.context import Context
 from llmops_kit.cli.terminal.plain_text import printable
 from llmops_kit.cli.terminal.tables import print_json
-from llmops_kit.contract.errors import BusyError, KitError
+from llmops_kit.core.errors import BusyError, KitError
 
 if TYPE_CHECKING:
-    from llmops_kit.cli.platforms.platform import Platform
+    from llmops_kit.cli.interfaces.platform import Platform
 
 _Name = Annotated[str, typer.Argument(help="Endpoint to use; optional if the stack has only one.", metavar="ENDPOINT")]
 _Tokens = Annotated[int, typer.Option(help="Maximum tokens of an answer; 0: the model's default.", min=0)]

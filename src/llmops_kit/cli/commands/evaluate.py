@@ -10,7 +10,7 @@ import typer
 from llmops_kit.cli.commands import Json
 from llmops_kit.cli.context import Context, say
 from llmops_kit.cli.terminal.tables import print_json, print_rows
-from llmops_kit.contract.errors import KitError
+from llmops_kit.core.errors import KitError
 
 if TYPE_CHECKING:
     from llmops_kit.cli.evaluation.answers import Questions
@@ -102,7 +102,7 @@ def _models(
 def _asked(
     here: Context, models: "tuple[AskedModel, AskedModel]", path: Path | None, folder: Path | None, suites: list[str]
 ) -> "Questions":
-    from llmops_kit.cli.data.versions import DatasetFolder
+    from llmops_kit.cli.data.dataset_versions import DatasetFolder
     from llmops_kit.cli.evaluation.comparison import questions_for, recipe_dataset
     from llmops_kit.cli.runs.runs import parse_recipe
 
@@ -119,7 +119,7 @@ def _compare(
     from llmops_kit.cli.evaluation.answers import answers_of
     from llmops_kit.cli.evaluation.comparison import compare_models, hold_against_gate, recorded_verdicts
     from llmops_kit.cli.evaluation.models import StoredModel
-    from llmops_kit.cli.evaluation.verdicts import find_verdicts
+    from llmops_kit.cli.judging.verdicts import find_verdicts
 
     key, recorded = os.environ.get(_KEY, ""), recorded_verdicts(here.platform, (mine, other))
     comparison = compare_models(
@@ -151,7 +151,7 @@ def _run_tasks(here: Context, model: "AskedModel", tasks: str, include: Path | N
 
 
 def _write_page(model: str, comparison: "ModelComparison | None", tasks: "list[TaskScore]", path: Path) -> None:
-    from llmops_kit.cli.evaluation.page import html
+    from llmops_kit.cli.evaluation.comparison_page import html
 
     try:
         path.write_text(html(model, comparison, tasks))

@@ -8,7 +8,7 @@ import typer
 from llmops_kit.cli.commands import Json, Verbs
 from llmops_kit.cli.context import Context, say
 from llmops_kit.cli.terminal.tables import print_done
-from llmops_kit.contract.errors import KitError
+from llmops_kit.core.errors import KitError
 
 export = Verbs(no_args_is_help=True, help="Write runs and model versions in the formats of other tools.")
 
@@ -69,7 +69,7 @@ def export_run(
     from llmops_kit.cli.runs.runs import collected_version, find_run
     from llmops_kit.cli.tracking.event_files import write_events
     from llmops_kit.cli.tracking.records import run_record
-    from llmops_kit.contract.documents.metrics import metrics_text
+    from llmops_kit.core.documents.training_metrics import metrics_text
 
     if not (tensorboard or metrics):
         raise typer.BadParameter("say what to write", param_hint="--tensorboard, --metrics")

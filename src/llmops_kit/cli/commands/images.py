@@ -9,7 +9,7 @@ import typer
 from llmops_kit.cli.commands import Json, Verbs
 from llmops_kit.cli.context import Context, say
 from llmops_kit.cli.terminal.tables import print_json
-from llmops_kit.contract.errors import require_packages
+from llmops_kit.core.errors import require_packages
 
 images = Verbs(no_args_is_help=True, help="Build, push and pin the images of runs and endpoints.")
 
@@ -66,7 +66,7 @@ def build_images(
     llmops images build --stack aws-dev
     llmops images build serving --runtime docker --stack aws-dev
     """
-    from llmops_kit.cli.images.images import build_for
+    from llmops_kit.cli.images.stack_images import build_for
 
     here: Context = context.obj
     references = build_for(here.pulumi, say, runtime=runtime.value if runtime else "", names=_names(names))
@@ -89,7 +89,7 @@ def push_images(context: typer.Context, names: Names = None, print_only: Print =
     llmops images push --stack aws-dev
     llmops images push serving --stack aws-dev
     """
-    from llmops_kit.cli.images.images import push_for
+    from llmops_kit.cli.images.stack_images import push_for
 
     here: Context = context.obj
     references = push_for(here.pulumi, say, names=_names(names))
@@ -100,13 +100,13 @@ def push_images(context: typer.Context, names: Names = None, print_only: Print =
 
 
 def _names(names: list[Name] | None) -> tuple[str, ...]:
-    from llmops_kit.cli.images.images import NAMES
+    from llmops_kit.cli.images.stack_images import NAMES
 
     return tuple(dict.fromkeys(name.value for name in names)) if names else NAMES
 
 
 def _write(here: Context, references: Mapping[str, str], as_json: bool) -> None:
-    from llmops_kit.cli.images.images import setting_of
+    from llmops_kit.cli.images.stack_images import setting_of
 
     file = here.pulumi.file
     for name, reference in references.items():

@@ -7,16 +7,16 @@ import typer
 
 from llmops_kit.cli.context import say
 from llmops_kit.cli.terminal.tables import print_fields, print_json
-from llmops_kit.contract.documents.recipe import BaseModelSource
+from llmops_kit.core.documents.recipe import BaseModelSource
 
 if TYPE_CHECKING:
-    from llmops_kit.cli.store.import_check import ImportCheck
-    from llmops_kit.contract.documents.model_check import AdapterFit, ModelCheck, TemplateReport
+    from llmops_kit.cli.importing.import_check import ImportCheck
+    from llmops_kit.core.documents.model_check import AdapterFit, ModelCheck, TemplateReport
 
 
 def print_check(wanted: BaseModelSource, relative_to: Path, as_json: bool) -> None:
     """Print what works with a model once imported. Exits with code 1 if it can't be imported."""
-    from llmops_kit.cli.store.import_check import check_import
+    from llmops_kit.cli.importing.import_check import check_import
 
     found = check_import(wanted, say, relative_to)
     if as_json:

@@ -9,7 +9,7 @@ from llmops_kit.cli.commands import Json
 from llmops_kit.cli.context import Context
 from llmops_kit.cli.terminal.plain_text import printable
 from llmops_kit.cli.terminal.tables import print_json, print_rows
-from llmops_kit.contract.errors import NotFoundError
+from llmops_kit.core.errors import NotFoundError
 
 if TYPE_CHECKING:
     from llmops_kit.cli.doctor import Diagnosis
@@ -58,8 +58,8 @@ def schema(
 
     llmops schema recipe > recipe.schema.json
     """
-    from llmops_kit.contract.documents.schemas import DOCUMENTS, json_schema
-    from llmops_kit.contract.documents.validation import did_you_mean
+    from llmops_kit.core.documents.schemas import DOCUMENTS, json_schema
+    from llmops_kit.core.validation import did_you_mean
 
     if not name:
         rows = [{"document": n, "schema": d.SCHEMA, "what": _summary(d.__doc__)} for n, d in DOCUMENTS.items()]

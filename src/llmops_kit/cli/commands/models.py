@@ -9,9 +9,9 @@ from llmops_kit.cli.context import Context, say
 from llmops_kit.cli.terminal.tables import print_done, print_fields, print_json, print_rows, share
 
 if TYPE_CHECKING:
-    from llmops_kit.cli.platforms.platform import Platform
-    from llmops_kit.contract.documents.model import ModelManifest, SuiteResult
-    from llmops_kit.contract.names import ModelRef
+    from llmops_kit.cli.interfaces.platform import Platform
+    from llmops_kit.core.documents.model import ModelManifest, SuiteResult
+    from llmops_kit.core.names import ModelRef
 
 _Version = Annotated[str, typer.Argument(help="name@3 or name@latest.", metavar="NAME@N")]
 models = Verbs(no_args_is_help=True, help="Import, inspect, verify and copy the stack's model versions.")
@@ -57,7 +57,7 @@ def import_base(
     llmops models import mine --source hub:ORG/NAME --revision COMMIT --check
     llmops models import mine --source folder:../best --licence MIT
     """
-    from llmops_kit.cli.store.importing import add_openvino, import_model, parse_source
+    from llmops_kit.cli.importing.importing import add_openvino, import_model, parse_source
 
     here: Context = context.obj
     wanted = parse_source(name, source, revision, licence, chat_template)
@@ -79,7 +79,7 @@ def list_models(
     as_json: Json = False,
 ) -> None:
     """List the model versions in the store."""
-    from llmops_kit.contract.names import ModelRef
+    from llmops_kit.core.names import ModelRef
 
     here: Context = context.obj
     store = here.platform.store()
@@ -125,7 +125,7 @@ def verify_models(
     A file that the manifest does not list is an error. Files are checked by the SHA-256 that S3
     stores; without one, as on Azure, they are read.
     """
-    from llmops_kit.contract.names import ModelRef
+    from llmops_kit.core.names import ModelRef
 
     here: Context = context.obj
     store = here.platform.store()
@@ -146,7 +146,7 @@ def convert_model(context: typer.Context, version: _Version, as_json: Json = Fal
 
     llmops models convert chatbot@3
     """
-    from llmops_kit.cli.store.importing import add_openvino
+    from llmops_kit.cli.importing.importing import add_openvino
 
     here: Context = context.obj
     ref = add_openvino(here.platform, here.platform.store().find(version), say)
@@ -214,7 +214,7 @@ def clear_model(
 
 def print_version(platform: "Platform", ref: "ModelRef", as_json: bool, more: dict[str, Any] | None = None) -> None:
     """Print a version, at the end of a command; `more` adds fields to the JSON."""
-    from llmops_kit.cli.stacks.promotion import waivers
+    from llmops_kit.cli.deploying.promotion import waivers
 
     manifest = platform.store().manifest(ref)
     rejection = platform.store().rejection(ref.sha256)
@@ -261,7 +261,7 @@ def print_version(platform: "Platform", ref: "ModelRef", as_json: bool, more: di
 
 
 def _score(result: "SuiteResult") -> str:
-    from llmops_kit.contract.documents.recipe_evaluation import unit_of
+    from llmops_kit.core.documents.recipe_evaluation import unit_of
 
     unit = unit_of(result.metric)
     before, after, low, high = (

@@ -8,7 +8,7 @@ import typer
 from llmops_kit.cli.commands import progress_on_stderr
 from llmops_kit.cli.context import Context, say
 from llmops_kit.cli.terminal.tables import print_json, print_rows
-from llmops_kit.contract.errors import KitError
+from llmops_kit.core.errors import KitError
 
 if TYPE_CHECKING:
     from llmops_kit.cli.platforms.sweep import Left, Swept
@@ -118,7 +118,7 @@ def _remove(here: Context, found: "Swept", *, named: set[str], data: str, yes: b
 
 def _take_down_expired(here: Context, found: "Swept", yes: bool) -> list[str]:
     """Take expired stacks down; returns them."""
-    from llmops_kit.cli.stacks import deploy
+    from llmops_kit.cli.deploying import deploy
 
     done = []
     for each in found.expired:

@@ -12,7 +12,7 @@ from llmops_kit.cli.terminal.tables import print_done, print_json, print_rows
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from llmops_kit.cli.plan.cost import Total
+    from llmops_kit.cli.interfaces.costs import Total
     from llmops_kit.cli.plan.plan import Plan
     from llmops_kit.policies.model import Violation
     from llmops_kit.policies.rules import Verdict
@@ -105,7 +105,7 @@ def _policy(here: Context, out: Path | None, use: bool) -> None:
 
         policy, what = use_policy(here.pulumi.outputs()), "permissions of all commands that deploy nothing"
     else:
-        from llmops_kit.cli.plan.policy import record_policy
+        from llmops_kit.cli.deploying.policy import record_policy
 
         policy, what = record_policy(here.pulumi, say), "permissions of `up`, updates, `llmops down` and `down --data`"
     text = json.dumps(policy, indent=2)
@@ -123,7 +123,7 @@ def show_prices(region: _Region = "", as_json: Json = False) -> None:
     llmops plan prices show --region us-east-1
     llmops plan prices show --region westeurope
     """
-    from llmops_kit.cli.plan.prices import known_regions, load_prices
+    from llmops_kit.cli.machines.prices import known_regions, load_prices
 
     name = _region(region)
     found = load_prices(name)
@@ -150,7 +150,7 @@ def refresh_prices(
     llmops plan prices refresh --region westeurope
     llmops plan prices refresh --region us-east-1 --file llmops/prices.json
     """
-    from llmops_kit.cli.plan.prices import is_azure, refresh, refreshed_file
+    from llmops_kit.cli.machines.prices import is_azure, refresh, refreshed_file
 
     name = _region(region)
     say(f"fetching {'Azure' if is_azure(name) else 'AWS'}'s price list of {name} (some megabytes)")
@@ -163,7 +163,7 @@ def refresh_prices(
 def _region(given: str) -> str:
     import os
 
-    from llmops_kit.contract.errors import KitError
+    from llmops_kit.core.errors import KitError
 
     name = given or os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION") or ""
     if not name:

@@ -9,7 +9,7 @@ from llmops_kit.cli.context import Context, say
 from llmops_kit.cli.terminal.tables import print_json
 
 if TYPE_CHECKING:
-    from llmops_kit.cli.stacks.promotion import PromotionChange
+    from llmops_kit.cli.deploying.promotion import PromotionChange
 
 _Endpoint = Annotated[str, typer.Option("--endpoint", "-e", help="Name of the endpoint.", metavar="NAME")]
 
@@ -38,7 +38,7 @@ def promote(
     llmops promote chatbot@3 --endpoint assistant
     llmops promote chatbot@4 --force --reason "hotfix for outage 1234"
     """
-    from llmops_kit.cli.stacks.promotion import promote as write
+    from llmops_kit.cli.deploying.promotion import promote as write
 
     if force != bool(reason.strip()):
         words = 'needs --reason "why", which is recorded' if force else "has no effect without --force"
@@ -53,7 +53,7 @@ def rollback(context: typer.Context, endpoint: _Endpoint = "", as_json: Json = F
 
     llmops rollback && llmops up
     """
-    from llmops_kit.cli.stacks.promotion import rollback as write
+    from llmops_kit.cli.deploying.promotion import rollback as write
 
     here: Context = context.obj
     _finish(here, write(here.platform, here.pulumi.file, endpoint, say), as_json)

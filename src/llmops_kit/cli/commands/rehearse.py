@@ -8,10 +8,10 @@ import typer
 from llmops_kit.cli.context import Context
 from llmops_kit.cli.former_commands import refuse
 from llmops_kit.clouds.targets import cloud_names
-from llmops_kit.contract.errors import KitError
+from llmops_kit.core.errors import KitError
 
 if TYPE_CHECKING:
-    from llmops_kit.cli.rehearsal.clouds.cloud import Cloud
+    from llmops_kit.cli.rehearsal.cloud import Cloud
     from llmops_kit.cli.rehearsal.rehearsal import RehearsalOptions
     from llmops_kit.cli.rehearsal.report.report import Report
 

@@ -10,10 +10,10 @@ from llmops_kit.cli.commands import Json, Verbs
 from llmops_kit.cli.commands.train import collect_run, watch_run
 from llmops_kit.cli.context import Context, say
 from llmops_kit.cli.terminal.tables import print_done, print_fields, print_rows
-from llmops_kit.contract.errors import KitError
+from llmops_kit.core.errors import KitError
 
 if TYPE_CHECKING:
-    from llmops_kit.contract.documents.run import Compute, RunState
+    from llmops_kit.core.documents.run import Compute, RunState
 
 _RunId = Annotated[str, typer.Argument(help="The run's id, its beginning, or `latest`.", metavar="RUN")]
 runs = Verbs(no_args_is_help=True, help="List, follow, stop and collect runs.")
@@ -118,8 +118,8 @@ def page(
 
     llmops runs page latest
     """
-    from llmops_kit.cli.runs.page import html
     from llmops_kit.cli.runs.report import run_report
+    from llmops_kit.cli.runs.run_page import html
     from llmops_kit.cli.runs.runs import find_run
 
     here: Context = context.obj

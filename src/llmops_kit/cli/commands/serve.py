@@ -11,7 +11,7 @@ from llmops_kit.cli.commands import Json
 from llmops_kit.cli.context import Context, say
 from llmops_kit.cli.terminal.plain_text import printable
 from llmops_kit.cli.terminal.tables import print_json
-from llmops_kit.contract.engines.records import EngineName
+from llmops_kit.core.engines.records import EngineName
 
 if TYPE_CHECKING:
     from llmops_kit.cli.evaluation.models import StoredModel

@@ -12,8 +12,8 @@ from llmops_kit.cli.terminal.plain_text import printable
 from llmops_kit.cli.terminal.tables import print_json, print_rows
 
 if TYPE_CHECKING:
-    from llmops_kit.cli.platforms.platform import Live, Platform
-    from llmops_kit.contract.documents.outputs import EndpointOutput
+    from llmops_kit.cli.interfaces.platform import Live, Platform
+    from llmops_kit.core.documents.outputs import EndpointOutput
 
 _MOST_HOURS = 12
 _Yes = Annotated[
@@ -57,7 +57,7 @@ def up(
     llmops up --stack demo
     llmops plan --stack aws-dev && llmops up --stack aws-dev
     """
-    from llmops_kit.cli.stacks import deploy
+    from llmops_kit.cli.deploying import deploy
 
     here: Context = context.obj
     with progress_on_stderr(as_json):
@@ -103,7 +103,7 @@ def down(
     llmops down --orphans
     llmops down --orphans --remove --yes --of old-trial
     """
-    from llmops_kit.cli.stacks import deploy
+    from llmops_kit.cli.deploying import deploy
 
     here: Context = context.obj
     if orphans:
@@ -178,7 +178,7 @@ def _print_env(here: Context, endpoint: str, hours: float, as_json: bool) -> Non
 
 
 def _print_status(here: Context, as_json: bool) -> None:
-    from llmops_kit.contract.expiry import expired_since
+    from llmops_kit.core.expiry import expired_since
 
     found = _status(here)
     if as_json:
@@ -207,7 +207,7 @@ def _print_status(here: Context, as_json: bool) -> None:
 
 def _status(here: Context) -> dict[str, Any]:
     """Return the JSON output for a deployed stack."""
-    from llmops_kit.contract.expiry import expired_since
+    from llmops_kit.core.expiry import expired_since
 
     platform = here.platform
     outputs = platform.outputs
@@ -222,7 +222,7 @@ def _status(here: Context) -> dict[str, Any]:
 
 
 def _endpoint_row(platform: "Platform", name: str) -> dict[str, Any]:
-    from llmops_kit.cli.stacks.promotion import waivers
+    from llmops_kit.cli.deploying.promotion import waivers
 
     output = platform.outputs.endpoints[name]
     live = platform.live(name)

@@ -8,13 +8,13 @@ import typer
 from llmops_kit.cli.commands import Json
 from llmops_kit.cli.context import Context, say
 from llmops_kit.cli.terminal.tables import print_json
-from llmops_kit.contract.errors import KitError
+from llmops_kit.core.errors import KitError
 
 if TYPE_CHECKING:
-    from llmops_kit.cli.plan.training import RunCost
-    from llmops_kit.cli.platforms.platform import Platform, Run
-    from llmops_kit.contract.documents.run import Compute, RunSpec
-    from llmops_kit.contract.names import ModelRef
+    from llmops_kit.cli.interfaces.platform import Platform, Run
+    from llmops_kit.cli.plan.run_cost import RunCost
+    from llmops_kit.core.documents.run import Compute, RunSpec
+    from llmops_kit.core.names import ModelRef
 
 RecipeFile = Annotated[Path | None, typer.Argument(help="File of the recipe.", metavar="RECIPE")]
 InstanceType = Annotated[
@@ -121,7 +121,7 @@ def _start(
     platform: "Platform", path: Path, machines: dict[str, Any], again: bool, collected: Path | None
 ) -> "tuple[str, RunCost | None]":
     """Start or resume a run of the recipe; returns it with its estimated cost."""
-    from llmops_kit.cli.plan.training import look_ahead
+    from llmops_kit.cli.plan.run_cost import look_ahead
     from llmops_kit.cli.runs.runs import other_machines, parse_recipe, plan_run
     from llmops_kit.cli.tracking.mlflow_client import require_mlflow
 
@@ -147,7 +147,7 @@ def _go_on(
     known: "tuple[Compute | None, RunCost | None]" = (None, None),
 ) -> "RunCost | None":
     """Resume a run; returns the estimated cost, `known` for some machines."""
-    from llmops_kit.cli.plan.training import look_ahead
+    from llmops_kit.cli.plan.run_cost import look_ahead
     from llmops_kit.cli.runs.runs import is_between, other_machines
 
     run_id, status = run.spec.id, run.state.status

@@ -7,9 +7,9 @@ import typer
 
 from llmops_kit.cli.commands import print_error
 from llmops_kit.cli.context import Context, say
-from llmops_kit.cli.plan.training import dollars
+from llmops_kit.cli.plan.run_cost import dollars
 from llmops_kit.cli.terminal.tables import print_json, print_rows
-from llmops_kit.contract.errors import KitError
+from llmops_kit.core.errors import KitError
 
 if TYPE_CHECKING:
     from llmops_kit.cli.plan.check import MachineEstimate, TrainingCheck
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
 def check_recipe(here: Context, path: Path, machines: dict[str, Any], as_json: bool) -> None:
     """Print how each type of machine would train a recipe. Exits with code 1 if the stack's can't."""
+    from llmops_kit.cli.machines.prices import load_prices
     from llmops_kit.cli.plan.check import check_training
-    from llmops_kit.cli.plan.prices import load_prices
     from llmops_kit.cli.platforms.registry import operations_of
     from llmops_kit.cli.runs.runs import other_machines, parse_recipe
 

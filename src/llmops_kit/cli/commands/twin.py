@@ -10,7 +10,7 @@ import typer
 
 from llmops_kit.cli.commands import Json, Verbs
 from llmops_kit.cli.context import Context, say
-from llmops_kit.contract.errors import KitError
+from llmops_kit.core.errors import KitError
 
 _INSTALL = "" if find_spec("llmops_twins") else " Not installed: pip install 'llmops-kit\\[twins]'."
 twin = Verbs(no_args_is_help=True, help=f"Run local emulators of AWS and Azure.{_INSTALL}")

@@ -8,11 +8,11 @@ from pathlib import Path
 from llmops_kit.cli.data.items import FetchLimits, Item
 from llmops_kit.cli.data.sources import files_choose_items
 from llmops_kit.cli.data.unpacking import unpack
-from llmops_kit.contract.documents.collected import CollectedFile
-from llmops_kit.contract.documents.recipe_data import DataSource
-from llmops_kit.contract.errors import DataError
-from llmops_kit.contract.integrity.digest import sha256_file
-from llmops_kit.preparation.readers.formats import format_of, is_archive
+from llmops_kit.core.documents.collected import CollectedFile
+from llmops_kit.core.documents.recipe_data import DataSource
+from llmops_kit.core.errors import DataError
+from llmops_kit.core.hashes import sha256_file
+from llmops_kit.data_pipeline.readers.formats import format_of, is_archive
 
 
 class Arrival:

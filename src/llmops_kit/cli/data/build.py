@@ -6,10 +6,10 @@ from pathlib import Path
 
 from llmops_kit.cli.data.collect import collect, require_collected
 from llmops_kit.cli.data.preparing import ON_THIS_MACHINE, Workers, prepare_in_image
-from llmops_kit.cli.platforms.platform import Platform, Say
-from llmops_kit.contract.documents.recipe import Recipe
-from llmops_kit.contract.errors import KitError
-from llmops_kit.preparation.prepare import prepare
+from llmops_kit.cli.interfaces.platform import Platform, Say
+from llmops_kit.core.documents.recipe import Recipe
+from llmops_kit.core.errors import KitError
+from llmops_kit.data_pipeline.prepare import prepare
 
 
 def no_secrets(name: str) -> str:

@@ -8,8 +8,8 @@ from llmops_kit.cli.data.items import Item, Partial, SourceContext
 from llmops_kit.cli.platforms.registry import operations_of
 from llmops_kit.clouds.objects import ObjectEntry, ObjectSource
 from llmops_kit.clouds.targets import TARGETS, load
-from llmops_kit.contract.documents.recipe_data import DataSource
-from llmops_kit.contract.errors import DataError, require_packages
+from llmops_kit.core.documents.recipe_data import DataSource
+from llmops_kit.core.errors import DataError, require_packages
 
 SCHEMES = {record.data_scheme: record for record in TARGETS.values() if record.data_scheme}
 """s3, az -> the target with that storage."""

@@ -15,15 +15,15 @@ from pathlib import Path
 from typing import NamedTuple
 
 from llmops_kit.cli.data.arrival import Arrival, is_intact
+from llmops_kit.cli.data.collect_progress import CollectProgress
 from llmops_kit.cli.data.collected_folder import WORK, CollectedFolder
 from llmops_kit.cli.data.items import FetchLimits, Item, Partial, SourceContext
-from llmops_kit.cli.data.progress import CollectProgress
 from llmops_kit.cli.data.sources import find_items, is_pinned
-from llmops_kit.contract.documents.collected import CollectedFile, source_folder
-from llmops_kit.contract.documents.recipe_data import DataSource
-from llmops_kit.contract.errors import DataError, KitError
-from llmops_kit.contract.integrity.digest import sha256_bytes
-from llmops_kit.contract.layout import cache_dir
+from llmops_kit.core.documents.collected import CollectedFile, source_folder
+from llmops_kit.core.documents.recipe_data import DataSource
+from llmops_kit.core.errors import DataError, KitError
+from llmops_kit.core.hashes import sha256_bytes
+from llmops_kit.core.layout import cache_dir
 
 _AT_ONCE = 8
 _NO_LIMITS_GIVEN = FetchLimits()

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Self
 
 from llmops_kit.cli.data.arrival import item_key
-from llmops_kit.contract.documents.collected import RECEIPTS, CollectedFile, read_receipts, to_lines
-from llmops_kit.contract.errors import KitError
+from llmops_kit.core.documents.collected import RECEIPTS, CollectedFile, read_receipts, to_lines
+from llmops_kit.core.errors import KitError
 
 WORK = ".partial"
 """Folder of files being fetched; files left by a killed collect are resumed."""

@@ -3,9 +3,9 @@
 import re
 from collections.abc import Callable, Iterable
 
-from llmops_kit.contract.errors import DataError, require_packages
-from llmops_kit.contract.integrity import object_keys
-from llmops_kit.preparation.readers.formats import format_of, is_archive, unknown_format
+from llmops_kit.core import object_keys
+from llmops_kit.core.errors import DataError, require_packages
+from llmops_kit.data_pipeline.readers.formats import format_of, is_archive, unknown_format
 
 _WILD = re.compile(r"[*?\[]")
 

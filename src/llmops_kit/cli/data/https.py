@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING
 from urllib.parse import unquote, urljoin, urlsplit
 
 from llmops_kit.cli.data.items import Item, Partial, SourceContext
-from llmops_kit.contract.documents.recipe_data import DataSource
-from llmops_kit.contract.errors import DataError, KitError, RefusedError, require_packages
-from llmops_kit.contract.integrity import object_keys
-from llmops_kit.preparation.readers.formats import format_of, is_archive, unknown_format
+from llmops_kit.core import object_keys
+from llmops_kit.core.documents.recipe_data import DataSource
+from llmops_kit.core.errors import DataError, KitError, RefusedError, require_packages
+from llmops_kit.data_pipeline.readers.formats import format_of, is_archive, unknown_format
 
 if TYPE_CHECKING:
     import httpx

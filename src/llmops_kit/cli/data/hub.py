@@ -8,9 +8,9 @@ from typing import Any
 
 from llmops_kit.cli.data.globs import choose
 from llmops_kit.cli.data.items import Item, Partial, SourceContext
-from llmops_kit.contract.documents.recipe_data import DataSource
-from llmops_kit.contract.errors import IntegrityError, KitError, require_packages
-from llmops_kit.contract.integrity.digest import sha256_file
+from llmops_kit.core.documents.recipe_data import DataSource
+from llmops_kit.core.errors import IntegrityError, KitError, require_packages
+from llmops_kit.core.hashes import sha256_file
 
 
 def find_on_hub(source: DataSource, context: SourceContext) -> Iterator[Item]:

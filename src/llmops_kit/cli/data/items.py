@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import BinaryIO
 
 from llmops_kit.cli.store.remote_checks import in_words
-from llmops_kit.contract.documents.recipe_data import DataSource
-from llmops_kit.contract.errors import DataError, KitError
+from llmops_kit.core.documents.recipe_data import DataSource
+from llmops_kit.core.errors import DataError, KitError
 
 
 @dataclass(frozen=True)

@@ -6,10 +6,10 @@ from pathlib import Path
 
 from llmops_kit.cli.data.globs import choose, fixed_folder, is_glob
 from llmops_kit.cli.data.items import Item, SourceContext, copier, stat_revision
-from llmops_kit.contract.documents.collected import RECEIPTS
-from llmops_kit.contract.documents.recipe_data import DataSource
-from llmops_kit.contract.errors import DataError
-from llmops_kit.preparation.readers.formats import format_of, is_archive, unknown_format
+from llmops_kit.core.documents.collected import RECEIPTS
+from llmops_kit.core.documents.recipe_data import DataSource
+from llmops_kit.core.errors import DataError
+from llmops_kit.data_pipeline.readers.formats import format_of, is_archive, unknown_format
 
 
 def find_paths(source: DataSource, context: SourceContext) -> Iterator[Item]:

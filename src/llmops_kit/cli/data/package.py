@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from llmops_kit.cli.data.globs import choose
 from llmops_kit.cli.data.items import Item, SourceContext, copier
 from llmops_kit.cli.store.packages import fetch_package
-from llmops_kit.contract.documents.recipe_data import DataSource
-from llmops_kit.contract.errors import DataError
+from llmops_kit.core.documents.recipe_data import DataSource
+from llmops_kit.core.errors import DataError
 
 _PINNED = re.compile(r"([A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?)==([A-Za-z0-9.!+]+)")
 

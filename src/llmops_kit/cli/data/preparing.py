@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from llmops_kit.cli.images.image_program import run_in_image
-from llmops_kit.contract.documents.recipe import Recipe
-from llmops_kit.contract.integrity.digest import sha256_file
-from llmops_kit.contract.layout import MANIFEST
+from llmops_kit.core.documents.recipe import Recipe
+from llmops_kit.core.hashes import sha256_file
+from llmops_kit.core.layout import MANIFEST
 
 _RAY_TOKENS = ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")
 
@@ -55,9 +55,9 @@ def prepare_in_image(
         The version's identity.
 
     Raises:
-        KitError: as `llmops_kit.preparation.prepare` raised it; or the process died.
+        KitError: as `llmops_kit.data_pipeline.prepare` raised it; or the process died.
     """
-    from llmops_kit.hosting.files import locked
+    from llmops_kit.local_runtime.files import locked
 
     busy = "another process prepares this data; waiting"
     with (
@@ -69,7 +69,11 @@ def prepare_in_image(
         paths = (root / "recipe.json", collected, target, "--root", recipe_folder, "--work", stages)
         run_in_image(
             "preparation-ray" if workers.ray else "preparation",
-            *("-m", "llmops_kit.preparation", *(each.resolve() if isinstance(each, Path) else each for each in paths)),
+            *(
+                "-m",
+                "llmops_kit.data_pipeline",
+                *(each.resolve() if isinstance(each, Path) else each for each in paths),
+            ),
             *(("--ner", ner.resolve()) if ner else ()),
             *(("--workers", str(workers.count)) if workers.count else ()),
             *(("--ray", workers.ray) if workers.ray else ()),

@@ -5,11 +5,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from llmops_kit.contract.documents.dataset import DatasetManifest
-from llmops_kit.contract.documents.recipe_data import Data
-from llmops_kit.contract.errors import DataError, KitError
-from llmops_kit.contract.layout import MANIFEST
-from llmops_kit.preparation.reading import name_of, read_sources
+from llmops_kit.core.documents.dataset import DatasetManifest
+from llmops_kit.core.documents.recipe_data import Data
+from llmops_kit.core.errors import DataError, KitError
+from llmops_kit.core.layout import MANIFEST
+from llmops_kit.data_pipeline.reading import name_of, read_sources
 from llmops_kit.training.data.lines import read_lines
 from llmops_kit.training.data.rows import parse_row
 

@@ -9,9 +9,9 @@ from llmops_kit.cli.data.hub import find_on_hub
 from llmops_kit.cli.data.items import Item, SourceContext
 from llmops_kit.cli.data.local import find_folder, find_paths
 from llmops_kit.cli.data.package import find_in_package
-from llmops_kit.contract.documents.recipe_data import DataSource
-from llmops_kit.contract.documents.validation import did_you_mean
-from llmops_kit.contract.errors import DataError, UnsupportedError
+from llmops_kit.core.documents.recipe_data import DataSource
+from llmops_kit.core.errors import DataError, UnsupportedError
+from llmops_kit.core.validation import did_you_mean
 
 _Finder = Callable[[DataSource, SourceContext], Iterator[Item]]
 _PREFIX = re.compile(r"([A-Za-z][A-Za-z0-9+-]*):")

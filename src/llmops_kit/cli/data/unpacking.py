@@ -5,13 +5,13 @@ from pathlib import Path
 
 from llmops_kit.cli.data.globs import choose, matcher
 from llmops_kit.cli.data.items import FetchLimits
-from llmops_kit.contract.errors import IntegrityError
-from llmops_kit.contract.integrity.archives import ArchiveLimits, extract
-from llmops_kit.contract.integrity.digest import list_files
-from llmops_kit.contract.integrity.zips import extract_zip
-from llmops_kit.preparation.readers.formats import format_of
-from llmops_kit.preparation.readers.reader import DataFile
-from llmops_kit.preparation.readers.texts import pieces
+from llmops_kit.core.errors import IntegrityError
+from llmops_kit.core.integrity.archives import ArchiveLimits, extract
+from llmops_kit.core.integrity.digest import list_files
+from llmops_kit.core.integrity.zips import extract_zip
+from llmops_kit.data_pipeline.readers.formats import format_of
+from llmops_kit.data_pipeline.readers.reader import DataFile
+from llmops_kit.data_pipeline.readers.texts import pieces
 
 
 def unpack(archive: Path, name: str, target: Path, files: str, limits: FetchLimits) -> dict[str, Path]:

@@ -9,17 +9,17 @@ from typing import Literal
 
 from pydantic import TypeAdapter, ValidationError
 
-from llmops_kit.cli.evaluation.asking import ask_patiently, at_once, reply_message, request_messages
 from llmops_kit.cli.evaluation.models import AskedModel, FolderModel, RemoteModel, StoredModel
 from llmops_kit.cli.images.image_program import run_in_image
-from llmops_kit.cli.platforms.platform import Say
+from llmops_kit.cli.interfaces.platform import Say
+from llmops_kit.cli.judging.asking import ask_patiently, at_once, reply_message, request_messages
 from llmops_kit.cli.runs.receipts import read_answers
 from llmops_kit.cli.store.store import Store
-from llmops_kit.contract.documents.evaluation import Answer
-from llmops_kit.contract.documents.recipe_evaluation import LIKELIHOOD, GateCheck, Suite
-from llmops_kit.contract.errors import IntegrityError, KitError
-from llmops_kit.contract.integrity.digest import sha256_bytes
-from llmops_kit.contract.layout import MANIFEST, cache_dir
+from llmops_kit.core.documents.evaluation import Answer
+from llmops_kit.core.documents.recipe_evaluation import LIKELIHOOD, GateCheck, Suite
+from llmops_kit.core.errors import IntegrityError, KitError
+from llmops_kit.core.hashes import sha256_bytes
+from llmops_kit.core.layout import MANIFEST, cache_dir
 from llmops_kit.training.checkpoints import unsealed
 from llmops_kit.training.evaluation.answering import answer_file
 from llmops_kit.training.evaluation.scoring import SuiteRow
@@ -128,11 +128,11 @@ def _kept(model: StoredModel | FolderModel, suite: Suite, questions: Questions) 
 
 def _folder(model: StoredModel | FolderModel, questions: Questions) -> Path:
     """Returns the folder of kept answers, named by a hash of everything that affects them except the suite."""
-    from llmops_kit.hosting import images
+    from llmops_kit.local_runtime import process_images
 
     content = (
         *(model.sha256, questions.dataset_sha256, model.system_prompt(questions.system_prompt), questions.precision),
-        images.reference("training"),
+        process_images.reference("training"),
     )
     return cache_dir() / "answers" / sha256_bytes(json.dumps(content).encode())
 
@@ -179,7 +179,7 @@ def _ask_endpoint(model: RemoteModel, suite: Suite, questions: Questions, key: s
         }
         message = reply_message(ask_patiently(model.url, key, request, _ENDPOINT_FIX, say), model.url)
         if calls := message.get("tool_calls"):
-            return json.dumps({"tool_calls": calls})  # a form that llmops_kit.contract.models.tool_calls reads
+            return json.dumps({"tool_calls": calls})  # a form that llmops_kit.core.models.tool_calls reads
         return str(message.get("content") or "").strip()
 
     texts = []

@@ -5,22 +5,22 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from llmops_kit.cli.data.versions import DatasetFolder
+from llmops_kit.cli.data.dataset_versions import DatasetFolder
 from llmops_kit.cli.evaluation.answers import GivenAnswers, Questions
-from llmops_kit.cli.evaluation.comet import pin_scorers
-from llmops_kit.cli.evaluation.judging import JudgedAnswers
 from llmops_kit.cli.evaluation.models import AskedModel, StoredModel
-from llmops_kit.cli.platforms.platform import Platform, Say
+from llmops_kit.cli.interfaces.platform import Platform, Say
+from llmops_kit.cli.judging.comet import pin_scorers
+from llmops_kit.cli.judging.judging import JudgedAnswers
 from llmops_kit.cli.runs.judged import read_judgements
 from llmops_kit.cli.runs.receipts import checked_dataset
 from llmops_kit.cli.runs.report import SuiteReport, answered_rows
-from llmops_kit.contract.documents.dataset import DatasetManifest
-from llmops_kit.contract.documents.judgements import JudgeVerdict
-from llmops_kit.contract.documents.model import GateResult, Score, SuiteResult
-from llmops_kit.contract.documents.recipe import Recipe
-from llmops_kit.contract.documents.recipe_evaluation import Evaluation, GateCheck
-from llmops_kit.contract.errors import NotFoundError
-from llmops_kit.contract.layout import MANIFEST
+from llmops_kit.core.documents.dataset import DatasetManifest
+from llmops_kit.core.documents.judgements import JudgeVerdict
+from llmops_kit.core.documents.model import GateResult, Score, SuiteResult
+from llmops_kit.core.documents.recipe import Recipe
+from llmops_kit.core.documents.recipe_evaluation import Evaluation, GateCheck
+from llmops_kit.core.errors import NotFoundError
+from llmops_kit.core.layout import MANIFEST
 from llmops_kit.training.evaluation.judging import Verdicts
 from llmops_kit.training.evaluation.scoring import decide, load_suites, not_worse, suite_result
 

@@ -21,10 +21,10 @@ from typing import Any
 
 from llmops_kit.cli.chat_http import loaded_model
 from llmops_kit.cli.evaluation.models import StoredModel
-from llmops_kit.cli.platforms.platform import Say
-from llmops_kit.contract.documents.model import ModelManifest
-from llmops_kit.contract.errors import KitError, RunError
-from llmops_kit.hosting import images, warden
+from llmops_kit.cli.interfaces.platform import Say
+from llmops_kit.core.documents.model import ModelManifest
+from llmops_kit.core.errors import KitError, RunError
+from llmops_kit.local_runtime import process_images, warden
 
 _STREAMS = 4  # requests at a time
 _ASKED = re.compile(r"Requesting API:\s+(\d+)%")
@@ -62,7 +62,7 @@ def run_tasks(
     """
     if wrong := [task for task in tasks if not _TASK.fullmatch(task)]:
         raise RunError(f"{wrong[0]!r} is not a name of a task", where="--lm-eval", fix="write TASK or TASK,TASK")
-    harness = images.find(images.build("lm-eval", say))
+    harness = process_images.find(process_images.build("lm-eval", say))
     with tempfile.TemporaryDirectory(prefix="lm-eval-") as folder, _served(model, public_key, Path(folder), say) as at:
         url, key = at
         out = Path(folder) / "results"
@@ -75,7 +75,7 @@ def run_tasks(
         ]
         # Tasks of the hub are fetched: its address and token, proxies and certificates of this environment.
         network = {k: v for k, v in os.environ.items() if k.startswith(("HF_", "SSL_")) or k.lower().endswith("_proxy")}
-        environ = images.process_environ(harness, Path(folder), extra=network | {"OPENAI_API_KEY": key})
+        environ = process_images.process_environ(harness, Path(folder), extra=network | {"OPENAI_API_KEY": key})
         _run([str(harness.python), "-m", "lm_eval", "run", *arguments], environ, Path(folder), say)
         return _scores(out)
 
@@ -90,7 +90,7 @@ def _served(model: StoredModel, public_key: str, folder: Path, say: Say) -> Iter
     key, key_file = secrets.token_hex(16), root / "api.key"
     key_file.touch(mode=0o600)
     key_file.write_text(key)
-    image = images.find(images.build(image_for(model.manifest, os.environ), say))
+    image = process_images.find(process_images.build(image_for(model.manifest, os.environ), say))
     variables = {
         "LLMOPS_BIND": "127.0.0.1",
         "LLMOPS_API_KEY_FILE": str(key_file),
@@ -101,7 +101,7 @@ def _served(model: StoredModel, public_key: str, folder: Path, say: Say) -> Iter
     }
     run: warden.WardenRun = {
         "argv": [str(image.python), "-m", "llmops_kit.serving", "serve"],
-        "environ": images.process_environ(image, root, port=0, extra=variables),
+        "environ": process_images.process_environ(image, root, port=0, extra=variables),
         "cwd": str(root),
         "after": [],
     }
@@ -123,7 +123,7 @@ def image_for(manifest: ModelManifest, environ: Mapping[str, str]) -> str:
     """Returns the image that serves a version on this machine, as an endpoint with `engine: auto` would: vLLM's where
     there is a GPU; on processors OpenVINO's, or transformers' if the version lacks OpenVINO's form.
     """
-    usual = images.serving_image("auto", "process", environ)
+    usual = process_images.serving_image("auto", "process", environ)
     return "serving-torch" if usual == "serving" and "openvino" not in manifest.engines else usual
 
 

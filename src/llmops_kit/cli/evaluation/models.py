@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urldefrag, urlsplit
 
-from llmops_kit.cli.platforms.platform import Platform, Say
-from llmops_kit.contract.documents.model import ModelManifest
-from llmops_kit.contract.errors import KitError, NotFoundError
-from llmops_kit.contract.integrity.digest import tree_hash
-from llmops_kit.contract.names import ModelRef, parse_promoted
-from llmops_kit.contract.twins import is_loopback
+from llmops_kit.cli.interfaces.platform import Platform, Say
+from llmops_kit.core.documents.model import ModelManifest
+from llmops_kit.core.errors import KitError, NotFoundError
+from llmops_kit.core.integrity.digest import tree_hash
+from llmops_kit.core.names import ModelRef, parse_promoted
+from llmops_kit.core.twins import is_loopback
 
 PRODUCTION = "production"
 

@@ -9,13 +9,13 @@ from dataclasses import dataclass
 
 from llmops_kit.cli.evaluation.answers import known_answers
 from llmops_kit.cli.evaluation.comparison import compare_models, questions_for, recorded_verdicts
-from llmops_kit.cli.evaluation.judging import JudgedAnswers, known_verdicts
 from llmops_kit.cli.evaluation.models import production, stored_model
-from llmops_kit.cli.platforms.platform import Platform
-from llmops_kit.contract.documents.model import ModelManifest
-from llmops_kit.contract.documents.recipe_evaluation import GateCheck
-from llmops_kit.contract.errors import IntegrityError, KitError
-from llmops_kit.contract.names import ModelRef
+from llmops_kit.cli.interfaces.platform import Platform
+from llmops_kit.cli.judging.judging import JudgedAnswers, known_verdicts
+from llmops_kit.core.documents.model import ModelManifest
+from llmops_kit.core.documents.recipe_evaluation import GateCheck
+from llmops_kit.core.errors import IntegrityError, KitError
+from llmops_kit.core.names import ModelRef
 from llmops_kit.training.evaluation.scoring import not_worse
 
 

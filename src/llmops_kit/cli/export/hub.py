@@ -5,12 +5,12 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from llmops_kit.cli.platforms.platform import Platform, Say
-from llmops_kit.contract.documents.model import ModelManifest
-from llmops_kit.contract.errors import KitError, RefusedError
-from llmops_kit.contract.integrity.digest import check_folder
-from llmops_kit.contract.layout import EVALUATION, JUDGEMENTS, METRICS, MODEL_CARD
-from llmops_kit.contract.names import ModelRef
+from llmops_kit.cli.interfaces.platform import Platform, Say
+from llmops_kit.core.documents.model import ModelManifest
+from llmops_kit.core.errors import KitError, RefusedError
+from llmops_kit.core.integrity.digest import check_folder
+from llmops_kit.core.layout import EVALUATION, JUDGEMENTS, METRICS, MODEL_CARD
+from llmops_kit.core.names import ModelRef
 
 _OWN_FILES = (EVALUATION, JUDGEMENTS, METRICS)
 _OWN_FOLDERS = ("openvino/",)  # which optimum-intel makes of the weights in its own layout

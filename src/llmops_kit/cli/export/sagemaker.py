@@ -5,8 +5,8 @@ import textwrap
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from llmops_kit.contract.documents.run import RUN_VARIABLE
-from llmops_kit.contract.layout import run_key
+from llmops_kit.core.documents.run import RUN_VARIABLE
+from llmops_kit.core.layout import run_key
 
 _WIDTH = 118
 _LONGEST_ID = 63

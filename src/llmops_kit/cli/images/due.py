@@ -3,11 +3,11 @@
 from collections.abc import Mapping
 
 from llmops_kit.cli.images import sbom
-from llmops_kit.cli.images.images import build_for, push_for, repository_of, setting_of, tag_of
 from llmops_kit.cli.images.oci import Repository
-from llmops_kit.cli.images.registry import ImageRegistry
+from llmops_kit.cli.images.stack_images import build_for, push_for, repository_of, setting_of, tag_of
+from llmops_kit.cli.interfaces.image_registry import ImageRegistry
+from llmops_kit.cli.interfaces.platform import Say
 from llmops_kit.cli.platforms import registry as platforms
-from llmops_kit.cli.platforms.platform import Say
 from llmops_kit.cli.stacks.stack import PulumiStack
 from llmops_kit.settings.resolved import ResolvedStack
 
@@ -52,10 +52,10 @@ def _is_process(reference: str) -> bool:
 
 
 def _is_stale_process(field: str, reference: str, on_twin: bool) -> bool:
-    from llmops_kit.hosting import images
+    from llmops_kit.local_runtime import process_images
 
     name = _NAMES[field]
-    return on_twin and reference.startswith(f"{_PROCESS}{name}@") and reference != images.reference(name)
+    return on_twin and reference.startswith(f"{_PROCESS}{name}@") and reference != process_images.reference(name)
 
 
 def _is_stale(name: str, reference: str, registry: ImageRegistry) -> bool:

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from llmops_kit.contract.programs import run_program
+from llmops_kit.core.programs import run_program
 
 _FIX = "see the files that it was given; `llmops doctor` checks this machine"
 
@@ -33,12 +33,12 @@ def run_in_image(
     Raises:
         KitError: the program's own error; or it ended without a message.
     """
-    from llmops_kit.hosting import images
+    from llmops_kit.local_runtime import process_images
 
-    built = images.find(images.build(image, say))
+    built = process_images.find(process_images.build(image, say))
     run_program(
         [built.python, *arguments],
-        images.process_environ(built, work, extra=extra),
+        process_images.process_environ(built, work, extra=extra),
         lambda line: say(f"{label}: {line}" if label else line),
         what=what,
         fix=fix,

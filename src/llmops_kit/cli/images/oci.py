@@ -16,9 +16,9 @@ import urllib.request
 from http.client import HTTPException
 from typing import Any
 
-from llmops_kit.cli.images.docker_push import Login
-from llmops_kit.contract.errors import KitError
-from llmops_kit.contract.twins import is_loopback
+from llmops_kit.cli.interfaces.docker_push import Login
+from llmops_kit.core.errors import KitError
+from llmops_kit.core.twins import is_loopback
 
 _MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 _INDEX = "application/vnd.oci.image.index.v1+json"

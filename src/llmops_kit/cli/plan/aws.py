@@ -4,11 +4,11 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from llmops_kit.cli.plan.changes import ResourceChange, known, of_type
-from llmops_kit.cli.plan.cost import CostLine, hourly_line, monthly_line
-from llmops_kit.cli.plan.endpoints import UNKNOWN_TYPE, EndpointPlan, short
-from llmops_kit.cli.plan.prices import Prices
-from llmops_kit.cli.plan.quotas import Machines, machines_of
+from llmops_kit.cli.interfaces.changes import ResourceChange, known, of_type
+from llmops_kit.cli.interfaces.costs import CostLine, hourly_line, monthly_line
+from llmops_kit.cli.interfaces.endpoint_plans import UNKNOWN_TYPE, EndpointPlan, short
+from llmops_kit.cli.interfaces.quotas import Machines, machines_of
+from llmops_kit.cli.machines.prices import Prices
 from llmops_kit.policies.model import Resource
 from llmops_kit.settings.resolved import ResolvedEndpoint, ResolvedStack
 
@@ -31,7 +31,7 @@ def plan_endpoints(
     endpoints: Mapping[str, ResolvedEndpoint],
     deployed: Mapping[str, str],
 ) -> list[EndpointPlan]:
-    """See llmops_kit.cli.plan.rules.PlanRules."""
+    """See llmops_kit.cli.interfaces.plan_rules.PlanRules."""
     changed = {c.name: c.action for c in changes}
     by_name = {known(r.properties.get("name"), r.name): r for r in of_type(resources, CONFIGURATION)}
     found = []
@@ -47,14 +47,16 @@ def plan_endpoints(
 
 
 def run_machines(resources: Sequence[Resource], stack: ResolvedStack) -> dict[Machines, int]:
-    """See llmops_kit.cli.plan.rules.PlanRules. Covers `jobs` and schedules, which may have another instance type."""
+    """See llmops_kit.cli.interfaces.plan_rules.PlanRules. Covers `jobs` and schedules, which may have another instance
+    type.
+    """
     del resources  # SageMaker makes the machines of a job with the job
     computes = (stack.jobs, *(schedule.compute for schedule in stack.schedules.values()))
     return {machines_of(compute): compute.instances for compute in computes if compute}
 
 
 def resource_costs(resources: Sequence[Resource], prices: Prices) -> Iterator[CostLine]:
-    """See llmops_kit.cli.plan.rules.PlanRules."""
+    """See llmops_kit.cli.interfaces.plan_rules.PlanRules."""
     zones = [
         len(known(r.properties.get("subnetIds"), []) or [])
         for r in of_type(resources, "aws:ec2/vpcEndpoint:VpcEndpoint")
@@ -80,7 +82,7 @@ def _metrics_of(alarm: Resource) -> int:
 
 
 def warnings(resources: Sequence[Resource], stack: ResolvedStack) -> list[str]:
-    """See llmops_kit.cli.plan.rules.PlanRules."""
+    """See llmops_kit.cli.interfaces.plan_rules.PlanRules."""
     if of_type(resources, ALARM) and not stack.told:
         return ["nobody is notified of alarms and costs: set `llmops:aws: {budget: {emails: […]}}`"]
     return []

@@ -3,12 +3,12 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from llmops_kit.cli.plan.changes import ResourceChange, known, of_type
-from llmops_kit.cli.plan.cost import CostLine, hourly_line, monthly_line
-from llmops_kit.cli.plan.endpoints import UNKNOWN_TYPE, EndpointPlan, short
-from llmops_kit.cli.plan.prices import Prices
-from llmops_kit.cli.plan.quotas import Machines, Use
-from llmops_kit.contract.rollout import steps
+from llmops_kit.cli.interfaces.changes import ResourceChange, known, of_type
+from llmops_kit.cli.interfaces.costs import CostLine, hourly_line, monthly_line
+from llmops_kit.cli.interfaces.endpoint_plans import UNKNOWN_TYPE, EndpointPlan, short
+from llmops_kit.cli.interfaces.quotas import Machines, Use
+from llmops_kit.cli.machines.prices import Prices
+from llmops_kit.core.rollout import steps
 from llmops_kit.policies.model import Resource
 from llmops_kit.settings.resolved import ResolvedEndpoint, ResolvedStack
 
@@ -37,7 +37,7 @@ def plan_endpoints(
     endpoints: Mapping[str, ResolvedEndpoint],
     deployed: Mapping[str, str],
 ) -> list[EndpointPlan]:
-    """See llmops_kit.cli.plan.rules.PlanRules."""
+    """See llmops_kit.cli.interfaces.plan_rules.PlanRules."""
     changed = {c.name: c.action for c in changes}
     found = []
     for traffic in of_type(resources, TRAFFIC):
@@ -105,7 +105,7 @@ def _rollout(rollout: Mapping[str, Any], instances: int) -> tuple[str, int, int]
 
 
 def run_machines(resources: Sequence[Resource], stack: ResolvedStack) -> dict[Machines, int]:
-    """See llmops_kit.cli.plan.rules.PlanRules. Counts clusters with all of their nodes."""
+    """See llmops_kit.cli.interfaces.plan_rules.PlanRules. Counts clusters with all of their nodes."""
     del stack  # a run's machines are those of a cluster
     found: dict[Machines, int] = {}
     for cluster in of_type(resources, CLUSTER):
@@ -118,7 +118,7 @@ def run_machines(resources: Sequence[Resource], stack: ResolvedStack) -> dict[Ma
 
 
 def resource_costs(resources: Sequence[Resource], prices: Prices) -> Iterator[CostLine]:
-    """See llmops_kit.cli.plan.rules.PlanRules. Clusters only cost while runs execute."""
+    """See llmops_kit.cli.interfaces.plan_rules.PlanRules. Clusters only cost while runs execute."""
     for type_, (words, name) in _MONTHLY.items():
         if count := len(of_type(resources, type_)):
             yield monthly_line(f"{count} {words}", count, prices.other(name))
@@ -135,7 +135,7 @@ def resource_costs(resources: Sequence[Resource], prices: Prices) -> Iterator[Co
 
 
 def warnings(resources: Sequence[Resource], stack: ResolvedStack) -> list[str]:
-    """See llmops_kit.cli.plan.rules.PlanRules."""
+    """See llmops_kit.cli.interfaces.plan_rules.PlanRules."""
     found = []
     if of_type(resources, QUERY_ALERT) and not stack.told:
         found.append("nobody is notified of alerts and costs: set `llmops:azure: {budget: {emails: […]}}`")

@@ -5,19 +5,19 @@ from pathlib import Path
 from typing import Any
 
 from llmops_kit.cli.images.image_program import run_in_image
-from llmops_kit.cli.plan.machines import MachineType, find_type, gpu_types
-from llmops_kit.cli.plan.prices import Prices, is_azure
-from llmops_kit.cli.plan.training import dollars
-from llmops_kit.cli.platforms.platform import Platform, Say
-from llmops_kit.cli.store.importing import work_folder
-from llmops_kit.cli.store.outlines import fetch_outline, stored_outline
-from llmops_kit.contract.documents.dataset import DatasetManifest
-from llmops_kit.contract.documents.estimate import Estimate, EstimateRequest, MachineFit, MachineMemory
-from llmops_kit.contract.documents.recipe import Recipe
-from llmops_kit.contract.documents.recipe_training import Adapter
-from llmops_kit.contract.documents.run import Compute, RunSpec
-from llmops_kit.contract.errors import KitError
-from llmops_kit.contract.layout import MANIFEST
+from llmops_kit.cli.importing.importing import work_folder
+from llmops_kit.cli.importing.outlines import fetch_outline, stored_outline
+from llmops_kit.cli.interfaces.platform import Platform, Say
+from llmops_kit.cli.machines.machines import MachineType, find_type, gpu_types
+from llmops_kit.cli.machines.prices import Prices, is_azure
+from llmops_kit.cli.plan.run_cost import dollars
+from llmops_kit.core.documents.dataset import DatasetManifest
+from llmops_kit.core.documents.estimate import Estimate, EstimateRequest, MachineFit, MachineMemory
+from llmops_kit.core.documents.recipe import Recipe
+from llmops_kit.core.documents.recipe_training import Adapter
+from llmops_kit.core.documents.run import Compute, RunSpec
+from llmops_kit.core.errors import KitError
+from llmops_kit.core.layout import MANIFEST
 
 UTILISATION = 0.35
 """Assumed share of a GPU's peak throughput. Dense models trained on A100s reached 0.3 to 0.5 (Chowdhery et al. 2022,

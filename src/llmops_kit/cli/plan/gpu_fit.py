@@ -2,12 +2,12 @@
 
 import json
 
-from llmops_kit.cli.plan.machines import find_type
-from llmops_kit.cli.platforms.platform import Platform
-from llmops_kit.cli.store.outlines import CONFIG
-from llmops_kit.contract.errors import KitError
-from llmops_kit.contract.models.gpu_fit import gpu_fit
-from llmops_kit.contract.names import ModelRef
+from llmops_kit.cli.importing.outlines import CONFIG
+from llmops_kit.cli.interfaces.platform import Platform
+from llmops_kit.cli.machines.machines import find_type
+from llmops_kit.core.errors import KitError
+from llmops_kit.core.models.gpu_fit import gpu_fit
+from llmops_kit.core.names import ModelRef
 
 
 def fit_words(platform: Platform | None, ref: ModelRef, instance_type: str, precision: str) -> str:

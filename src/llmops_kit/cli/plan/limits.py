@@ -3,14 +3,14 @@
 from collections.abc import Mapping
 from typing import Any
 
-from llmops_kit.cli.plan.changes import known
-from llmops_kit.contract.engines.engine_settings import (
+from llmops_kit.cli.interfaces.changes import known
+from llmops_kit.core.engines.engine_settings import (
     ALWAYS_TOLD,
     EngineSettings,
     engine_variable,
     engine_variables,
 )
-from llmops_kit.contract.limits import AdmissionLimits, limit_variable
+from llmops_kit.core.limits import AdmissionLimits, limit_variable
 from llmops_kit.policies.model import plain_type
 
 _FIELDS = {limit_variable(name): f"limits.{name}" for name in AdmissionLimits.model_fields}

@@ -3,18 +3,18 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
-from llmops_kit.cli.plan.changes import ResourceChange, changes_of, resources_of
-from llmops_kit.cli.plan.cost import CostLine, TokenCost, Total, endpoint_costs, token_costs, total
-from llmops_kit.cli.plan.endpoints import EndpointPlan, short
+from llmops_kit.cli.interfaces.changes import ResourceChange, changes_of, resources_of
+from llmops_kit.cli.interfaces.costs import CostLine, TokenCost, Total, endpoint_costs, token_costs, total
+from llmops_kit.cli.interfaces.endpoint_plans import EndpointPlan, short
+from llmops_kit.cli.interfaces.platform import Platform, Say
+from llmops_kit.cli.interfaces.quotas import QuotaNeed, instances_needed
+from llmops_kit.cli.machines.prices import Prices, load_prices
 from llmops_kit.cli.plan.gpu_fit import fit_words
 from llmops_kit.cli.plan.limits import limit_changes
-from llmops_kit.cli.plan.prices import Prices, load_prices
-from llmops_kit.cli.plan.quotas import QuotaNeed, instances_needed
 from llmops_kit.cli.plan.schedules import ScheduledTraining, check_schedules
 from llmops_kit.cli.platforms import registry
-from llmops_kit.cli.platforms.platform import Platform, Say
 from llmops_kit.cli.stacks.stack import PulumiStack
-from llmops_kit.contract.errors import KitError
+from llmops_kit.core.errors import KitError
 from llmops_kit.policies.rules import Verdict, judge
 from llmops_kit.settings.resolved import ResolvedStack
 

@@ -3,10 +3,10 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from llmops_kit.cli.interfaces.platform import Platform, Say
+from llmops_kit.cli.machines.prices import Prices
 from llmops_kit.cli.plan.check import check_run
-from llmops_kit.cli.plan.prices import Prices
-from llmops_kit.cli.platforms.platform import Platform, Say
-from llmops_kit.contract.errors import KitError
+from llmops_kit.core.errors import KitError
 from llmops_kit.settings.resolved import ResolvedSchedule
 
 

@@ -13,8 +13,8 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from llmops_kit.cli.platforms.steps import PROMOTE_ENVIRONMENT
-from llmops_kit.contract.errors import KitError
+from llmops_kit.cli.platforms.bootstrap_steps import PROMOTE_ENVIRONMENT
+from llmops_kit.core.errors import KitError
 
 _REPOSITORY = re.compile(
     r"(?P<owner>[A-Za-z0-9-]+)(@(?P<owner_id>[1-9][0-9]*))?/(?P<name>[A-Za-z0-9._-]+)(@(?P<id>[1-9][0-9]*))?"

@@ -5,10 +5,10 @@ import socket
 from dataclasses import dataclass
 from importlib.metadata import version
 
-from llmops_kit.cli.platforms.platform import Say
+from llmops_kit.cli.interfaces.platform import Say
 from llmops_kit.cli.pulumi_engine.plugins import installed_plugin
 from llmops_kit.cli.stacks.stack import PulumiStack
-from llmops_kit.contract.errors import KitError
+from llmops_kit.core.errors import KitError
 
 ATTACHED = "PULUMI_DEBUG_PROVIDERS"
 

@@ -6,19 +6,19 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from llmops_kit.clouds.targets import TARGETS, load
-from llmops_kit.contract.errors import KitError
+from llmops_kit.core.errors import KitError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from llmops_kit.cli.images.registry import ImageRegistry
-    from llmops_kit.cli.plan.recording import Recording
-    from llmops_kit.cli.platforms.operations import Operations
-    from llmops_kit.cli.platforms.platform import Platform, Say
-    from llmops_kit.cli.platforms.sweeper import Sweeper
+    from llmops_kit.cli.interfaces.image_registry import ImageRegistry
+    from llmops_kit.cli.interfaces.operations import Operations
+    from llmops_kit.cli.interfaces.platform import Platform, Say
+    from llmops_kit.cli.interfaces.recording import Recording
+    from llmops_kit.cli.interfaces.sweeper import Sweeper
     from llmops_kit.cli.stacks.locks import Lock
     from llmops_kit.cli.stacks.stack import PulumiStack
-    from llmops_kit.contract.documents.outputs import StackOutputs
+    from llmops_kit.core.documents.outputs import StackOutputs
 
 
 def operations_of(target: str) -> Operations:
@@ -27,7 +27,7 @@ def operations_of(target: str) -> Operations:
 
 
 def preflight(stack: PulumiStack, say: Say, *, dev: bool, make: bool) -> None:
-    """See llmops_kit.cli.platforms.operations.Preflight."""
+    """See llmops_kit.cli.interfaces.operations.Preflight."""
     target = operations_of(stack.target)
     target.use(target.preflight, "preflight", _file(stack))(stack, say, dev=dev, make=make)
 

@@ -3,10 +3,10 @@
 from collections.abc import Callable
 from typing import Any
 
-from llmops_kit.cli.platforms.platform import Say
+from llmops_kit.cli.interfaces.platform import Say
 from llmops_kit.cli.platforms.plugin import Plugin, require_plugin
 from llmops_kit.cli.stacks.stack import PulumiStack
-from llmops_kit.contract.errors import KitError
+from llmops_kit.core.errors import KitError
 
 _DEV = "`--dev` accepts it anyway, for a stack that is yours alone"
 

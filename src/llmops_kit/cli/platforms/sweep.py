@@ -6,14 +6,14 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
+from llmops_kit.cli.interfaces.platform import Say
+from llmops_kit.cli.interfaces.sweeper import RUN, Sweeper, Thing
 from llmops_kit.cli.platforms import registry
-from llmops_kit.cli.platforms.platform import Say
-from llmops_kit.cli.platforms.sweeper import RUN, Sweeper, Thing
 from llmops_kit.cli.stacks.backend import folder_of
 from llmops_kit.cli.stacks.locks import locks_of
 from llmops_kit.cli.stacks.stack import PulumiStack
-from llmops_kit.contract.errors import KitError
-from llmops_kit.contract.expiry import expired_since
+from llmops_kit.core.errors import KitError
+from llmops_kit.core.expiry import expired_since
 
 NOT_IN_STATE = "not in its stack's state"
 UNKNOWN_STACK = "no stack of this name in this backend"

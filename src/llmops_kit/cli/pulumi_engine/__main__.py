@@ -5,7 +5,7 @@ import sys
 from llmops_kit.cli.pulumi_engine.engine import engine_home, ensure
 from llmops_kit.cli.pulumi_engine.host_folder import path_folder
 from llmops_kit.cli.pulumi_engine.install import print_progress
-from llmops_kit.contract.errors import KitError
+from llmops_kit.core.errors import KitError
 
 try:
     engine = ensure(print_progress)

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from llmops_kit.cli.pulumi_engine.host_folder import add_language_host
 from llmops_kit.cli.pulumi_engine.version import MINIMUM, Report, parse_version, pinned_version
-from llmops_kit.contract.layout import cache_dir
+from llmops_kit.core.layout import cache_dir
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from llmops_kit.cli.pulumi_engine.version import FOLDER, MINIMUM, Report, parse_version
-from llmops_kit.contract.errors import KitError
+from llmops_kit.core.errors import KitError
 
 MODULE = "github.com/pulumi/pulumi/pkg/v3/cmd/pulumi"
 RELEASES = "https://github.com/pulumi/pulumi/releases/download"

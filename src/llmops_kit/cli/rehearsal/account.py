@@ -11,14 +11,14 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from llmops_kit.cli.platforms.platform import Say
-from llmops_kit.cli.rehearsal.clouds.cloud import Cloud, CloudCaller
+from llmops_kit.cli.interfaces.platform import Say
+from llmops_kit.cli.rehearsal.cloud import Cloud, CloudCaller
 from llmops_kit.cli.rehearsal.prerequisites import fetch_prerequisites
 from llmops_kit.cli.rehearsal.world import World, become
 from llmops_kit.cli.stacks.backend import folder_url
 from llmops_kit.cli.stacks.project import Project
-from llmops_kit.contract.documents.recipe import Recipe
-from llmops_kit.contract.errors import KitError
+from llmops_kit.core.documents.recipe import Recipe
+from llmops_kit.core.errors import KitError
 
 _SPAN = re.compile(r"(?:(\d+)h)?(?:(\d+)m)?")
 _AHEAD_HOURS = 0.25  # a step may take so long: what it will cost at the present rate counts already

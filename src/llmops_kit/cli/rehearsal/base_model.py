@@ -3,11 +3,11 @@
 from pathlib import Path
 from typing import cast
 
-from llmops_kit.cli.platforms.platform import Platform, Say
+from llmops_kit.cli.interfaces.platform import Platform, Say
 from llmops_kit.cli.store.store import Store
-from llmops_kit.contract.documents.recipe import Recipe
-from llmops_kit.contract.documents.store import StoreDocument
-from llmops_kit.contract.layout import cache_dir
+from llmops_kit.core.documents.recipe import Recipe
+from llmops_kit.core.documents.store import StoreDocument
+from llmops_kit.core.layout import cache_dir
 
 
 class _Shelf:
@@ -28,7 +28,7 @@ class _Shelf:
 
     def sign(self, folder: Path) -> None:
         """Signs a version's manifest with the key of this store."""
-        from llmops_kit.contract.integrity.signing import make_key, sign
+        from llmops_kit.core.integrity.signing import make_key, sign
 
         key = self._folder / "signing.pem"
         make_key(key)
@@ -41,7 +41,7 @@ def base_version(recipe: Recipe, relative_to: Path, say: Say) -> Path:
     Raises:
         KitError: it can't be fetched, or can't be trained.
     """
-    from llmops_kit.cli.store.importing import import_model
+    from llmops_kit.cli.importing.importing import import_model
 
     shelf = _Shelf(cache_dir() / "rehearsal")
     ref = import_model(cast(Platform, shelf), recipe.base_model, say, relative_to)

@@ -5,10 +5,10 @@ import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 
-from llmops_kit.cli.plan.prices import Prices
-from llmops_kit.cli.rehearsal.clouds.cloud import Standing
+from llmops_kit.cli.machines.prices import Prices
+from llmops_kit.cli.rehearsal.cloud import Standing
 from llmops_kit.cli.rehearsal.steps import Timeline
-from llmops_kit.contract.errors import KitError
+from llmops_kit.core.errors import KitError
 
 _HOUR = 3600
 _FAILURES = 3

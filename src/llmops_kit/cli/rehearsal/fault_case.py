@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from llmops_kit.contract.documents.validation import did_you_mean
-from llmops_kit.contract.errors import NotFoundError
+from llmops_kit.core.errors import NotFoundError
+from llmops_kit.core.validation import did_you_mean
 
 End = Literal["recovered", "refused"]
 """The step goes on by itself; or a clear error names the fix, which then works."""

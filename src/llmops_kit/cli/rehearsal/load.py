@@ -9,7 +9,7 @@ from types import TracebackType
 
 from llmops_kit.cli.rehearsal.stage import Stage
 from llmops_kit.cli.rehearsal.steps import Request
-from llmops_kit.contract.errors import KitError
+from llmops_kit.core.errors import KitError
 
 _EVERY_SECONDS = 0.5
 _AT_ONCE = 4

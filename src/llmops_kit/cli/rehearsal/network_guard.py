@@ -4,7 +4,7 @@ import socketserver
 import threading
 from types import TracebackType
 
-from llmops_kit.contract.errors import KitError
+from llmops_kit.core.errors import KitError
 
 _VARIABLES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY")
 _OURS = "127.0.0.1,localhost,::1"

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from llmops_kit.cli.platforms.platform import Say
-from llmops_kit.contract.documents.recipe import Recipe
+from llmops_kit.cli.interfaces.platform import Say
+from llmops_kit.core.documents.recipe import Recipe
 
 _TENSORFLOW = "training-tensorflow"
 
@@ -38,7 +38,7 @@ def fetch_prerequisites(recipe: Recipe, path: Path, say: Say) -> Path:
 
 def images_of(recipe: Recipe | None) -> tuple[str, ...]:
     """Returns the images that a stack needs to train a recipe and to serve its versions; the default ones first."""
-    from llmops_kit.cli.images.images import NAMES
+    from llmops_kit.cli.images.stack_images import NAMES
 
     return (*NAMES, _TENSORFLOW) if recipe and recipe.training.framework == "tensorflow" else NAMES
 
@@ -53,8 +53,8 @@ def build_images(recipe: Recipe | None, say: Say) -> None:
     Raises:
         KitError: one can't be built.
     """
-    from llmops_kit.hosting import images
+    from llmops_kit.local_runtime import process_images
 
     prepares = () if recipe is None or recipe.data.prepare.is_off else ("preparation",)
     for name in (*images_of(recipe), *prepares):
-        images.build(name, say)
+        process_images.build(name, say)

@@ -5,11 +5,11 @@ from pathlib import Path
 from typing import Any
 
 from llmops_kit.cli.stacks.project import Project
-from llmops_kit.contract.documents.model import Golden, ModelManifest
-from llmops_kit.contract.documents.recipe import Recipe
-from llmops_kit.contract.documents.recipe_training import TrainingRecipe
-from llmops_kit.contract.errors import KitError
-from llmops_kit.training.evaluation.scoring import ANY_ANSWER
+from llmops_kit.core.documents.model import Golden, ModelManifest
+from llmops_kit.core.documents.recipe import Recipe
+from llmops_kit.core.documents.recipe_training import TrainingRecipe
+from llmops_kit.core.errors import KitError
+from llmops_kit.training.models.golden import ANY_ANSWER
 
 RECIPE = "recipes/rehearsal.yaml"
 """The smallest recipe that teaches, by default."""

@@ -11,20 +11,20 @@ from rich.console import Console
 
 from llmops_kit.cli import __version__
 from llmops_kit.cli.rehearsal import runner
-from llmops_kit.cli.rehearsal.clouds.cloud import Cloud
+from llmops_kit.cli.rehearsal.cloud import Cloud
 from llmops_kit.cli.rehearsal.fault_case import FaultCase
 from llmops_kit.cli.rehearsal.lifecycle import STEPS
 from llmops_kit.cli.rehearsal.recipes import RECIPE, find_recipe
-from llmops_kit.cli.rehearsal.report.files import write
+from llmops_kit.cli.rehearsal.rehearsal_twin import TwinWorld
 from llmops_kit.cli.rehearsal.report.live_view import Show
 from llmops_kit.cli.rehearsal.report.report import Report
+from llmops_kit.cli.rehearsal.report.report_files import write
 from llmops_kit.cli.rehearsal.stage import Stage
 from llmops_kit.cli.rehearsal.steps import RehearsalStep, Result, chosen
-from llmops_kit.cli.rehearsal.twin import TwinWorld
 from llmops_kit.cli.rehearsal.world import World
 from llmops_kit.cli.stacks.project import Project
 from llmops_kit.cli.store.store import now
-from llmops_kit.contract.errors import KitError, require_packages
+from llmops_kit.core.errors import KitError, require_packages
 
 FOLDER = ".llmops/rehearsals"
 _LOOK_SECONDS = 10.0  # of the meter, beside the ends of steps
@@ -114,7 +114,7 @@ def _world(cloud: Cloud, project: Project, folder: Path, options: RehearsalOptio
 
 
 def _start_meter(stage: Stage) -> None:
-    from llmops_kit.cli.plan.prices import load_prices
+    from llmops_kit.cli.machines.prices import load_prices
     from llmops_kit.cli.rehearsal.cost_meter import Meter
 
     prices = load_prices(stage.cloud.caller().region)

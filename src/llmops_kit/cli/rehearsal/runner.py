@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from llmops_kit.cli.rehearsal.fault_case import FaultCase
 from llmops_kit.cli.rehearsal.steps import ENDED_WELL, Evidence, PermissionCheck, RehearsalStep, Result
-from llmops_kit.contract.errors import KitError
+from llmops_kit.core.errors import KitError
 
 if TYPE_CHECKING:
     from llmops_kit.cli.rehearsal.stage import Stage

@@ -19,14 +19,14 @@ from llmops_kit.cli.rehearsal.steps import Command, PermissionCheck, Result, Tim
 from llmops_kit.cli.stacks.project import Project
 from llmops_kit.cli.stacks.stack import PulumiStack
 from llmops_kit.cli.stacks.stack_file import StackFile
-from llmops_kit.contract.errors import KitError
+from llmops_kit.core.errors import KitError
 
 if TYPE_CHECKING:
-    from llmops_kit.cli.platforms.platform import Platform
-    from llmops_kit.cli.rehearsal.clouds.cloud import Cloud
+    from llmops_kit.cli.interfaces.platform import Platform
+    from llmops_kit.cli.rehearsal.cloud import Cloud
     from llmops_kit.cli.rehearsal.world import World
-    from llmops_kit.contract.documents.model import ModelManifest
-    from llmops_kit.contract.documents.outputs import StackOutputs
+    from llmops_kit.core.documents.model import ModelManifest
+    from llmops_kit.core.documents.outputs import StackOutputs
 
 _STOP_SECONDS = 120
 _SECRET = {"--env", "models"}

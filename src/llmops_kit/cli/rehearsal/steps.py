@@ -5,8 +5,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from llmops_kit.contract.documents.validation import did_you_mean
-from llmops_kit.contract.errors import KitError, NotFoundError
+from llmops_kit.core.errors import KitError, NotFoundError
+from llmops_kit.core.validation import did_you_mean
 
 Mark = Literal["real", "emulated", "simulated"]
 MARKS: dict[Mark, str] = {

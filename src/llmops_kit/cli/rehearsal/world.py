@@ -5,14 +5,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from llmops_kit.cli.platforms.platform import Say
+from llmops_kit.cli.interfaces.platform import Say
 from llmops_kit.cli.pulumi_engine import warm_host
-from llmops_kit.cli.rehearsal.clouds.cloud import Cloud
+from llmops_kit.cli.rehearsal.cloud import Cloud
 from llmops_kit.cli.rehearsal.recipes import RECIPE, shorten
 from llmops_kit.cli.rehearsal.steps import PermissionCheck
 from llmops_kit.cli.stacks.project import Project
-from llmops_kit.contract.documents.recipe import Recipe
-from llmops_kit.contract.errors import KitError
+from llmops_kit.core.documents.recipe import Recipe
+from llmops_kit.core.errors import KitError
 
 if TYPE_CHECKING:
     from llmops_kit.cli.rehearsal.cost_meter import Meter

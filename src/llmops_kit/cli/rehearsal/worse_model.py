@@ -9,7 +9,7 @@ import shutil
 import struct
 from pathlib import Path
 
-from llmops_kit.contract.errors import KitError
+from llmops_kit.core.errors import KitError
 
 _EMBEDDING = "embed_tokens.weight"
 

@@ -7,18 +7,18 @@ caller writes manifest, judgements and model card anew.
 
 from collections.abc import Mapping
 
-from llmops_kit.cli.evaluation.judging import JudgedAnswers
-from llmops_kit.cli.evaluation.verdicts import find_verdicts
-from llmops_kit.cli.platforms.platform import Platform, Say
+from llmops_kit.cli.interfaces.platform import Platform, Say
+from llmops_kit.cli.judging.judging import JudgedAnswers
+from llmops_kit.cli.judging.verdicts import find_verdicts
 from llmops_kit.cli.runs.receipts import checked_dataset, read_answers
 from llmops_kit.cli.store.versions import Version
-from llmops_kit.contract.documents.dataset import DatasetManifest, FileEntry
-from llmops_kit.contract.documents.judgements import Judgements, JudgeVerdict
-from llmops_kit.contract.documents.model import ModelManifest
-from llmops_kit.contract.documents.run import RunSpec
-from llmops_kit.contract.errors import IntegrityError
-from llmops_kit.contract.integrity.digest import sha256_bytes
-from llmops_kit.contract.layout import JUDGEMENTS, MANIFEST, MODEL_CARD
+from llmops_kit.core.documents.dataset import DatasetManifest, FileEntry
+from llmops_kit.core.documents.judgements import Judgements, JudgeVerdict
+from llmops_kit.core.documents.model import ModelManifest
+from llmops_kit.core.documents.run import RunSpec
+from llmops_kit.core.errors import IntegrityError
+from llmops_kit.core.hashes import sha256_bytes
+from llmops_kit.core.layout import JUDGEMENTS, MANIFEST, MODEL_CARD
 from llmops_kit.training.evaluation.scoring import assess, load_suites
 from llmops_kit.training.models.model_card import model_card
 

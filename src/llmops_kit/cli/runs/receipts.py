@@ -13,14 +13,15 @@ from typing import Any
 
 from llmops_kit.cli.store.store import Store
 from llmops_kit.cli.store.versions import Version
-from llmops_kit.contract.documents.dataset import DatasetManifest, FileEntry
-from llmops_kit.contract.documents.evaluation import EvaluationAnswers
-from llmops_kit.contract.documents.metrics import StepMetrics, parse_metrics
-from llmops_kit.contract.documents.model import Lineage, ModelManifest
-from llmops_kit.contract.documents.run import Pinned, RunSpec
-from llmops_kit.contract.errors import DocumentError, IntegrityError, KitError
-from llmops_kit.contract.integrity.digest import check_folder, sha256_bytes, sha256_file
-from llmops_kit.contract.layout import EVALUATION, MANIFEST, METRICS, MODEL_CARD
+from llmops_kit.core.documents.dataset import DatasetManifest, FileEntry
+from llmops_kit.core.documents.evaluation import EvaluationAnswers
+from llmops_kit.core.documents.model import Lineage, ModelManifest
+from llmops_kit.core.documents.run import Pinned, RunSpec
+from llmops_kit.core.documents.training_metrics import StepMetrics, parse_metrics
+from llmops_kit.core.errors import DocumentError, IntegrityError, KitError
+from llmops_kit.core.hashes import sha256_bytes, sha256_file
+from llmops_kit.core.integrity.digest import check_folder
+from llmops_kit.core.layout import EVALUATION, MANIFEST, METRICS, MODEL_CARD
 from llmops_kit.training.evaluation.scoring import assess, load_suites
 from llmops_kit.training.models.model_card import model_card
 

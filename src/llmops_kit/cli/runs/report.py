@@ -3,17 +3,17 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from llmops_kit.cli.platforms.platform import Platform, Run
+from llmops_kit.cli.interfaces.platform import Platform, Run
 from llmops_kit.cli.runs.judged import read_judgements
 from llmops_kit.cli.runs.receipts import checked_dataset, read_answers, read_metrics
 from llmops_kit.cli.runs.runs import collected_version
-from llmops_kit.contract.documents.dataset import DatasetManifest
-from llmops_kit.contract.documents.evaluation import Answer
-from llmops_kit.contract.documents.metrics import StepMetrics
-from llmops_kit.contract.documents.model import ModelManifest, SuiteResult
-from llmops_kit.contract.documents.recipe_evaluation import GateCheck, Suite, unit_of
-from llmops_kit.contract.layout import MANIFEST
-from llmops_kit.contract.names import ModelRef
+from llmops_kit.core.documents.dataset import DatasetManifest
+from llmops_kit.core.documents.evaluation import Answer
+from llmops_kit.core.documents.model import ModelManifest, SuiteResult
+from llmops_kit.core.documents.recipe_evaluation import GateCheck, Suite, unit_of
+from llmops_kit.core.documents.training_metrics import StepMetrics
+from llmops_kit.core.layout import MANIFEST
+from llmops_kit.core.names import ModelRef
 from llmops_kit.training.evaluation.judging import JudgeReply, Verdicts, replies_to
 from llmops_kit.training.evaluation.scorers import SuiteRow, reference_of
 from llmops_kit.training.evaluation.scoring import load_suite, score_both

@@ -11,22 +11,22 @@ from typing import Any, NamedTuple
 from pydantic import ValidationError
 
 from llmops_kit.cli import __version__
-from llmops_kit.cli.evaluation.comet import pin_scorers
-from llmops_kit.cli.evaluation.judging import require_keys
-from llmops_kit.cli.evaluation.programs import pin_programs
-from llmops_kit.cli.platforms.platform import Platform, Run, Say, doubtful
+from llmops_kit.cli.interfaces.platform import Platform, Run, Say, doubtful
+from llmops_kit.cli.judging.comet import pin_scorers
+from llmops_kit.cli.judging.judging import require_keys
+from llmops_kit.cli.judging.programs import pin_programs
 from llmops_kit.cli.runs.judged import judged_files
 from llmops_kit.cli.runs.receipts import check_output
 from llmops_kit.cli.runs.trainers import check_base, check_framework, find_trainer
 from llmops_kit.cli.store.store import now
-from llmops_kit.contract.documents.dataset import DatasetManifest
-from llmops_kit.contract.documents.model import ModelManifest
-from llmops_kit.contract.documents.recipe import Recipe
-from llmops_kit.contract.documents.run import Compute, Pinned, RunSpec
-from llmops_kit.contract.documents.validation import did_you_mean, first_message
-from llmops_kit.contract.errors import KitError, NotFoundError, RunError
-from llmops_kit.contract.layout import MANIFEST
-from llmops_kit.contract.names import ModelRef
+from llmops_kit.core.documents.dataset import DatasetManifest
+from llmops_kit.core.documents.model import ModelManifest
+from llmops_kit.core.documents.recipe import Recipe
+from llmops_kit.core.documents.run import Compute, Pinned, RunSpec
+from llmops_kit.core.errors import KitError, NotFoundError, RunError
+from llmops_kit.core.layout import MANIFEST
+from llmops_kit.core.names import ModelRef
+from llmops_kit.core.validation import did_you_mean, first_message
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ def plan_run(
     Raises:
         KitError: the recipe, its data or its base model, with file, line and field.
     """
-    from llmops_kit.cli.store.importing import import_model
+    from llmops_kit.cli.importing.importing import import_model
 
     compute = other_machines(platform, platform.require_runs(), machines or {})
     recipe = parse_recipe(recipe_path)
@@ -159,8 +159,8 @@ def put_dataset(
     """
     from llmops_kit.cli.data.build import build_dataset, ner_folder
     from llmops_kit.cli.data.collect import default_folder
+    from llmops_kit.cli.data.dataset_versions import first_with_tools
     from llmops_kit.cli.data.row_sources import naming_sources, source_place
-    from llmops_kit.cli.data.versions import first_with_tools
     from llmops_kit.training.evaluation.scoring import check_suites
 
     with tempfile.TemporaryDirectory() as temporary:

@@ -4,14 +4,14 @@ import json
 import re
 from pathlib import Path
 
-from llmops_kit.cli.platforms.platform import Platform, Say
-from llmops_kit.cli.store.importing import work_folder
-from llmops_kit.cli.store.outlines import CONFIG, fetch_outline, stored_outline
-from llmops_kit.contract.documents.recipe import Recipe
-from llmops_kit.contract.documents.run import Compute, TrainerJob
-from llmops_kit.contract.errors import KitError
-from llmops_kit.contract.models.keras_families import check_family
-from llmops_kit.contract.names import ModelRef
+from llmops_kit.cli.importing.importing import work_folder
+from llmops_kit.cli.importing.outlines import CONFIG, fetch_outline, stored_outline
+from llmops_kit.cli.interfaces.platform import Platform, Say
+from llmops_kit.core.documents.recipe import Recipe
+from llmops_kit.core.documents.run import Compute, TrainerJob
+from llmops_kit.core.errors import KitError
+from llmops_kit.core.models.keras_families import check_family
+from llmops_kit.core.names import ModelRef
 
 _TENSORFLOW = "training-tensorflow"
 _KERAS_COMMAND = ["python", "-m", "llmops_kit.training.keras_trainer"]
@@ -98,7 +98,7 @@ def check_base(platform: Platform, recipe: Recipe, base: ModelRef) -> None:
 
 def _tensorflow_image(platform: Platform, say: Say) -> str:
     if platform.outputs.training.image.startswith(_PROCESS):
-        from llmops_kit.hosting.images import build
+        from llmops_kit.local_runtime.process_images import build
 
         return build(_TENSORFLOW, say)
     if not platform.outputs.training.tensorflow_image:
@@ -111,7 +111,7 @@ def _tensorflow_image(platform: Platform, say: Say) -> str:
 
 
 def _built(folder: Path, where: str, say: Say) -> str:
-    from llmops_kit.hosting.images import ImageSource, build
+    from llmops_kit.local_runtime.process_images import ImageSource, build
 
     folder = folder.resolve()
     if not folder.is_dir() or not _PACKAGE.fullmatch(folder.name):

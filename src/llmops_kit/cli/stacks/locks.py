@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from llmops_kit.contract.errors import KitError
+from llmops_kit.core.errors import KitError
 
 FOLDER = ".pulumi/locks"
 """Below a backend's folder or bucket."""

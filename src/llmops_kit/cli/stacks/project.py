@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from llmops_kit.cli.stacks.backend import STATE, base_environ
-from llmops_kit.contract.errors import KitError, NotFoundError
+from llmops_kit.core.errors import KitError, NotFoundError
 
 STACK_VARIABLE = "PULUMI_STACK"
 _PROJECT_FILE = "Pulumi.yaml"

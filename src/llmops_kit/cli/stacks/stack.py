@@ -23,8 +23,8 @@ from llmops_kit.cli.stacks.backend import (
 from llmops_kit.cli.stacks.project import Project
 from llmops_kit.cli.stacks.stack_file import StackFile
 from llmops_kit.clouds.targets import TARGETS, unknown_target
-from llmops_kit.contract.documents.outputs import StackOutputs
-from llmops_kit.contract.errors import KitError, SettingError
+from llmops_kit.core.documents.outputs import StackOutputs
+from llmops_kit.core.errors import KitError, SettingError
 
 if TYPE_CHECKING:
     from llmops_kit.cli.pulumi_engine.engine import EngineInstall

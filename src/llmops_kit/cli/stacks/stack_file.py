@@ -17,7 +17,7 @@ from ruamel.yaml.constructor import SafeConstructor
 from ruamel.yaml.error import MarkedYAMLError
 from ruamel.yaml.nodes import MappingNode, Node, ScalarNode
 
-from llmops_kit.contract.errors import KitError, NotFoundError
+from llmops_kit.core.errors import KitError, NotFoundError
 
 if TYPE_CHECKING:
     from llmops_kit.settings.reading import SettingsOrigin
@@ -280,7 +280,7 @@ _TextDates.add_constructor("tag:yaml.org,2002:timestamp", SafeConstructor.constr
 
 
 def _no_file(path: Path, project: str) -> NotFoundError:
-    from llmops_kit.contract.documents.validation import did_you_mean
+    from llmops_kit.core.validation import did_you_mean
 
     def name(of: Path) -> str:
         return of.name.removeprefix("Pulumi.").removesuffix(".yaml")

@@ -3,8 +3,8 @@
 import hashlib
 import io
 
-from llmops_kit.contract.documents.dataset import FileEntry
-from llmops_kit.contract.errors import IntegrityError
+from llmops_kit.core.documents.dataset import FileEntry
+from llmops_kit.core.errors import IntegrityError
 
 FETCH_ANEW = "bring the version in again, or promote another one"
 

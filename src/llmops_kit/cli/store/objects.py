@@ -15,11 +15,11 @@ from urllib.parse import unquote, urlsplit
 
 import psutil
 
-from llmops_kit.contract.documents.dataset import FileEntry
-from llmops_kit.contract.errors import IntegrityError, KitError
-from llmops_kit.contract.integrity import object_keys
-from llmops_kit.contract.integrity.digest import check_folder, list_files
-from llmops_kit.contract.integrity.fresh_folder import folder_below
+from llmops_kit.core import object_keys
+from llmops_kit.core.documents.dataset import FileEntry
+from llmops_kit.core.errors import IntegrityError, KitError
+from llmops_kit.core.integrity.digest import check_folder, list_files
+from llmops_kit.core.integrity.fresh_folder import folder_below
 
 Say = Callable[[str], None]
 """Called with progress, one line at a time."""
@@ -32,7 +32,7 @@ MOST_DOCUMENT_BYTES = 16 << 20
 class Objects(Protocol):
     """Objects by key, with slashes. A key is written once: nothing here overwrites or deletes.
 
-    A key that could be a path outside (contract/integrity/object_keys.py) is refused with an IntegrityError, before
+    A key that could be a path outside (core/object_keys.py) is refused with an IntegrityError, before
     anything is written.
     """
 

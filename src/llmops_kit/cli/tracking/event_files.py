@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from llmops_kit.cli.tracking.records import RunRecord
-from llmops_kit.contract.errors import KitError, require_packages
+from llmops_kit.core.errors import KitError, require_packages
 
 _VERSION = "brain.Event:2"
 """What TensorBoard expects in a file's first event."""

@@ -10,8 +10,8 @@ from importlib.metadata import PackageNotFoundError, distribution
 from typing import Any
 from urllib.parse import urlsplit
 
-from llmops_kit.cli.platforms.platform import Say
-from llmops_kit.contract.errors import KitError, require_packages
+from llmops_kit.cli.interfaces.platform import Say
+from llmops_kit.core.errors import KitError, require_packages
 
 URI_VARIABLE = "MLFLOW_TRACKING_URI"
 _SECRETS = ("MLFLOW_TRACKING_TOKEN", "MLFLOW_TRACKING_PASSWORD")

@@ -9,12 +9,12 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
-from llmops_kit.cli.platforms.platform import Platform, Say
-from llmops_kit.cli.stacks.promotion import promoted
+from llmops_kit.cli.deploying.promotion import promoted
+from llmops_kit.cli.interfaces.platform import Platform, Say
 from llmops_kit.cli.tracking.mlflow_client import masked, open_client, tracking_uri
 from llmops_kit.cli.tracking.records import RunRecord, run_record
-from llmops_kit.contract.layout import model_key
-from llmops_kit.contract.names import ModelRef, parse_promoted
+from llmops_kit.core.layout import model_key
+from llmops_kit.core.names import ModelRef, parse_promoted
 
 _RUN, _SHA256 = "llmops.run", "llmops.sha256"
 _LONGEST_VALUE = 6000  # of a parameter; MLflow's server refuses longer ones

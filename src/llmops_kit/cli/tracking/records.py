@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from llmops_kit.cli.platforms.platform import Platform
+from llmops_kit.cli.interfaces.platform import Platform
 from llmops_kit.cli.runs.receipts import read_metrics
-from llmops_kit.contract.documents.metrics import StepMetrics
-from llmops_kit.contract.documents.model import ModelManifest, Score
-from llmops_kit.contract.documents.recipe import Recipe
-from llmops_kit.contract.documents.run import Pinned
-from llmops_kit.contract.integrity.digest import sha256_bytes
-from llmops_kit.contract.names import ModelRef
+from llmops_kit.core.documents.model import ModelManifest, Score
+from llmops_kit.core.documents.recipe import Recipe
+from llmops_kit.core.documents.run import Pinned
+from llmops_kit.core.documents.training_metrics import StepMetrics
+from llmops_kit.core.hashes import sha256_bytes
+from llmops_kit.core.names import ModelRef
 
 _OTHERS = re.compile(r"[^A-Za-z0-9_./-]+")
 _QUERY = re.compile(r"(https?://[^\s?\"]+)\?[^\s\"]*")

@@ -5,8 +5,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, ParamSpec, TypeVar
 
-from llmops_kit.contract.errors import KitError
-from llmops_kit.contract.twins import ENDPOINT_VARIABLE, twin_address
+from llmops_kit.core.errors import KitError
+from llmops_kit.core.twins import ENDPOINT_VARIABLE, twin_address
 
 USE_TWIN = '`eval "$(llmops twin aws env)"` points every AWS client of this shell at the twin'
 USE_AWS = f"unset {ENDPOINT_VARIABLE} and give this shell the credentials of the account"

@@ -2,7 +2,7 @@
 
 from typing import Any, NamedTuple
 
-from llmops_kit.contract.twins import TWIN_ACCOUNT
+from llmops_kit.core.twins import TWIN_ACCOUNT
 
 
 class AwsLocation(NamedTuple):

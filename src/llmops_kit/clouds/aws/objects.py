@@ -10,7 +10,7 @@ from typing import Any
 from llmops_kit.clouds.aws.errors import error_code, explained, find
 from llmops_kit.clouds.aws.session import find_session
 from llmops_kit.clouds.objects import CHANGED, ObjectEntry
-from llmops_kit.contract.errors import IntegrityError
+from llmops_kit.core.errors import IntegrityError
 
 TAKEN = ("PreconditionFailed", "412")
 _PIECE = 1 << 20

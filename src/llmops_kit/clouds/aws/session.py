@@ -9,8 +9,8 @@ from typing import Any
 
 from llmops_kit.clouds.aws.errors import USE_AWS, USE_TWIN, explained, no_region
 from llmops_kit.clouds.aws.location import AwsCaller, AwsLocation
-from llmops_kit.contract.errors import KitError
-from llmops_kit.contract.twins import ENDPOINT_VARIABLE, TWIN_ACCOUNT, twin_address
+from llmops_kit.core.errors import KitError
+from llmops_kit.core.twins import ENDPOINT_VARIABLE, TWIN_ACCOUNT, twin_address
 
 _CONFIG = {"retries": {"mode": "standard", "max_attempts": 6}, "max_pool_connections": 32, "connect_timeout": 10}
 # An answer takes as long as SageMaker allows for a stream; a lost one was paid for: it is not requested twice.

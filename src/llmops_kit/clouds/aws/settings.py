@@ -5,9 +5,9 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
-from llmops_kit.contract.documents.document import Part
-from llmops_kit.contract.documents.run import Compute
-from llmops_kit.contract.names import Name
+from llmops_kit.core.document import Part
+from llmops_kit.core.documents.run import Compute
+from llmops_kit.core.names import Name
 
 
 def _private_range(text: str) -> str:

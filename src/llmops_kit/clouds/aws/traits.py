@@ -1,6 +1,6 @@
 """What settings resolve with on AWS."""
 
-from llmops_kit.clouds.aws.jobs import has_gpus, is_accelerated
+from llmops_kit.clouds.aws.job_requests import has_gpus, is_accelerated
 from llmops_kit.clouds.traits import PROCESS_IMAGE, CloudTraits
 
 _BAKE_SECONDS = 300

@@ -26,7 +26,7 @@ from azure.mgmt.core.polling.arm_polling import ARMPolling
 
 from llmops_kit.clouds.azure.errors import NO_SUBSCRIPTION, error_code, explained, is_missing
 from llmops_kit.clouds.azure.names import api_version as version_of
-from llmops_kit.contract.errors import KitError
+from llmops_kit.core.errors import KitError
 
 ARM = "https://management.azure.com"
 _SCOPE = f"{ARM}/.default"

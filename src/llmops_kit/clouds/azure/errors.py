@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from llmops_kit.contract.errors import KitError
-from llmops_kit.contract.twins import METADATA_VARIABLE, azure_twin_address
+from llmops_kit.core.errors import KitError
+from llmops_kit.core.twins import METADATA_VARIABLE, azure_twin_address
 
 USE_TWIN = '`eval "$(llmops twin azure env)"` points every Azure client of this shell at the twin'
 USE_AZURE = f"unset {METADATA_VARIABLE} and AZURE_AUTHORITY_HOST, and `az login` with the subscription's account"

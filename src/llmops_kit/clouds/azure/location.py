@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from llmops_kit.contract.twins import TWIN_SUBSCRIPTION
+from llmops_kit.core.twins import TWIN_SUBSCRIPTION
 
 
 class AzureLocation(NamedTuple):

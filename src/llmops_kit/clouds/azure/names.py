@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from uuid import NAMESPACE_URL, uuid5
 
-from llmops_kit.contract.documents.outputs import AzureOutput
-from llmops_kit.contract.names import ModelRef
+from llmops_kit.core.documents.outputs import AzureOutput
+from llmops_kit.core.names import ModelRef
 
 PROJECT_TAG, STACK_TAG = "llmops:project", "llmops:stack"
 MODEL_NAME, MODEL_SHA256 = "LLMOPS_MODEL_NAME", "LLMOPS_MODEL_SHA256"

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from llmops_kit.clouds.azure.errors import explained
 from llmops_kit.clouds.azure.session import AzureSession
 from llmops_kit.clouds.objects import CHANGED, ObjectEntry
-from llmops_kit.contract.errors import IntegrityError, KitError, NotFoundError
+from llmops_kit.core.errors import IntegrityError, KitError, NotFoundError
 
 if TYPE_CHECKING:
     from azure.storage.blob import BlobClient, ContainerClient

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 from llmops_kit.clouds.azure.errors import USE_AZURE, USE_TWIN, explained
 from llmops_kit.clouds.azure.location import AzureCaller, AzureLocation
 from llmops_kit.clouds.azure.settings import AzureSettings
-from llmops_kit.contract.errors import KitError
-from llmops_kit.contract.twins import METADATA_VARIABLE, TWIN_SUBSCRIPTION, azure_twin_address
+from llmops_kit.core.errors import KitError
+from llmops_kit.core.twins import METADATA_VARIABLE, TWIN_SUBSCRIPTION, azure_twin_address
 
 if TYPE_CHECKING:
     from azure.core.credentials import TokenCredential

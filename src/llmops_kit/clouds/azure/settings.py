@@ -5,9 +5,9 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
-from llmops_kit.contract.documents.document import Part
-from llmops_kit.contract.documents.run import Compute
-from llmops_kit.contract.names import Name
+from llmops_kit.core.document import Part
+from llmops_kit.core.documents.run import Compute
+from llmops_kit.core.names import Name
 
 _GROUP = r"^/subscriptions/[0-9a-f-]{36}/resourceGroups/[^/]+"
 _KEY_URL = r"^(https://[^/]+/keys/[A-Za-z0-9-]+/[0-9a-f]{32})?$"

@@ -11,7 +11,7 @@ import pytest
 
 from llmops_kit.cli.platforms.aws.clients import AwsClients
 from llmops_kit.cli.platforms.aws.platform import AwsPlatform
-from llmops_kit.contract.documents.outputs import StackOutputs
+from llmops_kit.core.documents.outputs import StackOutputs
 from tests.support.clouds.aws import Account, running_account
 
 MakePlatform = Callable[..., AwsPlatform]

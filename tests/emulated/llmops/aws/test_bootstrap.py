@@ -14,7 +14,7 @@ from llmops_kit.cli.platforms.aws.bootstrap.policies import trust
 from llmops_kit.cli.platforms.aws.clients import AwsClients
 from llmops_kit.cli.stacks.project import Project
 from llmops_kit.clouds.aws.names import COST_TAG
-from llmops_kit.contract.errors import KitError
+from llmops_kit.core.errors import KitError
 
 Run = Callable[..., Bootstrapped]
 COSTS = f"cost allocation tag {COST_TAG}"

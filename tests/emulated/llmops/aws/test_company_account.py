@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from llmops_kit.cli.platforms.aws.clients import AwsClients
+from llmops_kit.cli.rehearsal.cloud import Standing
 from llmops_kit.cli.rehearsal.clouds.aws import Aws
-from llmops_kit.cli.rehearsal.clouds.cloud import Standing
 from tests.support.clouds.aws import Account
 
 IMAGE = f"process:training@sha256:{'0' * 64}"

@@ -7,7 +7,7 @@ import pytest
 
 from llmops_kit.cli.data.items import Partial
 from llmops_kit.cli.platforms.aws.clients import AwsClients
-from llmops_kit.contract.errors import DataError, IntegrityError, KitError
+from llmops_kit.core.errors import DataError, IntegrityError, KitError
 from tests.support.runs.collecting import collected, contents
 
 

@@ -18,9 +18,9 @@ from ruamel.yaml import YAML
 
 from llmops_kit.cli.platforms.aws.bootstrap.bootstrap import Bootstrapped, bootstrap
 from llmops_kit.cli.platforms.aws.clients import AwsClients
-from llmops_kit.cli.platforms.steps import PROMOTE_ENVIRONMENT
-from llmops_kit.contract.errors import KitError
-from llmops_kit.contract.twins import TWIN_ACCOUNT, owner_headers
+from llmops_kit.cli.platforms.bootstrap_steps import PROMOTE_ENVIRONMENT
+from llmops_kit.core.errors import KitError
+from llmops_kit.core.twins import TWIN_ACCOUNT, owner_headers
 from tests.emulated.llmops.aws.test_life import STACK
 from tests.emulated.llmops.aws.test_policy import put_version
 from tests.emulated.llmops.conftest import Kit

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from llmops_kit.cli.images.docker_push import Login
 from llmops_kit.cli.images.oci import Repository
 from llmops_kit.cli.images.sbom import MEDIA_TYPE
-from llmops_kit.contract.errors import KitError
+from llmops_kit.cli.interfaces.docker_push import Login
+from llmops_kit.core.errors import KitError
 from tests.support.clouds.aws import Account
 
 pytestmark = pytest.mark.skipif(not shutil.which("docker-registry"), reason="no docker-registry on this machine")

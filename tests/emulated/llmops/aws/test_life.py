@@ -13,7 +13,7 @@ from llmops_kit.cli.platforms.registry import open_platform
 from llmops_kit.cli.stacks.backend import folder_url
 from llmops_kit.cli.stacks.project import Project
 from llmops_kit.cli.stacks.stack import PulumiStack
-from llmops_kit.contract.layout import rejection_log
+from llmops_kit.core.layout import rejection_log
 from tests.emulated.llmops.conftest import Kit
 from tests.support.clouds.aws import SERVING, TRAINING, Account
 from tests.support.tiny_models.versions import write_version
@@ -172,11 +172,11 @@ def test_a_version_is_copied_from_a_local_stack_to_one_on_aws(
 
 
 def test_images_are_written_into_the_stack_file(aws_kit: Kit, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The images themselves are hosting's, and are tested there."""
-    from llmops_kit.cli.images.images import build_for
-    from llmops_kit.hosting import images
+    """The images themselves are the local runtime's, and are tested there."""
+    from llmops_kit.cli.images.stack_images import build_for
+    from llmops_kit.local_runtime import process_images
 
-    monkeypatch.setattr(images, "build", lambda name, say: f"process:{name}@sha256:{'0' * 64}")
+    monkeypatch.setattr(process_images, "build", lambda name, say: f"process:{name}@sha256:{'0' * 64}")
     built = build_for(PulumiStack(Project(aws_kit.folder), "dev"), print)
     assert built == {n: f"process:{n}@sha256:{'0' * 64}" for n in ("training", "serving")}
 

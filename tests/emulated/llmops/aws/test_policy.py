@@ -16,9 +16,9 @@ from llmops_kit.cli.platforms.aws.recording.stand_ins import start_job
 from llmops_kit.cli.platforms.registry import open_platform
 from llmops_kit.cli.stacks.project import Project
 from llmops_kit.cli.stacks.stack import PulumiStack
-from llmops_kit.contract.twins import TWIN_ACCOUNT
-from llmops_twins.aws.judges.evaluator import Evaluator
-from llmops_twins.aws.judges.installation import install
+from llmops_kit.core.twins import TWIN_ACCOUNT
+from llmops_twins.aws.policy_evaluator.evaluator import Evaluator
+from llmops_twins.aws.policy_evaluator.installation import install
 from tests.emulated.llmops.aws.test_life import STACK
 from tests.emulated.llmops.aws.test_policy_search import IAM, REACH, goals, search_of, trust, world
 from tests.emulated.llmops.conftest import Kit

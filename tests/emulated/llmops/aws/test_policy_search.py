@@ -13,9 +13,9 @@ from llmops_kit.cli.platforms.aws.bootstrap.names import AwsNames
 from llmops_kit.cli.platforms.aws.bootstrap.policies import GITHUB, preview_policy, promote_policy
 from llmops_kit.cli.platforms.aws.bootstrap.reach import Reach
 from llmops_kit.cli.platforms.aws.use_policy import use_policy
-from llmops_kit.contract.documents.outputs import StackOutputs
-from llmops_twins.aws.judges.evaluator import Evaluator
-from llmops_twins.aws.judges.installation import Installation, install
+from llmops_kit.core.documents.outputs import StackOutputs
+from llmops_twins.aws.policy_evaluator.evaluator import Evaluator
+from llmops_twins.aws.policy_evaluator.installation import Installation, install
 from tests.support.clouds.policy_search import Search, iam_writes, writes
 from tests.support.clouds.policy_world import ACCOUNT, ADMINISTRATOR, EVERYTHING, REGION, Context, Key, Role, World
 

@@ -10,17 +10,17 @@ from unittest import mock
 import pytest
 
 from llmops_kit.cli.commands.train import _start
-from llmops_kit.cli.plan.prices import load_prices
-from llmops_kit.cli.plan.training import look_ahead, require_quotas
+from llmops_kit.cli.machines.prices import load_prices
+from llmops_kit.cli.plan.run_cost import look_ahead, require_quotas
 from llmops_kit.cli.platforms.aws.clients import AwsClients
 from llmops_kit.cli.platforms.aws.jobs import AwsRuns
 from llmops_kit.cli.platforms.aws.platform import AwsPlatform
 from llmops_kit.cli.runs.runs import find_run
-from llmops_kit.clouds.aws.jobs import training_job
-from llmops_kit.contract.documents.run import Compute, RunSpec, StoredSpec
-from llmops_kit.contract.errors import KitError, NotFoundError, RunError
-from llmops_kit.contract.integrity.digest import sha256_bytes
-from llmops_kit.contract.layout import dataset_key, model_key, run_spec_key, schedule_key
+from llmops_kit.clouds.aws.job_requests import training_job
+from llmops_kit.core.documents.run import Compute, RunSpec, StoredSpec
+from llmops_kit.core.errors import KitError, NotFoundError, RunError
+from llmops_kit.core.hashes import sha256_bytes
+from llmops_kit.core.layout import dataset_key, model_key, run_spec_key, schedule_key
 from tests.emulated.llmops.aws.conftest import MakePlatform
 from tests.emulated.llmops.conftest import RECIPE
 from tests.support.checkout import EXAMPLES

@@ -11,7 +11,7 @@ import psutil
 import pytest
 
 from llmops_kit.cli.platforms.aws.clients import AwsClients
-from llmops_kit.contract.twins import TWIN_ACCOUNT
+from llmops_kit.core.twins import TWIN_ACCOUNT
 from tests.emulated.llmops.conftest import PULUMI, Kit, dead_pid, wait_until
 from tests.support.clouds.aws import Account
 

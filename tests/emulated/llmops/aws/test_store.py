@@ -8,20 +8,20 @@ from typing import Any
 import pytest
 from boto3.s3.transfer import TransferConfig
 
+from llmops_kit.cli.deploying.promotion import promote
 from llmops_kit.cli.platforms.aws import objects_s3
 from llmops_kit.cli.platforms.aws.clients import AwsClients
 from llmops_kit.cli.platforms.aws.objects_s3 import S3Objects
 from llmops_kit.cli.platforms.aws.platform import AwsPlatform
-from llmops_kit.cli.stacks.promotion import promote
 from llmops_kit.cli.stacks.stack_file import StackFile
 from llmops_kit.cli.store.versions import RemoteVersion
 from llmops_kit.clouds.aws.errors import USE_AWS
-from llmops_kit.contract.documents import dataset
-from llmops_kit.contract.documents.model import ModelManifest
-from llmops_kit.contract.errors import IntegrityError, KitError
-from llmops_kit.contract.integrity import digest
-from llmops_kit.contract.integrity.digest import file_entries
-from llmops_kit.contract.layout import model_key
+from llmops_kit.core.documents import dataset
+from llmops_kit.core.documents.model import ModelManifest
+from llmops_kit.core.errors import IntegrityError, KitError
+from llmops_kit.core.integrity import digest
+from llmops_kit.core.integrity.digest import file_entries
+from llmops_kit.core.layout import model_key
 from tests.emulated.llmops.aws.conftest import MakePlatform
 from tests.support.clouds.aws import Account
 from tests.support.clouds.store_contract import MakeVersion, StoreContract

@@ -18,14 +18,14 @@ from ruamel.yaml import YAML
 from llmops_kit.cli.platforms.aws.platform import AwsPlatform
 from llmops_kit.cli.platforms.registry import open_platform
 from llmops_kit.cli.runs.runs import collect, find_run
-from llmops_kit.clouds.aws.jobs import JobPlace, training_job
-from llmops_kit.contract.documents.model import GateResult, ModelManifest
-from llmops_kit.contract.documents.outputs import StackOutputs
-from llmops_kit.contract.documents.run import StoredSpec
-from llmops_kit.contract.errors import IntegrityError, KitError, RunError
-from llmops_kit.contract.integrity.digest import sha256_bytes, sha256_file
-from llmops_kit.contract.layout import run_spec_key, schedule_key
-from llmops_kit.hosting import images
+from llmops_kit.clouds.aws.job_requests import JobPlace, training_job
+from llmops_kit.core.documents.model import GateResult, ModelManifest
+from llmops_kit.core.documents.outputs import StackOutputs
+from llmops_kit.core.documents.run import StoredSpec
+from llmops_kit.core.errors import IntegrityError, KitError, RunError
+from llmops_kit.core.hashes import sha256_bytes, sha256_file
+from llmops_kit.core.layout import run_spec_key, schedule_key
+from llmops_kit.local_runtime import process_images
 from tests.emulated.llmops.conftest import RECIPE, Kit
 from tests.support.checkout import CHECKOUT
 from tests.support.clouds.aws import Account, AwsStack, make_stack, running_account
@@ -65,7 +65,7 @@ def deployed(stack: AwsStack) -> AwsPlatform:
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     folder = tmp_path_factory.mktemp("training").resolve()
-    built = {name: images.build(name, lambda _: None) for name in ("training", "serving")}
+    built = {name: process_images.build(name, lambda _: None) for name in ("training", "serving")}
     with running_account(folder, containers="run", pace=0.05, region="us-east-1") as account:
         stack = make_stack(account, folder / "stack", "dev", images=built)
         recipe = RECIPE.replace("epochs: 12", "epochs: 24").replace("checkpoint_steps: 5", "checkpoint_steps: 10")

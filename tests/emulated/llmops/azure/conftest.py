@@ -16,9 +16,9 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from llmops_kit.cli.platforms.azure.platform import AzurePlatform
 from llmops_kit.clouds.azure.names import account_id, group_id, workspace_id
 from llmops_kit.clouds.azure.session import AzureSession
-from llmops_kit.contract.documents.outputs import AzureCompute, StackOutputs
-from llmops_kit.contract.documents.run import Compute
-from llmops_kit.contract.twins import TWIN_SUBSCRIPTION
+from llmops_kit.core.documents.outputs import AzureCompute, StackOutputs
+from llmops_kit.core.documents.run import Compute
+from llmops_kit.core.twins import TWIN_SUBSCRIPTION
 from llmops_twins.azure import control
 from tests.support.clients import client_environ
 from tests.support.clouds.azure_twin import trusted
@@ -133,7 +133,7 @@ def make_parts(session: AzureSession, stack: str = "dev", tagged: bool = True, *
 
 
 def _may_write(platform: AzurePlatform) -> bool:
-    from llmops_kit.contract.errors import KitError
+    from llmops_kit.core.errors import KitError
 
     try:
         platform.store().objects.create("probe", b"")

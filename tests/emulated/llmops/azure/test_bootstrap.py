@@ -7,7 +7,7 @@ import pytest
 
 from llmops_kit.cli.platforms.azure.bootstrap.bootstrap import BootstrappedSubscription, bootstrap, key_url
 from llmops_kit.clouds.azure.session import AzureSession
-from llmops_kit.contract.errors import KitError
+from llmops_kit.core.errors import KitError
 
 Run = Callable[..., BootstrappedSubscription]
 

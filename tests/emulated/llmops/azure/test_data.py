@@ -7,7 +7,7 @@ import pytest
 from llmops_kit.cli.data.items import Partial
 from llmops_kit.cli.platforms.azure.platform import AzurePlatform
 from llmops_kit.clouds.azure.objects import open_data
-from llmops_kit.contract.errors import DataError, IntegrityError, KitError, NotFoundError
+from llmops_kit.core.errors import DataError, IntegrityError, KitError, NotFoundError
 from tests.emulated.llmops.azure.conftest import MakePlatform
 from tests.support.runs.collecting import collected, contents
 

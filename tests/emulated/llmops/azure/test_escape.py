@@ -10,7 +10,7 @@ from llmops_kit.cli.platforms.azure import given
 from llmops_kit.cli.platforms.azure.bootstrap.bootstrap import BootstrappedSubscription, bootstrap
 from llmops_kit.cli.platforms.azure.bootstrap.roles import BUILT_IN, GRANTED
 from llmops_kit.clouds.azure.session import AzureSession
-from llmops_twins.azure.arm.ids import key
+from llmops_twins.azure.protocol.ids import key
 from tests.emulated.llmops.azure.conftest import entered
 from tests.support.clouds.azure_escape import Ground, shortest_way_out
 

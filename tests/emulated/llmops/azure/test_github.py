@@ -21,10 +21,10 @@ from ruamel.yaml import YAML
 from llmops_kit.cli.platforms.azure import given
 from llmops_kit.cli.platforms.azure.bootstrap.bootstrap import BootstrappedSubscription, bootstrap
 from llmops_kit.cli.platforms.azure.bootstrap.github import ISSUER
+from llmops_kit.clouds.account_names import named_after
 from llmops_kit.clouds.azure.errors import explained
 from llmops_kit.clouds.azure.session import AzureSession
-from llmops_kit.clouds.names import named_after
-from llmops_kit.contract.errors import KitError
+from llmops_kit.core.errors import KitError
 from llmops_twins.azure import control
 from tests.emulated.llmops.azure.conftest import entered
 from tests.emulated.llmops.azure.test_policy import ROOT, STACK, put_version

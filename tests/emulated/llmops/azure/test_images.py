@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 
-from llmops_kit.cli.images.docker_push import Login
 from llmops_kit.cli.images.oci import Repository
 from llmops_kit.cli.images.sbom import MEDIA_TYPE
+from llmops_kit.cli.interfaces.docker_push import Login
 from llmops_kit.cli.platforms.azure.image_registry import AcrImages
-from llmops_kit.contract.errors import KitError
+from llmops_kit.core.errors import KitError
 from tests.emulated.llmops.azure.conftest import MakePlatform
 from tests.support.servers.serving import until
 

@@ -16,7 +16,7 @@ from llmops_kit.cli.runs.runs import require_collected
 from llmops_kit.cli.stacks.project import Project
 from llmops_kit.cli.stacks.stack import PulumiStack
 from llmops_kit.clouds.azure.session import AzureSession
-from llmops_kit.contract.twins import TWIN_SUBSCRIPTION
+from llmops_kit.core.twins import TWIN_SUBSCRIPTION
 from llmops_twins.azure import control
 from tests.emulated.llmops.azure.conftest import MakePlatform, add_workspace
 from tests.emulated.llmops.conftest import Kit

@@ -2,9 +2,9 @@
 
 import pytest
 
-from llmops_kit.cli.plan.training import look_ahead
-from llmops_kit.contract.documents.run import Compute
-from llmops_kit.contract.errors import KitError
+from llmops_kit.cli.plan.run_cost import look_ahead
+from llmops_kit.core.documents.run import Compute
+from llmops_kit.core.errors import KitError
 from tests.emulated.llmops.azure.conftest import MakePlatform
 
 ON_REQUEST, SIZE = "Standard_NC24ads_A100_v4", "Standard_DS3_v2"

@@ -22,10 +22,10 @@ from llmops_kit.cli.platforms.azure.platform import AzurePlatform
 from llmops_kit.cli.runs.runs import find_run
 from llmops_kit.cli.store.store import now
 from llmops_kit.clouds.azure.names import endpoint_id, workspace_id
-from llmops_kit.contract.documents.outputs import StackOutputs
-from llmops_kit.contract.documents.run import Compute, Pinned, RunSpec
-from llmops_kit.contract.errors import KitError
-from llmops_kit.contract.names import parse_promoted
+from llmops_kit.core.documents.outputs import StackOutputs
+from llmops_kit.core.documents.run import Compute, Pinned, RunSpec
+from llmops_kit.core.errors import KitError
+from llmops_kit.core.names import parse_promoted
 from tests.support.clouds.azure_twin import AzureStack, Subscription, make_stack, running_twin
 from tests.support.runs.training import tiny_recipe, write_rows
 from tests.support.servers.serving import until

@@ -16,17 +16,17 @@ from llmops_kit.cli.platforms.azure.platform import AzurePlatform
 from llmops_kit.cli.runs.runs import collect, find_run
 from llmops_kit.cli.runs.trainers import find_trainer
 from llmops_kit.cli.store.store import now
-from llmops_kit.clouds.azure.jobs import JOBS_TAG, SCHEDULED_RUN, AzureJobContext, command_job
+from llmops_kit.clouds.azure.job_requests import JOBS_TAG, SCHEDULED_RUN, AzureJobContext, command_job
 from llmops_kit.clouds.azure.names import workspace_id
 from llmops_kit.clouds.azure.session import AzureSession
-from llmops_kit.contract.documents.recipe import Recipe
-from llmops_kit.contract.documents.recipe_trainer import Trainer
-from llmops_kit.contract.documents.run import Compute, Pinned, RunSpec, StoredSpec
-from llmops_kit.contract.errors import KitError, RunError
-from llmops_kit.contract.integrity.digest import sha256_bytes, sha256_file
-from llmops_kit.contract.layout import run_spec_key
-from llmops_kit.contract.names import ModelRef
-from llmops_kit.hosting import images
+from llmops_kit.core.documents.recipe import Recipe
+from llmops_kit.core.documents.recipe_trainer import Trainer
+from llmops_kit.core.documents.run import Compute, Pinned, RunSpec, StoredSpec
+from llmops_kit.core.errors import KitError, RunError
+from llmops_kit.core.hashes import sha256_bytes, sha256_file
+from llmops_kit.core.layout import run_spec_key
+from llmops_kit.core.names import ModelRef
+from llmops_kit.local_runtime import process_images
 from llmops_twins.azure import control
 from tests.emulated.llmops.azure.conftest import add_workspace, entered, make_parts
 from tests.support.checkout import CHECKOUT
@@ -81,7 +81,7 @@ class World:
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     folder = tmp_path_factory.mktemp("runs").resolve()
-    image = images.build("training", lambda _: None)
+    image = process_images.build("training", lambda _: None)
     home = folder / "twin"
     control.up(home, pace=0.05, say=lambda _: None)
     try:

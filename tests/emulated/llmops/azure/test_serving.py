@@ -12,9 +12,9 @@ import pytest
 from llmops_kit.cli.platforms.azure.platform import AzurePlatform
 from llmops_kit.cli.platforms.registry import open_platform
 from llmops_kit.clouds.azure.names import endpoint_id
-from llmops_kit.contract.documents.outputs import StackOutputs
-from llmops_kit.contract.errors import KitError
-from llmops_kit.hosting import images
+from llmops_kit.core.documents.outputs import StackOutputs
+from llmops_kit.core.errors import KitError
+from llmops_kit.local_runtime import process_images
 from tests.support.clouds.azure_twin import AzureStack, Subscription, make_stack, running_twin, trusted
 from tests.support.servers.agents import require_agents_work
 from tests.support.tiny_models.models import agent_model
@@ -34,7 +34,7 @@ class World:
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     folder = tmp_path_factory.mktemp("serving").resolve()
-    serving = images.build("serving", lambda _: None)
+    serving = process_images.build("serving", lambda _: None)
     with running_twin(folder, containers="run", pace=0.05) as subscription:
         stack = make_stack(subscription, folder / "stack", "dev", images={"serving": serving, "training": ""})
         stack.serve("chatbot", stack.add_version(FIRST))

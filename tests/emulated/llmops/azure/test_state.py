@@ -16,7 +16,7 @@ from azure.storage.blob import ContainerClient
 
 from llmops_kit.cli.platforms.azure.bootstrap.names import AzureBootstrapNames
 from llmops_kit.clouds.azure.session import AzureSession
-from llmops_kit.contract.twins import owner_headers
+from llmops_kit.core.twins import owner_headers
 from llmops_twins.azure import control
 from tests.emulated.llmops.conftest import Kit, dead_pid, wait_until
 from tests.support.clients import client_environ

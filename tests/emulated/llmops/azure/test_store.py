@@ -7,7 +7,7 @@ from llmops_kit.cli.platforms.azure.objects_blob import BlobObjects
 from llmops_kit.cli.platforms.azure.platform import AzurePlatform
 from llmops_kit.clouds.azure.errors import USE_AZURE
 from llmops_kit.clouds.azure.names import STACK_TAG, workspace_id
-from llmops_kit.contract.errors import KitError
+from llmops_kit.core.errors import KitError
 from tests.emulated.llmops.azure.conftest import MakePlatform, add_workspace
 from tests.support.clouds.store_contract import MakeVersion, StoreContract
 

@@ -15,8 +15,8 @@ from llmops_kit.cli.stacks.project import Project
 from llmops_kit.cli.stacks.stack import PulumiStack
 from llmops_kit.clouds.azure.names import assignment_name
 from llmops_kit.clouds.azure.roles import BUILT_IN
-from llmops_kit.contract.twins import TWIN_SUBSCRIPTION
-from llmops_kit.infra.names import CloudNames
+from llmops_kit.core.twins import TWIN_SUBSCRIPTION
+from llmops_kit.infra.resource_names import CloudNames
 from tests.emulated.llmops.conftest import RECIPE
 from tests.support.clouds.azure_twin import LOCATION, ArmClient, AzureStack, Subscription, make_stack, running_twin
 from tests.support.runs.yes_rows import write_yes_rows

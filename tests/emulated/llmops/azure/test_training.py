@@ -10,8 +10,8 @@ import pytest
 
 from llmops_kit.cli.platforms.azure.platform import AzurePlatform
 from llmops_kit.cli.platforms.registry import open_platform
-from llmops_kit.contract.documents.outputs import StackOutputs
-from llmops_kit.hosting import images
+from llmops_kit.core.documents.outputs import StackOutputs
+from llmops_kit.local_runtime import process_images
 from tests.emulated.llmops.conftest import RECIPE, Kit
 from tests.support.clouds.azure_twin import AzureStack, Subscription, make_stack, running_twin
 from tests.support.runs.yes_rows import write_yes_rows
@@ -36,7 +36,7 @@ class World:
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     folder = tmp_path_factory.mktemp("training").resolve()
-    built = {name: images.build(name, lambda _: None) for name in ("training", "serving")}
+    built = {name: process_images.build(name, lambda _: None) for name in ("training", "serving")}
     with running_twin(folder, containers="run", pace=0.05) as subscription:
         stack = make_stack(subscription, folder / "stack", "dev", images=built)
         (stack.folder / "recipe.yaml").write_text(RECIPE)

@@ -6,14 +6,14 @@ from pathlib import Path
 import pytest
 
 from llmops_kit.cli.data.build import build_dataset
-from llmops_kit.cli.data.versions import DatasetFolder
+from llmops_kit.cli.data.dataset_versions import DatasetFolder
 from llmops_kit.cli.evaluation.answers import Questions, answers_of, known_answers
 from llmops_kit.cli.evaluation.comparison import compare_models, questions_for
 from llmops_kit.cli.evaluation.models import AskedModel, find_model
 from llmops_kit.cli.platforms.local.platform import LocalPlatform
-from llmops_kit.contract.documents.recipe import Recipe
-from llmops_kit.contract.errors import KitError
-from llmops_kit.contract.layout import cache_dir
+from llmops_kit.core.documents.recipe import Recipe
+from llmops_kit.core.errors import KitError
+from llmops_kit.core.layout import cache_dir
 from tests.support.runs.training import tiny_recipe, write_rows
 from tests.support.tiny_models.models import tiny_model, tiny_source
 from tests.unit.llmops.conftest import make_platform

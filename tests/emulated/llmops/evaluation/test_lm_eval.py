@@ -7,7 +7,7 @@ import pytest
 
 from llmops_kit.cli.evaluation.lm_eval import run_tasks
 from llmops_kit.cli.evaluation.models import stored_model
-from llmops_kit.contract.errors import RunError
+from llmops_kit.core.errors import RunError
 from tests.support.tiny_models.models import tiny_model
 from tests.unit.llmops.conftest import make_platform
 

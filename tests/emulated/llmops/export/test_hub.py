@@ -10,12 +10,13 @@ from safetensors.torch import save_file
 
 from llmops_kit.cli.export.hub import export_hub
 from llmops_kit.cli.platforms.local.platform import LocalPlatform
-from llmops_kit.contract.documents.model import Lineage, ModelManifest, Origin
-from llmops_kit.contract.documents.run import Pinned
-from llmops_kit.contract.errors import IntegrityError, RefusedError
-from llmops_kit.contract.integrity.digest import file_entries, sha256_file
-from llmops_kit.contract.layout import EVALUATION, MANIFEST, METRICS, MODEL_CARD
-from llmops_kit.contract.names import ModelRef
+from llmops_kit.core.documents.model import Lineage, ModelManifest, Origin
+from llmops_kit.core.documents.run import Pinned
+from llmops_kit.core.errors import IntegrityError, RefusedError
+from llmops_kit.core.hashes import sha256_file
+from llmops_kit.core.integrity.digest import file_entries
+from llmops_kit.core.layout import EVALUATION, MANIFEST, METRICS, MODEL_CARD
+from llmops_kit.core.names import ModelRef
 from llmops_kit.training.models.merge import merge
 from tests.support.runs.training import script_result
 from tests.support.tiny_models.models import tiny_model

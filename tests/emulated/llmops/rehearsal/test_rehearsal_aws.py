@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from llmops_kit.cli.rehearsal.clouds.aws import Aws
-from llmops_twins.aws.judges.evaluator import Evaluator, PolicyQuestion
-from llmops_twins.aws.judges.installation import install
+from llmops_twins.aws.policy_evaluator.evaluator import Evaluator, PolicyQuestion
+from llmops_twins.aws.policy_evaluator.installation import install
 from tests.support.clouds.aws_unused import UNUSED
 from tests.support.clouds.role_permissions import actions_of, first_needs, is_needed, without
 from tests.support.runs.rehearsal_contract import RehearsalContract

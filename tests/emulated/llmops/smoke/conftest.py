@@ -16,7 +16,7 @@ from llmops_kit.cli.pulumi_engine.warm import kept_warm
 from llmops_kit.cli.rehearsal.clouds import find_cloud
 from llmops_kit.cli.rehearsal.smoke import recordings, smoke
 from llmops_kit.cli.rehearsal.smoke.smoke import SmokeOptions
-from llmops_kit.cli.rehearsal.smoke.steps import END, STEPS
+from llmops_kit.cli.rehearsal.smoke.smoke_steps import END, STEPS
 from llmops_kit.cli.stacks.project import Project
 from tests.support.clouds.aws import running_account
 from tests.support.clouds.azure_twin import running_twin

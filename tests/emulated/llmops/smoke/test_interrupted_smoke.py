@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from llmops_kit.cli.rehearsal.smoke.steps import END, STEPS
+from llmops_kit.cli.rehearsal.smoke.smoke_steps import END, STEPS
 from tests.emulated.llmops.conftest import wait_until
 from tests.emulated.llmops.smoke.conftest import Owner, require_all, require_nameless
 from tests.support.runs.rehearsing import Rehearsing

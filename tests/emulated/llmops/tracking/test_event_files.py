@@ -13,7 +13,7 @@ from llmops_kit.cli.platforms.local.platform import LocalPlatform
 from llmops_kit.cli.runs.runs import collect
 from llmops_kit.cli.tracking.event_files import write_events
 from llmops_kit.cli.tracking.records import run_record
-from llmops_kit.contract.documents.metrics import metrics_text
+from llmops_kit.core.documents.training_metrics import metrics_text
 from tests.support.environments import TENSORBOARD, environment
 from tests.support.runs.gated_runs import gated_run
 from tests.support.tiny_models.versions import STEPS

@@ -15,7 +15,7 @@ prepare_process()
 
 import torch  # noqa: E402
 
-from llmops_kit.contract.layout import TrainingFolders  # noqa: E402
+from llmops_kit.core.layout import TrainingFolders  # noqa: E402
 from llmops_kit.training import job  # noqa: E402
 from llmops_kit.training.evaluation.scoring import load_suites  # noqa: E402
 from llmops_kit.training.ranks import Alone  # noqa: E402

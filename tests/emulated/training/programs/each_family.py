@@ -20,8 +20,8 @@ prepare_process()
 import torch  # noqa: E402
 from peft import PeftModel  # noqa: E402
 
-from llmops_kit.contract.documents.recipe_training import TrainingRecipe  # noqa: E402
-from llmops_kit.contract.integrity.digest import sha256_file  # noqa: E402
+from llmops_kit.core.documents.recipe_training import TrainingRecipe  # noqa: E402
+from llmops_kit.core.hashes import sha256_file  # noqa: E402
 from llmops_kit.serving.engines.engine import GenerationRequest, LoadOrder  # noqa: E402
 from llmops_kit.serving.engines.openvino_backend import OpenVinoBackend  # noqa: E402
 from llmops_kit.serving.engines.transformers_backend import TransformersBackend  # noqa: E402

@@ -26,7 +26,7 @@ from transformers import (  # noqa: E402
     Qwen2ForCausalLM,
 )
 
-from llmops_kit.contract.documents.recipe import Recipe  # noqa: E402
+from llmops_kit.core.documents.recipe import Recipe  # noqa: E402
 from tests.emulated.training.programs.keras_names import IDS  # noqa: E402
 from tests.emulated.training.programs.oracle import train  # noqa: E402
 from tests.support.tiny_models.tiny import make_tokenizer  # noqa: E402

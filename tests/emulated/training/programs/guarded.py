@@ -12,7 +12,7 @@ from llmops_kit.training.process import prepare_process
 
 prepare_process()
 
-from llmops_kit.contract.documents.recipe import Recipe  # noqa: E402
+from llmops_kit.core.documents.recipe import Recipe  # noqa: E402
 from llmops_kit.training.ranks import StoppedError  # noqa: E402
 from llmops_kit.training.torch_trainer import watch  # noqa: E402
 from llmops_kit.training.torch_trainer.finetune import finetune  # noqa: E402

@@ -13,8 +13,8 @@ from llmops_kit.training.process import prepare_process
 
 prepare_process()
 
-from llmops_kit.contract.documents.model_check import CheckRequest  # noqa: E402
-from llmops_kit.training.models.import_check import check_import  # noqa: E402
+from llmops_kit.core.documents.model_check import CheckRequest  # noqa: E402
+from llmops_kit.training.import_check import check_import  # noqa: E402
 
 
 def main(folders: Path, request: CheckRequest) -> None:

@@ -23,15 +23,15 @@ import numpy as np  # noqa: E402
 import tensorflow as tf  # noqa: E402  # pyright: ignore[reportMissingModuleSource]
 from safetensors.numpy import save_file  # noqa: E402
 
-from llmops_kit.contract.documents.recipe import Recipe  # noqa: E402
-from llmops_kit.contract.documents.recipe_training import Lora, TrainingRecipe  # noqa: E402
-from llmops_kit.contract.errors import RunError  # noqa: E402
+from llmops_kit.core.documents.recipe import Recipe  # noqa: E402
+from llmops_kit.core.documents.recipe_training import Lora, TrainingRecipe  # noqa: E402
+from llmops_kit.core.errors import RunError  # noqa: E402
 from llmops_kit.training import checkpoints  # noqa: E402
 from llmops_kit.training.data.examples import load_examples  # noqa: E402
 from llmops_kit.training.keras_trainer import batches, finetune  # noqa: E402
 from llmops_kit.training.keras_trainer.batches import MicroBatch, micro_batches  # noqa: E402
 from llmops_kit.training.keras_trainer.model import LowRankDense, add_low_rank, load_causal_lm, write_folder  # noqa: E402
-from llmops_kit.training.keras_trainer.steps import KerasSteps  # noqa: E402
+from llmops_kit.training.keras_trainer.optimizer_steps import KerasSteps  # noqa: E402
 from llmops_kit.training.models.weights import load_tokenizer  # noqa: E402
 from tests.emulated.training.programs.keras_names import IDS, torch_name  # noqa: E402
 from tests.support.collisions import Rooms  # noqa: E402
@@ -141,7 +141,7 @@ def main(models: Path, base: Path, rows: Path, validation: Path, recipes: Path, 
         "facts": facts.model_dump(),
         "result_loss": loss_on(out / "validated" / "trained", validation),
         "unchanged": unchanged(base, rows, out / "unchanged"),
-        "shared": Rooms("llmops_kit.training", "llmops_kit.contract").collisions([LowRankDense.__module__]),
+        "shared": Rooms("llmops_kit.training", "llmops_kit.core").collisions([LowRankDense.__module__]),
     }
 
 

@@ -16,9 +16,9 @@ import torch
 from torch.profiler import ProfilerActivity, profile
 from transformers import AutoConfig, AutoModelForCausalLM
 
-from llmops_kit.contract.documents.estimate import EstimateRequest, MachineMemory, RowLengths
-from llmops_kit.contract.documents.recipe import Recipe
-from llmops_kit.contract.documents.recipe_training import TrainingRecipe
+from llmops_kit.core.documents.estimate import EstimateRequest, MachineMemory, RowLengths
+from llmops_kit.core.documents.recipe import Recipe
+from llmops_kit.core.documents.recipe_training import TrainingRecipe
 from llmops_kit.training.devices import torch_dtype
 from llmops_kit.training.torch_trainer import token_losses
 from llmops_kit.training.torch_trainer.adapters import with_adapter

@@ -16,7 +16,8 @@ prepare_process()
 import torch  # noqa: E402
 from peft import LoraConfig, PeftModel, get_peft_model  # noqa: E402
 
-from llmops_kit.contract.integrity.digest import file_entries, sha256_file  # noqa: E402
+from llmops_kit.core.hashes import sha256_file  # noqa: E402
+from llmops_kit.core.integrity.digest import file_entries  # noqa: E402
 from llmops_kit.training.models import weights  # noqa: E402
 from llmops_kit.training.models.merge import merge  # noqa: E402
 from llmops_kit.training.models.weights import load_model, load_tokenizer, save_model  # noqa: E402

@@ -24,8 +24,8 @@ from safetensors.torch import load_file  # noqa: E402
 from torch.nn.functional import logsigmoid  # noqa: E402
 from transformers import set_seed  # noqa: E402
 
-from llmops_kit.contract.documents.recipe import Recipe  # noqa: E402
-from llmops_kit.contract.documents.recipe_training import TrainingRecipe  # noqa: E402
+from llmops_kit.core.documents.recipe import Recipe  # noqa: E402
+from llmops_kit.core.documents.recipe_training import TrainingRecipe  # noqa: E402
 from llmops_kit.training import checkpoints  # noqa: E402
 from llmops_kit.training.models.weights import load_model, load_tokenizer  # noqa: E402
 from llmops_kit.training.torch_trainer.finetune import finetune  # noqa: E402

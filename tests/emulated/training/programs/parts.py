@@ -18,7 +18,7 @@ prepare_process()
 
 from safetensors.torch import load_file  # noqa: E402
 
-from llmops_kit.contract.documents.recipe import Recipe  # noqa: E402
+from llmops_kit.core.documents.recipe import Recipe  # noqa: E402
 from llmops_kit.training import checkpoints  # noqa: E402
 from llmops_kit.training.ranks import StoppedError  # noqa: E402
 from llmops_kit.training.torch_trainer import micro_batches  # noqa: E402

@@ -19,7 +19,7 @@ prepare_process()
 
 import torch  # noqa: E402
 
-from llmops_kit.contract.documents.recipe import Recipe  # noqa: E402
+from llmops_kit.core.documents.recipe import Recipe  # noqa: E402
 from llmops_kit.training.data.examples import load_examples  # noqa: E402
 from llmops_kit.training.models.merge import merge  # noqa: E402
 from llmops_kit.training.models.weights import load_model, load_tokenizer  # noqa: E402

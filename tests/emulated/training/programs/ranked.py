@@ -36,10 +36,10 @@ import transformers.trainer  # noqa: E402, F401
 from torch.distributed import TCPStore, distributed_c10d  # noqa: E402  # pyright: ignore[reportPrivateImportUsage]
 
 import llmops_kit.training.torch_trainer.trainer  # noqa: E402, F401
-from llmops_kit.contract.documents.recipe import Recipe  # noqa: E402
-from llmops_kit.contract.documents.recipe_training import TrainingRecipe  # noqa: E402
-from llmops_kit.contract.errors import RunError  # noqa: E402
-from llmops_kit.contract.integrity.digest import sha256_file  # noqa: E402
+from llmops_kit.core.documents.recipe import Recipe  # noqa: E402
+from llmops_kit.core.documents.recipe_training import TrainingRecipe  # noqa: E402
+from llmops_kit.core.errors import RunError  # noqa: E402
+from llmops_kit.core.hashes import sha256_file  # noqa: E402
 from llmops_kit.training import checkpoints  # noqa: E402
 from llmops_kit.training.data.rows import read_rows  # noqa: E402
 from llmops_kit.training.evaluation import evaluate  # noqa: E402

@@ -32,8 +32,8 @@ import bitsandbytes  # noqa: E402, F401
 import peft  # noqa: E402, F401
 import transformers.trainer  # noqa: E402, F401
 
-from llmops_kit.contract.documents.recipe import Recipe  # noqa: E402
-from llmops_kit.contract.integrity.digest import sha256_file  # noqa: E402
+from llmops_kit.core.documents.recipe import Recipe  # noqa: E402
+from llmops_kit.core.hashes import sha256_file  # noqa: E402
 from llmops_kit.training.torch_trainer.finetune import finetune  # noqa: E402
 from tests.support.runs.training import ROWS  # noqa: E402
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from llmops_kit.contract.errors import KitError
+from llmops_kit.core.errors import KitError
 from llmops_kit.training.evaluation.comet import CometModel, TranslationTriple
 from llmops_kit.training.models.comet_checkpoint import CHECKPOINT, HPARAMS
 from llmops_kit.training.models.importing import import_model
@@ -63,8 +63,8 @@ def main(source: Path, recorded: Path, work: Path) -> None:
 
 def _import(source: Path, out: Path, triples: list[TranslationTriple], openvino: bool | None = None) -> Any:
     """Returns scores and the manifest's fields, or why it was refused."""
-    from llmops_kit.contract.documents.model import ModelManifest
-    from llmops_kit.contract.layout import MANIFEST
+    from llmops_kit.core.documents.model import ModelManifest
+    from llmops_kit.core.layout import MANIFEST
 
     try:
         import_model(source, out, name="comet-tiny", openvino=openvino)

@@ -24,8 +24,8 @@ import torch  # noqa: E402
 from torch.distributed import TCPStore  # noqa: E402  # pyright: ignore[reportPrivateImportUsage]
 from transformers import AutoConfig, AutoModelForCausalLM  # noqa: E402
 
-from llmops_kit.contract.documents.estimate import EstimateRequest, MachineMemory  # noqa: E402
-from llmops_kit.contract.documents.recipe_training import TrainingRecipe  # noqa: E402
+from llmops_kit.core.documents.estimate import EstimateRequest, MachineMemory  # noqa: E402
+from llmops_kit.core.documents.recipe_training import TrainingRecipe  # noqa: E402
 from llmops_kit.training.devices import best_device  # noqa: E402
 from llmops_kit.training.process import keep_quiet  # noqa: E402
 from llmops_kit.training.ranks import Team  # noqa: E402

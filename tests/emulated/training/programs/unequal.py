@@ -15,7 +15,7 @@ import numpy as np  # noqa: E402
 import torch  # noqa: E402
 from transformers import LlamaConfig, LlamaForCausalLM  # noqa: E402
 
-from llmops_kit.contract.documents.recipe_training import TrainingRecipe  # noqa: E402
+from llmops_kit.core.documents.recipe_training import TrainingRecipe  # noqa: E402
 from llmops_kit.training.data.chat import Encoded  # noqa: E402
 from llmops_kit.training.data.examples import Example  # noqa: E402
 from llmops_kit.training.torch_trainer.adapters import with_adapter  # noqa: E402

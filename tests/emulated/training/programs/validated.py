@@ -16,9 +16,9 @@ from typing import Any
 import torch
 from peft import PeftModel
 
-from llmops_kit.contract.documents.metrics import parse_metrics
-from llmops_kit.contract.documents.recipe import Recipe
-from llmops_kit.contract.layout import METRICS
+from llmops_kit.core.documents.recipe import Recipe
+from llmops_kit.core.documents.training_metrics import parse_metrics
+from llmops_kit.core.layout import METRICS
 from llmops_kit.training.data.examples import load_examples
 from llmops_kit.training.models.merge import replace_weights
 from llmops_kit.training.models.weights import load_model, load_tokenizer

@@ -9,7 +9,7 @@ from botocore.response import StreamingBody
 from moto import mock_aws
 
 from llmops_kit.clouds.aws.objects import S3Bucket
-from llmops_kit.contract.errors import IntegrityError, KitError
+from llmops_kit.core.errors import IntegrityError, KitError
 
 ACCOUNT = "123456789012"
 

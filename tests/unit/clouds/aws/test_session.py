@@ -7,7 +7,7 @@ import pytest
 from botocore.loaders import JSONFileLoader, create_loader
 
 from llmops_kit.clouds.aws.session import StackSession
-from llmops_kit.contract.errors import KitError
+from llmops_kit.core.errors import KitError
 
 CONFIG = """\
 [profile first]

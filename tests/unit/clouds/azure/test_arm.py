@@ -4,7 +4,7 @@ import pytest
 
 from llmops_kit.clouds.azure.arm import ARM, ResourceManager
 from llmops_kit.clouds.azure.names import ML_API
-from llmops_kit.contract.errors import KitError
+from llmops_kit.core.errors import KitError
 from tests.unit.clouds.azure.cloud import Cloud
 
 JOBS = "/subscriptions/s/resourceGroups/rg/providers/Microsoft.MachineLearningServices/workspaces/w/jobs"

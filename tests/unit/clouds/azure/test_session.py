@@ -16,8 +16,8 @@ from azure.mgmt.core.exceptions import ARMErrorFormat
 from llmops_kit.cli.platforms.azure.invocations import bearer_token
 from llmops_kit.clouds.azure.errors import explained
 from llmops_kit.clouds.azure.session import AzureSession
-from llmops_kit.contract.errors import KitError
-from llmops_kit.contract.twins import METADATA_VARIABLE, TWIN_SUBSCRIPTION, TWIN_TENANT
+from llmops_kit.core.errors import KitError
+from llmops_kit.core.twins import METADATA_VARIABLE, TWIN_SUBSCRIPTION, TWIN_TENANT
 
 TWIN = {METADATA_VARIABLE: "https://localhost:7443/metadata/endpoints"}
 TENANT = "22222222-2222-2222-2222-222222222222"

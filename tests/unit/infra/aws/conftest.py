@@ -13,12 +13,12 @@ import pytest
 from moto import mock_aws
 from moto.sagemaker.models import sagemaker_backends
 
-from llmops_kit.clouds.aws.jobs import JobPlace, job_name, training_job
-from llmops_kit.contract.documents.run import RunSpec, StoredSpec
-from llmops_kit.contract.integrity.digest import sha256_bytes
-from llmops_kit.contract.layout import SPEC, run_spec_key
-from llmops_kit.infra.names import CloudNames
-from llmops_kit.infra.targets.aws import preparation, quiet
+from llmops_kit.clouds.aws.job_requests import JobPlace, job_name, training_job
+from llmops_kit.core.documents.run import RunSpec, StoredSpec
+from llmops_kit.core.hashes import sha256_bytes
+from llmops_kit.core.layout import SPEC, run_spec_key
+from llmops_kit.infra.resource_names import CloudNames
+from llmops_kit.infra.targets.aws.providers import preparation, quiet_alarms
 from tests.support.checkout import CHECKOUT
 from tests.unit.infra.program import RUN, Declared, add_version, run_program, run_spec
 
@@ -114,7 +114,7 @@ def plain(account: Account, model: str) -> Declared:
 def moto_account(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """An empty account; providers poll it without waiting."""
     monkeypatch.setattr(preparation, "_POLL_SECONDS", 0.01)
-    monkeypatch.setattr(quiet, "_POLL_SECONDS", 0.01)
+    monkeypatch.setattr(quiet_alarms, "_POLL_SECONDS", 0.01)
     with on_moto(monkeypatch):
         yield
 

@@ -5,7 +5,7 @@ from typing import Any
 import boto3
 from moto.sagemaker.models import sagemaker_backends
 
-from llmops_kit.infra.targets.aws import live, preparation
+from llmops_kit.infra.targets.aws.providers import live, preparation
 from llmops_kit.infra.targets.dynamic import Properties
 from tests.unit.infra.aws.conftest import ACCOUNT, REGION
 

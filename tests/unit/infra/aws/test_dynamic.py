@@ -10,8 +10,8 @@ import pytest
 
 from llmops_kit.clouds.aws.location import AwsLocation
 from llmops_kit.clouds.aws.session import client, find_session
-from llmops_kit.contract.errors import KitError
-from llmops_kit.infra.targets.aws import account, live, preparation, quiet, scheduled_spec
+from llmops_kit.core.errors import KitError
+from llmops_kit.infra.targets.aws.providers import account, live, preparation, quiet_alarms, scheduled_spec
 from llmops_kit.infra.targets.dynamic import KitProvider, Properties
 from tests.unit.infra.aws.conftest import ACCOUNT, REGION
 from tests.unit.infra.aws.endpoints import (
@@ -31,7 +31,7 @@ pytestmark = pytest.mark.usefixtures("moto_account")
 PROVIDERS = [
     account.AwsAccountProvider,
     preparation.AwsPreparationProvider,
-    quiet.QuietProvider,
+    quiet_alarms.QuietProvider,
     live.AwsLiveProvider,
     scheduled_spec.AwsScheduledSpecProvider,
 ]
@@ -45,7 +45,7 @@ def set_alarm(name: str, state: str) -> None:
 
 
 def test_an_update_waits_until_no_alarm_rings_any_more(capsys: pytest.CaptureFixture[str]) -> None:
-    provider = quiet.QuietProvider()
+    provider = quiet_alarms.QuietProvider()
     set_alarm("chat-quality", "OK")
     set_alarm("other", "ALARM")
     assert provider.create(QUIET).id == NAME
@@ -60,14 +60,14 @@ def test_an_update_waits_until_no_alarm_rings_any_more(capsys: pytest.CaptureFix
 
 
 def test_an_alarm_that_rings_on_is_named_before_the_endpoint_is_touched(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(quiet, "_MARGIN_SECONDS", 0.05)
+    monkeypatch.setattr(quiet_alarms, "_MARGIN_SECONDS", 0.05)
     set_alarm("chat-quality", "ALARM")
     with pytest.raises(KitError, match="alarm chat-quality is in ALARM, and SageMaker would undo any update"):
-        quiet.QuietProvider().update("", QUIET, QUIET | {"window": 0})
+        quiet_alarms.QuietProvider().update("", QUIET, QUIET | {"window": 0})
 
 
 def test_another_attempt_to_deploy_a_configuration_waits_for_the_alarm_that_undid_the_first() -> None:
-    provider = quiet.QuietProvider()
+    provider = quiet_alarms.QuietProvider()
     set_alarm("chat-quality", "ALARM")
     assert not provider.diff("", QUIET, QUIET).changes, "there is no endpoint that could be updated"
     make_endpoint()
@@ -149,7 +149,8 @@ def test_providers_are_pickled_by_reference_and_readable_in_the_state(kind: type
 def test_modules_of_the_providers_process_are_light() -> None:
     """Each command of the engine starts that process: what it imports is waited for."""
     names = ", ".join(
-        f"llmops_kit.infra.targets.aws.{m}" for m in ("account", "preparation", "quiet", "live", "scheduled_spec")
+        f"llmops_kit.infra.targets.aws.providers.{m}"
+        for m in ("account", "preparation", "quiet_alarms", "live", "scheduled_spec")
     )
     code = f"import sys, {names}; print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()

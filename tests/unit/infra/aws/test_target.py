@@ -8,8 +8,8 @@ import pulumi
 import pytest
 
 from llmops_kit.clouds.aws.settings import Interface
-from llmops_kit.contract.documents.outputs import StackOutputs
-from llmops_kit.contract.layout import run_spec_key
+from llmops_kit.core.documents.outputs import StackOutputs
+from llmops_kit.core.layout import run_spec_key
 from llmops_kit.infra.testing import resource_type
 from tests.support.checkout import CHECKOUT
 from tests.unit.infra.aws.conftest import ACCOUNT, REGION, RUN, SERVING, TRAINING, Account

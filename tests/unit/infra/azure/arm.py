@@ -11,7 +11,7 @@ import pytest
 from llmops_kit.clouds.azure.arm import ResourceManager
 from llmops_kit.clouds.azure.location import AzureCaller
 from llmops_kit.clouds.azure.session import AzureSession, open_session
-from llmops_kit.contract.errors import KitError
+from llmops_kit.core.errors import KitError
 
 WORKSPACE = (
     "/subscriptions/11111111-2222-3333-4444-555555555555/resourceGroups/g"

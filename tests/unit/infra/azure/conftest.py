@@ -10,16 +10,17 @@ from typing import Any
 import pytest
 
 from llmops_kit.clouds.azure.arm import ResourceManager
-from llmops_kit.clouds.azure.jobs import job_name
+from llmops_kit.clouds.azure.job_requests import job_name
 from llmops_kit.clouds.azure.location import AzureCaller
 from llmops_kit.clouds.azure.names import resource_id
 from llmops_kit.clouds.azure.objects import AzureContainer
 from llmops_kit.clouds.azure.session import AzureSession, open_session
-from llmops_kit.contract.documents.run import SPEC_VARIABLE
-from llmops_kit.contract.integrity.digest import sha256_bytes
-from llmops_kit.contract.layout import run_spec_key
-from llmops_kit.infra.names import CloudNames
-from llmops_kit.infra.targets.azure import online, scheduled_spec, traffic
+from llmops_kit.core.documents.run import SPEC_VARIABLE
+from llmops_kit.core.hashes import sha256_bytes
+from llmops_kit.core.layout import run_spec_key
+from llmops_kit.infra.resource_names import CloudNames
+from llmops_kit.infra.targets.azure import online
+from llmops_kit.infra.targets.azure.providers import scheduled_spec, traffic
 from tests.support.checkout import CHECKOUT
 from tests.unit.infra.azure.arm import Container, InProcessArm, patch_session
 from tests.unit.infra.program import RUN, Declared, add_version, run_program, run_spec

@@ -8,7 +8,7 @@ import pytest
 from llmops_kit.clouds.azure.arm import ResourceManager
 from llmops_kit.infra.targets.azure import resolve
 from llmops_kit.infra.targets.azure.inventory import AzureEntry
-from llmops_kit.infra.targets.azure.resources.stack import AzureStack
+from llmops_kit.infra.targets.azure.resources.context import AzureStack
 from llmops_kit.infra.testing import resource_type
 from tests.unit.infra.azure.conftest import COMPUTED, LOCATION, SUBSCRIPTION, Subscription, everything
 

@@ -11,8 +11,8 @@ from azure.core.exceptions import HttpResponseError
 
 from llmops_kit.clouds.azure.arm import ResourceManager
 from llmops_kit.clouds.azure.errors import explained
-from llmops_kit.contract.errors import KitError
-from llmops_kit.infra.targets.azure import (
+from llmops_kit.core.errors import KitError
+from llmops_kit.infra.targets.azure.providers import (
     access,
     account,
     asset,

@@ -9,13 +9,13 @@ import pulumi
 import pytest
 from pulumi_azure_native import Provider
 
-from llmops_kit.clouds.azure.jobs import SCHEDULED_RUN
+from llmops_kit.clouds.azure.job_requests import SCHEDULED_RUN
 from llmops_kit.clouds.azure.location import AzureLocation
-from llmops_kit.contract.layout import model_key
-from llmops_kit.infra.names import CloudNames
+from llmops_kit.core.layout import model_key
+from llmops_kit.infra.resource_names import CloudNames
 from llmops_kit.infra.targets.azure.inventory import AzureInventory
 from llmops_kit.infra.targets.azure.resources import endpoint, training
-from llmops_kit.infra.targets.azure.resources.stack import (
+from llmops_kit.infra.targets.azure.resources.context import (
     AzureIdentity,
     AzureRecords,
     AzureRegistry,

@@ -5,7 +5,7 @@ import pytest
 from llmops_kit.cli.platforms.azure.bootstrap.roles import GRANTED
 from llmops_kit.clouds.azure.location import AzureLocation
 from llmops_kit.clouds.azure.roles import BUILT_IN
-from llmops_kit.infra.names import CloudNames
+from llmops_kit.infra.resource_names import CloudNames
 from llmops_kit.infra.targets.azure.given import GivenIdentity, GivenResources
 from llmops_kit.infra.targets.azure.grants import grants
 from llmops_kit.infra.targets.azure.inventory import AzureInventory

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from llmops_kit.clouds.azure.traits import TRAITS
-from llmops_kit.contract.errors import SettingError
+from llmops_kit.core.errors import SettingError
 from llmops_kit.infra.engines import require_engine
 from llmops_kit.infra.targets.azure.limits import require_machines, require_supported
 from llmops_kit.settings.resolved import ResolvedEndpoint, ResolvedStack

@@ -10,7 +10,7 @@ from azure.core.credentials import AccessToken
 from llmops_kit.clouds.azure import arm
 from llmops_kit.clouds.azure.location import AzureCaller
 from llmops_kit.clouds.azure.session import AzureSession, open_session
-from llmops_kit.contract.errors import KitError
+from llmops_kit.core.errors import KitError
 from llmops_kit.infra.targets.azure import online
 from tests.unit.clouds.azure.cloud import Cloud
 from tests.unit.infra.azure.arm import ENDPOINT, PLACE

@@ -8,7 +8,7 @@ import pytest
 
 from llmops_kit.clouds.azure.location import AzureLocation
 from llmops_kit.clouds.azure.session import open_session
-from llmops_kit.infra.names import CloudNames
+from llmops_kit.infra.resource_names import CloudNames
 from llmops_kit.infra.targets.azure import resolve
 from llmops_kit.infra.targets.azure.inventory import AzureInventory
 from llmops_kit.settings.stack_settings import Settings

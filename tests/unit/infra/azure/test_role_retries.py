@@ -12,11 +12,12 @@ from azure.core.exceptions import HttpResponseError
 from llmops_kit.clouds.azure import roles
 from llmops_kit.clouds.azure.location import AzureLocation
 from llmops_kit.clouds.azure.objects import AzureContainer
-from llmops_kit.contract.errors import KitError
-from llmops_kit.infra.names import CloudNames
-from llmops_kit.infra.targets.azure import access, role_retries
+from llmops_kit.core.errors import KitError
+from llmops_kit.infra.resource_names import CloudNames
+from llmops_kit.infra.targets.azure import role_retries
 from llmops_kit.infra.targets.azure.inventory import AzureInventory
-from llmops_kit.infra.targets.azure.resources.stack import AzureIdentity, AzureStack
+from llmops_kit.infra.targets.azure.providers import access
+from llmops_kit.infra.targets.azure.resources.context import AzureIdentity, AzureStack
 from llmops_kit.settings.stack_settings import Settings
 from tests.support.clouds.settings import resolved
 from tests.unit.infra.azure.arm import PLACE, InProcessArm, patch_session

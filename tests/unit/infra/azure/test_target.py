@@ -10,10 +10,10 @@ import pytest
 from llmops_kit.cli.platforms.azure.bootstrap.roles import GRANTED
 from llmops_kit.clouds.azure.roles import BUILT_IN
 from llmops_kit.clouds.azure.session import open_session
-from llmops_kit.contract.documents.outputs import StackOutputs
-from llmops_kit.contract.documents.run import SPEC_VARIABLE
-from llmops_kit.contract.integrity.digest import sha256_bytes
-from llmops_kit.contract.layout import run_spec_key, schedule_key
+from llmops_kit.core.documents.outputs import StackOutputs
+from llmops_kit.core.documents.run import SPEC_VARIABLE
+from llmops_kit.core.hashes import sha256_bytes
+from llmops_kit.core.layout import run_spec_key, schedule_key
 from llmops_kit.infra.targets.azure import resolve
 from llmops_kit.infra.testing import resource_type
 from tests.support.checkout import CHECKOUT

@@ -15,8 +15,8 @@ import typer
 from llmops_kit.cli.commands import endpoint, print_error
 from llmops_kit.cli.context import Context
 from llmops_kit.cli.platforms.local.platform import LocalPlatform
-from llmops_kit.contract.documents.outputs import EndpointOutput
-from llmops_kit.contract.errors import BusyError, KitError
+from llmops_kit.core.documents.outputs import EndpointOutput
+from llmops_kit.core.errors import BusyError, KitError
 from tests.support.checkout import CHECKOUT
 from tests.support.servers.http_servers import serving
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from typer.testing import CliRunner
 
 from llmops_kit.cli.cli import app
-from llmops_kit.contract.errors import NotFoundError
+from llmops_kit.core.errors import NotFoundError
 
 WIDE = {"COLUMNS": "200"}
 

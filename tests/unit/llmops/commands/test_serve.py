@@ -13,8 +13,8 @@ from llmops_kit.cli.cli import app
 from llmops_kit.cli.evaluation.models import stored_model
 from llmops_kit.cli.local_server import _version, name_of, serve, temporary_home
 from llmops_kit.cli.platforms.local.platform import LocalPlatform
-from llmops_kit.contract.errors import KitError
-from llmops_kit.contract.layout import cache_dir
+from llmops_kit.core.errors import KitError
+from llmops_kit.core.layout import cache_dir
 from tests.support.tiny_models.versions import write_version
 
 Refused = Callable[..., KitError]

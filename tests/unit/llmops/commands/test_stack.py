@@ -9,7 +9,7 @@ import typer
 
 from llmops_kit.cli.commands.stack import status
 from llmops_kit.cli.context import Context
-from llmops_kit.cli.platforms.platform import Access
+from llmops_kit.cli.interfaces.platform import Access
 
 
 class Platform:

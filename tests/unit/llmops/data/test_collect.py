@@ -15,9 +15,9 @@ import zstandard
 
 from llmops_kit.cli.data.collect import collect, require_collected, source_folder
 from llmops_kit.cli.data.items import Partial
-from llmops_kit.contract.documents.collected import RECEIPTS
-from llmops_kit.contract.documents.recipe_data import DataSource
-from llmops_kit.contract.errors import DataError, IntegrityError, KitError, UnsupportedError
+from llmops_kit.core.documents.collected import RECEIPTS
+from llmops_kit.core.documents.recipe_data import DataSource
+from llmops_kit.core.errors import DataError, IntegrityError, KitError, UnsupportedError
 from tests.support.runs.collecting import collected, contents
 
 

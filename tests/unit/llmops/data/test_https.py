@@ -8,8 +8,8 @@ import pytest
 
 from llmops_kit.cli.data import https
 from llmops_kit.cli.data.https import check_redirect
-from llmops_kit.contract.documents.recipe_data import DataSource
-from llmops_kit.contract.errors import DataError, KitError, RefusedError
+from llmops_kit.core.documents.recipe_data import DataSource
+from llmops_kit.core.errors import DataError, KitError, RefusedError
 from tests.support.runs.collecting import collected, contents
 from tests.support.servers.https_site import ROWS, Site, running_site
 

@@ -14,8 +14,8 @@ import pytest
 
 from llmops_kit.cli.data.hub import find_on_hub
 from llmops_kit.cli.data.items import FetchStoppedError, Partial, SourceContext
-from llmops_kit.contract.documents.recipe_data import DataSource
-from llmops_kit.contract.errors import DataError, KitError
+from llmops_kit.core.documents.recipe_data import DataSource
+from llmops_kit.core.errors import DataError, KitError
 from tests.support.runs.collecting import collected, contents
 from tests.support.servers.http_servers import serving
 

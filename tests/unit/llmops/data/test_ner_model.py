@@ -5,13 +5,13 @@ from pathlib import Path
 import pytest
 
 from llmops_kit.cli.data.build import ner_folder
+from llmops_kit.cli.deploying.promotion import promote
 from llmops_kit.cli.evaluation.models import find_model
 from llmops_kit.cli.platforms.local.platform import LocalPlatform
-from llmops_kit.cli.stacks.promotion import promote
 from llmops_kit.cli.stacks.stack_file import StackFile
-from llmops_kit.contract.documents.model import ModelManifest
-from llmops_kit.contract.errors import IntegrityError, KitError
-from llmops_kit.contract.layout import MANIFEST
+from llmops_kit.core.documents.model import ModelManifest
+from llmops_kit.core.errors import IntegrityError, KitError
+from llmops_kit.core.layout import MANIFEST
 from tests.support.tiny_models.versions import write_version
 
 

@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 
 from llmops_kit.cli.data.build import build_dataset
+from llmops_kit.cli.data.dataset_versions import DatasetFolder
 from llmops_kit.cli.data.row_sources import naming_sources, source_place
-from llmops_kit.cli.data.versions import DatasetFolder
-from llmops_kit.contract.documents.recipe import Recipe
-from llmops_kit.contract.errors import RunError
+from llmops_kit.core.documents.recipe import Recipe
+from llmops_kit.core.errors import RunError
 from llmops_kit.training.evaluation.scoring import check_suites
 
 

@@ -13,9 +13,9 @@ from llmops_kit.cli.commands.evaluate import evaluate
 from llmops_kit.cli.evaluation.models import production
 from llmops_kit.cli.platforms.local.platform import LocalPlatform
 from llmops_kit.cli.runs.runs import plan_run
-from llmops_kit.contract.documents.outputs import EndpointOutput
-from llmops_kit.contract.errors import KitError, NotFoundError
-from llmops_kit.contract.names import ModelRef
+from llmops_kit.core.documents.outputs import EndpointOutput
+from llmops_kit.core.errors import KitError, NotFoundError
+from llmops_kit.core.names import ModelRef
 from tests.support.servers import http_servers
 from tests.support.tiny_models.versions import write_output
 from tests.unit.llmops.runs.test_runs import deploy, write_recipe

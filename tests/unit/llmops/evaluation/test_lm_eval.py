@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from llmops_kit.cli.evaluation.comparison_page import html
 from llmops_kit.cli.evaluation.lm_eval import TaskScore, _scores, image_for
-from llmops_kit.cli.evaluation.page import html
-from llmops_kit.contract.documents.model import ModelManifest
-from llmops_kit.contract.errors import KitError
+from llmops_kit.core.documents.model import ModelManifest
+from llmops_kit.core.errors import KitError
 from tests.support.tiny_models.versions import write_version
 
 # As lm-eval 0.4.13 writes it, shortened.

@@ -10,15 +10,15 @@ from llmops_kit.cli.commands.models import _copy_dataset, print_version
 from llmops_kit.cli.commands.promotion import promote as command
 from llmops_kit.cli.commands.stack import _endpoint_row
 from llmops_kit.cli.commands.train import is_not_worse
+from llmops_kit.cli.deploying.promotion import promote, rollback, waivers
 from llmops_kit.cli.evaluation.answers import _folder
 from llmops_kit.cli.evaluation.comparison import questions_for
 from llmops_kit.cli.evaluation.models import stored_model
 from llmops_kit.cli.platforms.local.platform import LocalPlatform
 from llmops_kit.cli.runs.runs import plan_run
-from llmops_kit.cli.stacks.promotion import promote, rollback, waivers
 from llmops_kit.cli.stacks.stack_file import StackFile
-from llmops_kit.contract.errors import KitError, RefusedError
-from llmops_kit.contract.names import ModelRef
+from llmops_kit.core.errors import KitError, RefusedError
+from llmops_kit.core.names import ModelRef
 from llmops_kit.training.checkpoints import once
 from llmops_kit.training.evaluation.answering import answer_file
 from tests.support.tiny_models.versions import write_output

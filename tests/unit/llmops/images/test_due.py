@@ -10,11 +10,11 @@ from llmops_kit.cli.images import due, sbom
 from llmops_kit.cli.images.due import bring_images, needed
 from llmops_kit.cli.stacks.project import Project
 from llmops_kit.cli.stacks.stack import PulumiStack
-from llmops_kit.hosting import images
+from llmops_kit.local_runtime import process_images
 from llmops_kit.settings.stack_settings import Settings
 from tests.support.clouds.settings import resolved
 from tests.support.servers.http_servers import serving
-from tests.unit.llmops.images.test_images import OciServer, Registry
+from tests.unit.llmops.images.test_stack_images import OciServer, Registry
 
 OLD, NEW = "sha256:" + "0" * 64, "sha256:" + "1" * 64
 MODEL = f"chatbot@1@{OLD}"
@@ -93,7 +93,7 @@ def test_on_a_twin_a_missing_image_is_built_and_written_into_the_file(made: Made
 
 @pytest.mark.usefixtures("twin")
 def test_on_a_twin_a_stale_process_is_built_anew_and_a_fresh_one_is_not(made: Made) -> None:
-    fresh = images.reference("serving")
+    fresh = process_images.reference("serving")
     text = made.up(f"  llmops:images: {{serving: '{fresh}', training: 'process:training@{OLD}'}}\n")
     assert made.done == [("build", ["training"])]
     assert fresh in text

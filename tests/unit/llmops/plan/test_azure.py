@@ -4,6 +4,11 @@ from typing import Any
 
 import pytest
 
+from llmops_kit.cli.interfaces.changes import ResourceChange
+from llmops_kit.cli.interfaces.costs import endpoint_costs, total
+from llmops_kit.cli.interfaces.endpoint_plans import EndpointPlan
+from llmops_kit.cli.interfaces.quotas import Machines
+from llmops_kit.cli.machines.prices import Prices
 from llmops_kit.cli.plan.azure import (
     CLUSTER,
     DEPLOYMENT,
@@ -16,11 +21,6 @@ from llmops_kit.cli.plan.azure import (
     run_machines,
     warnings,
 )
-from llmops_kit.cli.plan.changes import ResourceChange
-from llmops_kit.cli.plan.cost import endpoint_costs, total
-from llmops_kit.cli.plan.endpoints import EndpointPlan
-from llmops_kit.cli.plan.prices import Prices
-from llmops_kit.cli.plan.quotas import Machines
 from llmops_kit.policies.model import Resource
 from llmops_kit.settings.resolved import ResolvedStack
 from llmops_kit.settings.stack_settings import Settings

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
+from llmops_kit.cli.machines.machines import A10G, H100, T4
 from llmops_kit.cli.plan.gpu_fit import fit_words
-from llmops_kit.cli.plan.machines import A10G, H100, T4
-from llmops_kit.contract.models.gpu_fit import gpu_fit
-from llmops_kit.contract.models.gpus import MEMORY_SHARE
+from llmops_kit.core.models.gpu_fit import gpu_fit
+from llmops_kit.core.models.gpus import MEMORY_SHARE
 from tests.support.checkout import CHECKOUT
 
 LLAMA_BYTES = 16_060_522_240  # 8.03 B parameters in bf16
@@ -100,7 +100,7 @@ def test_another_kind_of_cache_is_unknown(changes: dict[str, Any]) -> None:
 
 
 def test_machines_without_gpus_say_nothing_and_a_stack_that_is_not_there_says_unknown() -> None:
-    from llmops_kit.contract.names import parse_promoted
+    from llmops_kit.core.names import parse_promoted
 
     ref = parse_promoted(f"chatbot@1@sha256:{'0' * 64}")
     assert fit_words(None, ref, "ml.c5.2xlarge", "auto") == ""

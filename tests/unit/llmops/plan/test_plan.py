@@ -5,6 +5,11 @@ from typing import Any
 import pytest
 
 from llmops_kit.cli.commands.plan import _together
+from llmops_kit.cli.interfaces.changes import ResourceChange
+from llmops_kit.cli.interfaces.costs import CostLine, Total, endpoint_costs, token_costs, total
+from llmops_kit.cli.interfaces.endpoint_plans import EndpointPlan
+from llmops_kit.cli.interfaces.quotas import Machines, QuotaNeed, instances_needed
+from llmops_kit.cli.machines.prices import Prices
 from llmops_kit.cli.plan.aws import (
     ALARM,
     CONFIGURATION,
@@ -14,11 +19,6 @@ from llmops_kit.cli.plan.aws import (
     resource_costs,
     run_machines,
 )
-from llmops_kit.cli.plan.changes import ResourceChange
-from llmops_kit.cli.plan.cost import CostLine, Total, endpoint_costs, token_costs, total
-from llmops_kit.cli.plan.endpoints import EndpointPlan
-from llmops_kit.cli.plan.prices import Prices
-from llmops_kit.cli.plan.quotas import Machines, QuotaNeed, instances_needed
 from llmops_kit.policies.model import Resource
 from llmops_kit.settings.stack_settings import Settings
 from tests.support.clouds.settings import resolved

@@ -3,12 +3,12 @@
 import pytest
 
 from llmops_kit.cli.commands.plan import _print
+from llmops_kit.cli.machines.prices import Prices
 from llmops_kit.cli.plan.check import MachineEstimate, TrainingCheck
 from llmops_kit.cli.plan.plan import Plan
-from llmops_kit.cli.plan.prices import Prices
 from llmops_kit.cli.plan.schedules import ScheduledTraining, check_schedules
-from llmops_kit.contract.documents.recipe_training import Adapter
-from llmops_kit.contract.documents.run import Compute
+from llmops_kit.core.documents.recipe_training import Adapter
+from llmops_kit.core.documents.run import Compute
 from llmops_kit.settings.resolved import ResolvedSchedule
 
 

@@ -13,7 +13,7 @@ from botocore.config import Config
 from llmops_kit.cli.platforms.aws import invocations as aws
 from llmops_kit.cli.platforms.azure import invocations as azure
 from llmops_kit.clouds.aws.session import _CONFIGS as AWS_CONFIGS
-from llmops_kit.contract.errors import BusyError, KitError
+from llmops_kit.core.errors import BusyError, KitError
 from tests.support.servers.http_servers import serving
 
 

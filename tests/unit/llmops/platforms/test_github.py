@@ -3,7 +3,7 @@
 import pytest
 
 from llmops_kit.cli.platforms.github import GithubRepository, contexts, without_ids
-from llmops_kit.contract.errors import KitError
+from llmops_kit.core.errors import KitError
 
 MAIN, PULL_REQUEST = "ref:refs/heads/main", "pull_request"
 

@@ -15,7 +15,7 @@ import pytest
 from llmops_kit.cli.pulumi_engine import engine as pulumi_engine
 from llmops_kit.cli.pulumi_engine import install
 from llmops_kit.cli.pulumi_engine.version import FOLDER
-from llmops_kit.contract.errors import KitError
+from llmops_kit.core.errors import KitError
 
 GO_HERE = shutil.which("go") or ""
 

@@ -14,7 +14,7 @@ import pytest
 from llmops_kit.cli.pulumi_engine import engine as pulumi_engine
 from llmops_kit.cli.pulumi_engine import install
 from llmops_kit.cli.pulumi_engine.version import FOLDER
-from llmops_kit.contract.errors import KitError
+from llmops_kit.core.errors import KitError
 from tests.support.servers.http_servers import serving
 
 VERSION = pulumi_engine.pinned_version()

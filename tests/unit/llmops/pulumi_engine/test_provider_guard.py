@@ -10,7 +10,7 @@ from pulumi.dynamic.dynamic import serialize_provider
 
 from llmops_kit.cli.pulumi_engine.provider_guard import RefusedProviderError, check, load, released_name
 from llmops_kit.infra import providers
-from llmops_kit.infra.targets.aws.account import AwsAccountProvider
+from llmops_kit.infra.targets.aws.providers.account import AwsAccountProvider
 from llmops_kit.infra.targets.dynamic import KitProvider
 
 URN = "urn:pulumi:dev::llmops::pulumi-python:dynamic/llmops:Store::store"
@@ -85,7 +85,7 @@ class CallsByName:
         call("aws/account", "llmops_kit.infra.providers", "name_of"),
         call("aws/account", "infra", "provider"),
         call("aws/account", "tests.unit.llmops.pulumi_engine.test_provider_guard", "call"),
-        call("llmops_kit.infra.targets.aws.account:AwsAccountProvider"),
+        call("llmops_kit.infra.targets.aws.providers.account:AwsAccountProvider"),
         call("../account"),
         call(""),
         call("aws/account")[:-1] + b"}\x8c\x01a\x4b\x01sb.",

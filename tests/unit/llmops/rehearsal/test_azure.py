@@ -11,8 +11,8 @@ from llmops_kit.cli.platforms.azure.bootstrap.roles import MADE
 from llmops_kit.cli.rehearsal.clouds import find_cloud
 from llmops_kit.cli.rehearsal.clouds.azure_inventory import deleted, inventory
 from llmops_kit.cli.rehearsal.clouds.azure_twin import AzureTwin
-from llmops_kit.contract.errors import KitError
-from llmops_kit.contract.twins import METADATA_VARIABLE, TWIN_SUBSCRIPTION
+from llmops_kit.core.errors import KitError
+from llmops_kit.core.twins import METADATA_VARIABLE, TWIN_SUBSCRIPTION
 from llmops_twins.core import root
 
 ROOT = f"/subscriptions/{TWIN_SUBSCRIPTION}"

@@ -5,11 +5,11 @@ from collections.abc import Iterator
 
 import pytest
 
-from llmops_kit.cli.plan.prices import load_prices
-from llmops_kit.cli.rehearsal.clouds.cloud import Standing
+from llmops_kit.cli.machines.prices import load_prices
+from llmops_kit.cli.rehearsal.cloud import Standing
 from llmops_kit.cli.rehearsal.cost_meter import Meter
 from llmops_kit.cli.rehearsal.steps import Timeline
-from llmops_kit.contract.errors import KitError
+from llmops_kit.core.errors import KitError
 
 MACHINE = Standing("ours", "hosting", "ml.m5.xlarge", 1)
 

@@ -4,7 +4,7 @@ import pytest
 
 from llmops_kit.cli.rehearsal.fault_case import FaultCase, cases_of, find, table
 from llmops_kit.cli.rehearsal.lifecycle import STEPS
-from llmops_kit.contract.errors import NotFoundError
+from llmops_kit.core.errors import NotFoundError
 from llmops_twins.aws.faults import KINDS as AWS
 from llmops_twins.azure.faults import KINDS as AZURE
 from llmops_twins.core.faults import Kind

@@ -7,9 +7,9 @@ import pytest
 
 from llmops_kit.cli.rehearsal.recipes import find_recipe, in_words, is_right, question_of, shorten
 from llmops_kit.cli.stacks.project import Project
-from llmops_kit.contract.documents.model import Golden, Message, ModelManifest
-from llmops_kit.contract.documents.recipe import Recipe
-from llmops_kit.contract.errors import KitError
+from llmops_kit.core.documents.model import Golden, Message, ModelManifest
+from llmops_kit.core.documents.recipe import Recipe
+from llmops_kit.core.errors import KitError
 from tests.support.checkout import CHECKOUT
 from tests.support.runs.training import tiny_recipe
 
@@ -77,7 +77,7 @@ def test_a_recipe_elsewhere_and_a_missing_one_are_refused(tmp_path: Path) -> Non
 
 
 def test_it_asks_a_golden_question_that_stands_alone() -> None:
-    manifest = ModelManifest.load(CHECKOUT / "tests/unit/contract/examples/model-2.json")
+    manifest = ModelManifest.load(CHECKOUT / "tests/unit/core/examples/model-2.json")
     turns = [
         Message(role="user", content="Hi"),
         Message(role="assistant", content="Hello"),

@@ -10,14 +10,14 @@ from typer.testing import CliRunner
 
 from llmops_kit.cli.cli import app
 from llmops_kit.cli.former_commands import FormerCommandError
-from llmops_kit.cli.plan.prices import load_prices
+from llmops_kit.cli.machines.prices import load_prices
 from llmops_kit.cli.rehearsal.account import AccountWorld, parse_span
 from llmops_kit.cli.rehearsal.clouds.aws import Aws
 from llmops_kit.cli.rehearsal.cost_meter import Meter
 from llmops_kit.cli.rehearsal.rehearsal import RehearsalOptions, rehearse
 from llmops_kit.cli.rehearsal.steps import Timeline
 from llmops_kit.cli.stacks.project import Project
-from llmops_kit.contract.errors import KitError
+from llmops_kit.core.errors import KitError
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from llmops_kit.cli.rehearsal import runner
 from llmops_kit.cli.rehearsal.fault_case import FaultCase
 from llmops_kit.cli.rehearsal.stage import Stage
 from llmops_kit.cli.rehearsal.steps import Evidence, PermissionCheck, Result, chosen
-from llmops_kit.contract.errors import KitError, NotFoundError
+from llmops_kit.core.errors import KitError, NotFoundError
 from tests.unit.llmops.rehearsal.conftest import Rehearsed, step
 
 

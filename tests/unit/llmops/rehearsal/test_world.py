@@ -10,7 +10,7 @@ from llmops_kit.cli.rehearsal.clouds import find_cloud
 from llmops_kit.cli.rehearsal.network_guard import Guard
 from llmops_kit.cli.rehearsal.stage import failure
 from llmops_kit.cli.rehearsal.world import scrubbed
-from llmops_kit.contract.errors import KitError
+from llmops_kit.core.errors import KitError
 
 
 def test_nothing_of_a_cloud_or_a_login_stays_in_the_environment() -> None:

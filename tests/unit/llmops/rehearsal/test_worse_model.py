@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from llmops_kit.cli.rehearsal.worse_model import copy_perturbed
-from llmops_kit.contract.errors import KitError
+from llmops_kit.core.errors import KitError
 
 TABLE = bytes(range(24))  # three rows of eight bytes
 

@@ -7,16 +7,16 @@ from typing import Any
 
 import pytest
 
+from llmops_kit.cli.deploying.promotion import promote
+from llmops_kit.cli.interfaces.platform import Run
 from llmops_kit.cli.platforms.local.platform import LocalPlatform
-from llmops_kit.cli.platforms.platform import Run
-from llmops_kit.cli.runs.page import html
 from llmops_kit.cli.runs.report import run_report
+from llmops_kit.cli.runs.run_page import html
 from llmops_kit.cli.runs.runs import collect
-from llmops_kit.cli.stacks.promotion import promote
 from llmops_kit.cli.stacks.stack_file import StackFile
-from llmops_kit.contract.errors import KitError, RefusedError
-from llmops_kit.contract.layout import MANIFEST, MODEL_CARD
-from llmops_kit.contract.names import ModelRef
+from llmops_kit.core.errors import KitError, RefusedError
+from llmops_kit.core.layout import MANIFEST, MODEL_CARD
+from llmops_kit.core.names import ModelRef
 from tests.support.runs.gated_runs import gated_run
 from tests.support.runs.judges import JudgeServer, judging
 from tests.unit.llmops.evaluation.test_comparison import run as evaluate

@@ -8,13 +8,13 @@ from typing import Any, cast
 
 import pytest
 
+from llmops_kit.cli.machines.prices import Prices
 from llmops_kit.cli.plan.check import check_run, check_training
-from llmops_kit.cli.plan.prices import Prices
 from llmops_kit.cli.platforms.local.platform import LocalPlatform
 from llmops_kit.cli.runs.runs import collect, find_run, plan_run
-from llmops_kit.contract.documents.recipe import Recipe
-from llmops_kit.contract.documents.run import Compute, RunSpec
-from llmops_kit.contract.errors import KitError, RunError
+from llmops_kit.core.documents.recipe import Recipe
+from llmops_kit.core.documents.run import Compute, RunSpec
+from llmops_kit.core.errors import KitError, RunError
 from tests.support.checkout import EXAMPLES
 from tests.support.tiny_models.versions import write_output
 from tests.unit.llmops.runs.test_runs import (

@@ -8,15 +8,15 @@ from typing import Any, NamedTuple
 
 import pytest
 
+from llmops_kit.cli.interfaces.platform import Run
 from llmops_kit.cli.platforms.local.platform import LocalPlatform
-from llmops_kit.cli.platforms.platform import Run
 from llmops_kit.cli.runs.receipts import check_output
 from llmops_kit.cli.runs.runs import collect, plan_run
 from llmops_kit.cli.store.versions import FolderVersion
-from llmops_kit.contract.documents.run import RunSpec, RunState
-from llmops_kit.contract.errors import IntegrityError, KitError, RunError
-from llmops_kit.contract.integrity.digest import sha256_bytes
-from llmops_kit.contract.layout import EVALUATION, MANIFEST, METRICS, TrainingFolders
+from llmops_kit.core.documents.run import RunSpec, RunState
+from llmops_kit.core.errors import IntegrityError, KitError, RunError
+from llmops_kit.core.hashes import sha256_bytes
+from llmops_kit.core.layout import EVALUATION, MANIFEST, METRICS, TrainingFolders
 from tests.support.tiny_models.versions import write_output, write_version
 from tests.unit.llmops.conftest import make_platform
 from tests.unit.llmops.runs.test_runs import write_recipe

@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 
 from llmops_kit.cli.platforms.local.platform import LocalPlatform
-from llmops_kit.cli.runs.page import html
 from llmops_kit.cli.runs.report import run_report
+from llmops_kit.cli.runs.run_page import html
 from llmops_kit.cli.runs.runs import collect, find_run
-from llmops_kit.contract.errors import RunError
+from llmops_kit.core.errors import RunError
 from tests.support.tiny_models.versions import write_output
 from tests.unit.llmops.runs.test_runs import (
     MakeImage,

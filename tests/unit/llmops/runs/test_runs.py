@@ -22,10 +22,10 @@ from llmops_kit.cli.runs.runs import (
     require_collected,
     uncollected,
 )
-from llmops_kit.contract.documents.model import EmbeddingForm, Lineage, ModelManifest, Origin
-from llmops_kit.contract.documents.recipe import Recipe
-from llmops_kit.contract.documents.run import Compute, Pinned, RunSpec
-from llmops_kit.contract.errors import KitError, NotFoundError, RunError
+from llmops_kit.core.documents.model import EmbeddingForm, Lineage, ModelManifest, Origin
+from llmops_kit.core.documents.recipe import Recipe
+from llmops_kit.core.documents.run import Compute, Pinned, RunSpec
+from llmops_kit.core.errors import KitError, NotFoundError, RunError
 from tests.support.runs import intruder
 from tests.support.tiny_models.versions import write_output, write_version
 from tests.unit.llmops.conftest import make_platform
@@ -294,7 +294,7 @@ def test_vulnerability_13_a_reason_that_is_no_file_shows_nothing_of_the_callers(
 def test_vulnerability_13_where_training_can_not_be_confined_its_log_says_so(
     tmp_path: Path, make_image: MakeImage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("llmops_kit.hosting.confinement._try", lambda *_: "no namespaces here")
+    monkeypatch.setattr("llmops_kit.local_runtime.confinement._try", lambda *_: "no namespaces here")
     platform = deploy(tmp_path, make_image("print('trained')"))
     first, second = lines_of(platform, start(platform, write_recipe(tmp_path)))
     assert first.startswith("warning: training runs as you, and can read what you can, the stack's signing key too")

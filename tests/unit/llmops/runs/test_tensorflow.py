@@ -9,9 +9,9 @@ import pytest
 
 from llmops_kit.cli.plan.check import check_training
 from llmops_kit.cli.runs.trainers import check_framework, find_trainer
-from llmops_kit.contract.documents.recipe import Recipe
-from llmops_kit.contract.documents.run import Compute, TrainerJob
-from llmops_kit.contract.errors import KitError
+from llmops_kit.core.documents.recipe import Recipe
+from llmops_kit.core.documents.run import Compute, TrainerJob
+from llmops_kit.core.errors import KitError
 from tests.unit.llmops.runs.test_runs import RECIPE
 
 IMAGE = f"registry.example.com/training-tensorflow@sha256:{'7' * 64}"

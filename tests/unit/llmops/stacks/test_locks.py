@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from llmops_kit.cli.stacks.locks import locks_of, parse, require_free
-from llmops_kit.contract.errors import KitError
+from llmops_kit.core.errors import KitError
 
 
 def write_lock(state: Path, pid: int, host: str = "", age_s: float = 0, stack: str = "dev") -> Path:

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from llmops_kit.cli.stacks.project import Project
-from llmops_kit.contract.errors import NotFoundError
+from llmops_kit.core.errors import NotFoundError
 
 
 def test_without_a_project_the_error_says_how_to_begin(tmp_path: Path) -> None:

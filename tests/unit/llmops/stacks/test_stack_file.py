@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from llmops_kit.cli.stacks.stack_file import StackFile
-from llmops_kit.contract.errors import KitError, SettingError
+from llmops_kit.core.errors import KitError, SettingError
 
 NEW = f"chatbot@2@sha256:{'b' * 64}"
 

@@ -10,12 +10,12 @@ import pytest
 from llmops_kit.cli.store.remote_checks import Hashed, Stored, fits
 from llmops_kit.cli.store.store import Store
 from llmops_kit.cli.store.versions import FolderVersion, RemoteVersion
-from llmops_kit.contract.documents.dataset import PART_BYTES, FileEntry
-from llmops_kit.contract.documents.model import ModelManifest
-from llmops_kit.contract.errors import IntegrityError, SignatureError
-from llmops_kit.contract.integrity.digest import file_entry
-from llmops_kit.contract.integrity.signing import make_key, sign
-from llmops_kit.contract.layout import MANIFEST, SIGNATURE
+from llmops_kit.core.documents.dataset import PART_BYTES, FileEntry
+from llmops_kit.core.documents.model import ModelManifest
+from llmops_kit.core.errors import IntegrityError, SignatureError
+from llmops_kit.core.integrity.digest import file_entry
+from llmops_kit.core.integrity.signing import make_key, sign
+from llmops_kit.core.layout import MANIFEST, SIGNATURE
 from tests.support.tiny_models.versions import write_version
 from tests.unit.llmops.store.test_remote_objects import MemoryObjects
 

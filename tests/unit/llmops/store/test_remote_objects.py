@@ -12,10 +12,10 @@ import pytest
 from llmops_kit.cli.store.bounded_file import Bounded
 from llmops_kit.cli.store.remote_checks import Hashed, Stored
 from llmops_kit.cli.store.remote_objects import Entry, RemoteObjects
-from llmops_kit.contract.documents.dataset import FileEntry
-from llmops_kit.contract.errors import IntegrityError, KitError
-from llmops_kit.contract.integrity.digest import list_files
-from llmops_kit.contract.layout import MANIFEST
+from llmops_kit.core.documents.dataset import FileEntry
+from llmops_kit.core.errors import IntegrityError, KitError
+from llmops_kit.core.integrity.digest import list_files
+from llmops_kit.core.layout import MANIFEST
 from tests.support.tiny_models.versions import write_version
 
 

@@ -11,9 +11,9 @@ import pytest
 from llmops_kit.cli.platforms.local.platform import LocalPlatform
 from llmops_kit.cli.store.objects import FolderObjects
 from llmops_kit.cli.store.store import Store
-from llmops_kit.contract.documents.store import Alias
-from llmops_kit.contract.errors import IntegrityError, KitError, SignatureError
-from llmops_kit.contract.layout import MANIFEST, alias_key, model_key
+from llmops_kit.core.documents.store import Alias
+from llmops_kit.core.errors import IntegrityError, KitError, SignatureError
+from llmops_kit.core.layout import MANIFEST, alias_key, model_key
 from tests.support.tiny_models.versions import open_verified
 from tests.unit.llmops.conftest import make_platform
 

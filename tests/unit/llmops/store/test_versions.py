@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 
 from llmops_kit.cli.store.versions import FolderVersion
-from llmops_kit.contract.documents.dataset import FileEntry
-from llmops_kit.contract.errors import IntegrityError
-from llmops_kit.contract.integrity.digest import sha256_bytes
+from llmops_kit.core.documents.dataset import FileEntry
+from llmops_kit.core.errors import IntegrityError
+from llmops_kit.core.hashes import sha256_bytes
 
 NAME, CONTENT = "evaluation.json", b'{"passed": false}'
 ENTRY = FileEntry(sha256=sha256_bytes(CONTENT), size=len(CONTENT))

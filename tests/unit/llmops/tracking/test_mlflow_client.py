@@ -7,7 +7,7 @@ import pytest
 
 from llmops_kit.cli.tracking.mlflow_client import URI_VARIABLE, masked, require_mlflow
 from llmops_kit.cli.tracking.mlflow_sync import alias_of
-from llmops_kit.contract.errors import KitError
+from llmops_kit.core.errors import KitError
 from tests.support.servers.http_servers import serving
 
 

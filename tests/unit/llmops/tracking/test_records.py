@@ -1,7 +1,7 @@
 """What trackers are told of a recipe and of its scores."""
 
 from llmops_kit.cli.tracking.records import recipe_params
-from llmops_kit.contract.documents.recipe import Recipe
+from llmops_kit.core.documents.recipe import Recipe
 from tests.support.runs.training import tiny_recipe
 
 

@@ -5,7 +5,7 @@ from typing import Literal
 
 import pytest
 
-from llmops_kit.contract.documents.model import Golden, Message
+from llmops_kit.core.documents.model import Golden, Message
 from llmops_kit.serving.api.model_card import _examples
 from llmops_kit.serving.errors import ApiError
 from tests.support.servers.vllm_stand_in import CARD

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from llmops_kit.contract.models.tool_call_stream import CallDelta
+from llmops_kit.core.models.tool_call_stream import CallDelta
 from llmops_kit.serving.api.frames import CompletionFrames, Delta, Frames, TokenChance, usage_of
 from llmops_kit.serving.api.openai import LONG_BODY, parse_chat, parse_completion
 from llmops_kit.serving.errors import ApiError

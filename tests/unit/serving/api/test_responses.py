@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from pydantic import BaseModel, TypeAdapter
 
-from llmops_kit.contract.models.tool_call_stream import CallDelta
+from llmops_kit.core.models.tool_call_stream import CallDelta
 from llmops_kit.serving.api.frames import Delta, usage_of
 from llmops_kit.serving.api.response_frames import ResponseFrames
 from llmops_kit.serving.api.responses import parse_responses

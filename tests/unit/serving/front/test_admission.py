@@ -5,7 +5,7 @@ from contextlib import ExitStack
 
 import pytest
 
-from llmops_kit.contract.limits import RequestLimits
+from llmops_kit.core.limits import RequestLimits
 from llmops_kit.serving.errors import ApiError
 from llmops_kit.serving.front.admission import Admission
 

@@ -13,16 +13,16 @@ from typing import Any
 
 import pytest
 
-from llmops_kit.contract.api_key import key_digest
-from llmops_kit.contract.http_guard import error_body
-from llmops_kit.contract.limits import RequestLimits
+from llmops_kit.core.limits import RequestLimits
+from llmops_kit.core.network.api_key import key_digest
+from llmops_kit.core.network.http_guard import error_body
 from llmops_kit.serving.api.openai import parse_chat
 from llmops_kit.serving.errors import ApiError
 from llmops_kit.serving.front import Front
 from llmops_kit.serving.front.exchange import EXCHANGE, Receive, Scope, Send
 from llmops_kit.serving.front.readiness import Readiness
 from llmops_kit.serving.metrics import Metrics
-from llmops_kit.serving.settings import ServerSettings
+from llmops_kit.serving.server_settings import ServerSettings
 from tests.support.servers.in_process import KEY, Asking
 from tests.support.servers.vllm_stand_in import as_loaded
 

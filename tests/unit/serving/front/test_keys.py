@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from llmops_kit.contract.api_key import authorized_digest, key_digest
-from llmops_kit.contract.errors import ServingError
+from llmops_kit.core.errors import ServingError
+from llmops_kit.core.network.api_key import authorized_digest, key_digest
 from llmops_kit.serving.errors import ApiError
 from llmops_kit.serving.front.keys import Keys
-from llmops_kit.serving.settings import ServerSettings
+from llmops_kit.serving.server_settings import ServerSettings
 
 KEY = "0123456789abcdef"
 

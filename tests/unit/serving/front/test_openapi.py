@@ -8,7 +8,7 @@ from typing import Any
 import jsonschema
 import pytest
 
-import llmops_kit.contract.http_guard
+import llmops_kit.core.network.http_guard
 from llmops_kit import serving
 from llmops_kit.serving.api.frames import CompletionFrames, Delta, Frames, usage_of
 from llmops_kit.serving.api.response_frames import ResponseFrames
@@ -44,7 +44,7 @@ def test_all_routes_and_refusals_are_described_and_none_else(parameters: set[str
 
 
 def test_every_refusal_in_the_code_is_in_the_table() -> None:
-    files = [*Path(serving.__path__[0]).rglob("*.py"), Path(llmops_kit.contract.http_guard.__file__)]
+    files = [*Path(serving.__path__[0]).rglob("*.py"), Path(llmops_kit.core.network.http_guard.__file__)]
     assert set().union(*map(refused_in, files)) | {414, 431} == set(REFUSALS)
 
 

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from llmops_kit.contract.documents.model import EmbeddingForm
-from llmops_kit.contract.documents.recipe import ServingDefaults
-from llmops_kit.contract.limits import RequestLimits
-from llmops_kit.contract.models.tool_call_stream import HERMES, LLAMA, CallForm
+from llmops_kit.core.documents.model import EmbeddingForm
+from llmops_kit.core.documents.recipe import ServingDefaults
+from llmops_kit.core.limits import RequestLimits
+from llmops_kit.core.models.tool_call_stream import HERMES, LLAMA, CallForm
 from llmops_kit.serving.errors import ApiError
 from llmops_kit.serving.front.admission import Admission
 from llmops_kit.serving.front.exchange import EXCHANGE, HttpExchange, Message, Receive, Scope, Send
@@ -18,7 +18,7 @@ from llmops_kit.serving.front.readiness import Readiness
 from llmops_kit.serving.front.vllm import VllmApp
 from llmops_kit.serving.front.vllm_requests import check, embedded, filled, filled_response
 from llmops_kit.serving.metrics import Metrics
-from llmops_kit.serving.settings import ServerSettings
+from llmops_kit.serving.server_settings import ServerSettings
 from tests.support.servers.vllm_stand_in import CARD
 
 HELLO = [{"role": "user", "content": "Hello"}]

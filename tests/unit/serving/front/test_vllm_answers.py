@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 
-from llmops_kit.contract.api_key import key_digest
-from llmops_kit.contract.documents.model import EmbeddingForm, Golden, Lineage, Message, ModelManifest
-from llmops_kit.contract.integrity.signing import make_key, sign
-from llmops_kit.contract.layout import MANIFEST
+from llmops_kit.core.documents.model import EmbeddingForm, Golden, Lineage, Message, ModelManifest
+from llmops_kit.core.integrity.signing import make_key, sign
+from llmops_kit.core.layout import MANIFEST
+from llmops_kit.core.network.api_key import key_digest
 from llmops_kit.serving.front import Front
 from tests.support.servers.in_process import KEY, Asking
 from tests.support.servers.vllm_stand_in import ANSWER, SERVED, TOKENS, StandInEngine, StandInVllm, Step

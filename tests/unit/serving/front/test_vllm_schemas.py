@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from llmops_kit.contract.limits import RequestLimits
-from llmops_kit.contract.models.tool_call_stream import HERMES
+from llmops_kit.core.limits import RequestLimits
+from llmops_kit.core.models.tool_call_stream import HERMES
 from llmops_kit.serving.engines.engine import Grammar
 from llmops_kit.serving.errors import ApiError
 from llmops_kit.serving.front.admission import Admission
@@ -21,7 +21,7 @@ from llmops_kit.serving.front.schema_checks import SchemaChecks, Vocabulary
 from llmops_kit.serving.front.vllm import VllmApp
 from llmops_kit.serving.front.vllm_schemas import AskedSchemas
 from llmops_kit.serving.metrics import Metrics
-from llmops_kit.serving.settings import ServerSettings
+from llmops_kit.serving.server_settings import ServerSettings
 from tests.support.servers.vllm_stand_in import CARD
 
 CITY = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}

@@ -13,13 +13,13 @@ from typing import Any, cast
 import pytest
 import uvicorn
 
-from llmops_kit.contract.limits import RequestLimits
+from llmops_kit.core.limits import RequestLimits
 from llmops_kit.serving.front import Front
 from llmops_kit.serving.front.exchange import Receive, Scope, Send
 from llmops_kit.serving.front.protocol import bind, guarded_class, new_guard
 from llmops_kit.serving.front.readiness import Readiness
 from llmops_kit.serving.loading import LoadingServer
-from llmops_kit.serving.settings import ServerSettings
+from llmops_kit.serving.server_settings import ServerSettings
 from tests.support.servers.vllm_stand_in import as_loaded
 
 KEY = "a-key-for-tests-0123456789"

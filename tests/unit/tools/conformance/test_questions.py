@@ -9,11 +9,11 @@ from tokenizers import Tokenizer
 from tokenizers.models import BPE
 
 from llmops_kit.cli.data.build import build_dataset
-from llmops_kit.contract.documents.model import ModelManifest
-from llmops_kit.contract.documents.recipe_data import Data, DataSource
-from llmops_kit.contract.integrity.digest import file_entries
-from llmops_kit.contract.json_schema.checks import check_schema
-from llmops_kit.contract.models.chat_template import ChatTemplate
+from llmops_kit.core.documents.model import ModelManifest
+from llmops_kit.core.documents.recipe_data import Data, DataSource
+from llmops_kit.core.integrity.digest import file_entries
+from llmops_kit.core.json_schema.checks import check_schema
+from llmops_kit.core.models.chat_template import ChatTemplate
 from llmops_kit.serving.api.openai import parse_chat
 from tests.support.checkout import CHECKOUT
 from tests.support.runs.training import tiny_recipe, write_rows
@@ -49,7 +49,7 @@ def test_there_are_30_different_ones_that_the_server_takes() -> None:
 def test_a_version_that_offers_tools_answers_other_conversations_as_before(tmp_path: Path) -> None:
     (tmp_path / "chat_template.jinja").write_text(PLAIN)
     (tmp_path / "chat_template.jinja").chmod(0o444)
-    manifest = ModelManifest.load(CHECKOUT / "tests/unit/contract/examples/model-2.json")
+    manifest = ModelManifest.load(CHECKOUT / "tests/unit/core/examples/model-2.json")
     manifest.model_copy(update={"files": file_entries(tmp_path)}).write(tmp_path / "manifest.json")
     offer_tools(tmp_path)
     assert ModelManifest.load(tmp_path / "manifest.json").files == file_entries(tmp_path)

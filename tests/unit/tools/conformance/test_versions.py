@@ -4,10 +4,10 @@ from pathlib import Path
 from typing import Any
 
 from llmops_kit.cli.data.build import build_dataset
-from llmops_kit.contract.documents.model import Lineage, ModelManifest
-from llmops_kit.contract.documents.run import Pinned
-from llmops_kit.contract.integrity.digest import file_entries
-from llmops_kit.contract.layout import MANIFEST
+from llmops_kit.core.documents.model import Lineage, ModelManifest
+from llmops_kit.core.documents.run import Pinned
+from llmops_kit.core.integrity.digest import file_entries
+from llmops_kit.core.layout import MANIFEST
 from tests.support.runs.training import tiny_recipe, write_rows
 from tests.support.tiny_models.versions import write_version
 from tests.unit.llmops.conftest import make_platform

@@ -7,8 +7,8 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from llmops_kit.contract.errors import DataError
-from llmops_kit.preparation.split_files import SplitFiles
+from llmops_kit.core.errors import DataError
+from llmops_kit.data_pipeline.split_files import SplitFiles
 from llmops_kit.training.data.lines import read_lines
 from llmops_kit.training.data.rows import Row, group_of, prompt_of, read_rows
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from llmops_kit.contract.errors import DataError
+from llmops_kit.core.errors import DataError
 from llmops_kit.training.data.chat import prompt_ids
 from llmops_kit.training.evaluation.evaluate import computing_in_f32
 from llmops_kit.training.models.weights import load_model, load_tokenizer

@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from llmops_kit.contract.documents.judgements import JudgeVerdict
-from llmops_kit.contract.documents.recipe_evaluation import Judge, Suite
-from llmops_kit.contract.errors import KitError
+from llmops_kit.core.documents.judgements import JudgeVerdict
+from llmops_kit.core.documents.recipe_evaluation import Judge, Suite
+from llmops_kit.core.errors import KitError
 from llmops_kit.training.data.rows import row_of
 from llmops_kit.training.evaluation.judging import (
     RUBRIC,

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from llmops_kit.contract.errors import DataError
+from llmops_kit.core.errors import DataError
 from llmops_kit.training.data.rows import Row, row_of
 from llmops_kit.training.evaluation.likelihood import BATCH_TOKENS, likelihoods
 from llmops_kit.training.models.weights import load_model, load_tokenizer

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from llmops_kit.contract.errors import IntegrityError
+from llmops_kit.core.errors import IntegrityError
 from llmops_kit.training.evaluation.pooling import TEXTS, _together, pooled
 from llmops_kit.training.ranks import Alone
 

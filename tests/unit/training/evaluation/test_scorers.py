@@ -5,9 +5,9 @@ from typing import Any, get_args
 
 import pytest
 
-from llmops_kit.contract.documents.evaluation import Likelihood
-from llmops_kit.contract.documents.recipe_evaluation import Metric, Suite
-from llmops_kit.contract.errors import DataError, IntegrityError
+from llmops_kit.core.documents.evaluation import Likelihood
+from llmops_kit.core.documents.recipe_evaluation import Metric, Suite
+from llmops_kit.core.errors import DataError, IntegrityError
 from llmops_kit.training.data.rows import Row, row_of
 from llmops_kit.training.evaluation.scorers import SCORERS, SuiteRow, can_score, corpus_scores, f1, score_answers
 from tests.support.checkout import CHECKOUT

@@ -8,13 +8,13 @@ import pytest
 from pydantic import ValidationError
 
 from llmops_kit.cli.data.build import build_dataset
-from llmops_kit.contract.documents.evaluation import GoldenAnswer, Likelihood
-from llmops_kit.contract.documents.model import GateResult, Score, SuiteResult
-from llmops_kit.contract.documents.recipe import Recipe
-from llmops_kit.contract.documents.recipe_data import DataSource
-from llmops_kit.contract.documents.recipe_evaluation import MIN_GATE_GROUPS, GateCheck
-from llmops_kit.contract.documents.recipe_training import TranslationTask
-from llmops_kit.contract.errors import DataError, IntegrityError, RunError
+from llmops_kit.core.documents.evaluation import GoldenAnswer, Likelihood
+from llmops_kit.core.documents.model import GateResult, Score, SuiteResult
+from llmops_kit.core.documents.recipe import Recipe
+from llmops_kit.core.documents.recipe_data import DataSource
+from llmops_kit.core.documents.recipe_evaluation import MIN_GATE_GROUPS, GateCheck
+from llmops_kit.core.documents.recipe_training import TranslationTask
+from llmops_kit.core.errors import DataError, IntegrityError, RunError
 from llmops_kit.training.data.rows import row_of
 from llmops_kit.training.data.translations import as_conversation
 from llmops_kit.training.evaluation.scorers import SuiteRow

@@ -7,7 +7,7 @@ import gguf
 import numpy
 import pytest
 
-from llmops_kit.contract.errors import KitError
+from llmops_kit.core.errors import KitError
 from llmops_kit.training.models.from_gguf import _quick_reader, read_fields, read_gguf
 
 _STRING, _ARRAY, _U32 = 8, 9, 4

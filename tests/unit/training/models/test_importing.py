@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from llmops_kit.contract.errors import KitError
+from llmops_kit.core.errors import KitError
 from llmops_kit.training.models.importing import find_source
 
 LLAMA = {"architectures": ["LlamaForCausalLM"], "model_type": "llama"}

@@ -7,7 +7,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from llmops_kit.contract.errors import RunError
+from llmops_kit.core.errors import RunError
 from llmops_kit.training.models.merge import merge, replace_weights, take_weights
 
 LAYER = "model.layers.0.q.weight"

@@ -5,8 +5,8 @@ from typing import Any
 
 import yaml
 
-from llmops_kit.contract.documents.dataset import DatasetManifest
-from llmops_kit.contract.documents.model import (
+from llmops_kit.core.documents.dataset import DatasetManifest
+from llmops_kit.core.documents.model import (
     CopiedSources,
     CorpusScore,
     GateResult,
@@ -15,7 +15,7 @@ from llmops_kit.contract.documents.model import (
     SuiteResult,
     TrainingFacts,
 )
-from llmops_kit.contract.documents.recipe import Recipe
+from llmops_kit.core.documents.recipe import Recipe
 from llmops_kit.training.models.model_card import model_card
 from tests.support.checkout import EXAMPLES
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from llmops_kit.contract.errors import KitError
+from llmops_kit.core.errors import KitError
 from llmops_kit.training.models import weights
 from llmops_kit.training.models.merge import replace_weights
 from llmops_kit.training.models.openvino_form import MOST_PARAMETERS, is_wanted

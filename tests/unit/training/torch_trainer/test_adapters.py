@@ -6,7 +6,7 @@ import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from llmops_kit.contract.documents.recipe_training import TrainingRecipe
+from llmops_kit.core.documents.recipe_training import TrainingRecipe
 from llmops_kit.training.torch_trainer.adapters import set_input_casts, with_adapter
 from llmops_kit.training.torch_trainer.fused_updates import set_fused_updates
 

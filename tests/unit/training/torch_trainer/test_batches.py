@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from llmops_kit.contract.documents.run import RunSpec, TrainerJob
-from llmops_kit.contract.errors import KitError, RunError
-from llmops_kit.contract.layout import TrainingFolders
+from llmops_kit.core.documents.run import RunSpec, TrainerJob
+from llmops_kit.core.errors import KitError, RunError
+from llmops_kit.core.layout import TrainingFolders
 from llmops_kit.training.job import TrainingJob
 from llmops_kit.training.ranks import Alone
 from llmops_kit.training.stopping import StopRequest

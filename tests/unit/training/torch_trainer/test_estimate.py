@@ -4,8 +4,8 @@ from pathlib import Path
 
 from transformers import LlamaConfig
 
-from llmops_kit.contract.documents.estimate import EstimateRequest, MachineMemory
-from llmops_kit.contract.documents.recipe_training import TrainingRecipe
+from llmops_kit.core.documents.estimate import EstimateRequest, MachineMemory
+from llmops_kit.core.documents.recipe_training import TrainingRecipe
 from llmops_kit.training.torch_trainer.estimate import estimate
 from tests.support.tiny_models.families import SIZES
 

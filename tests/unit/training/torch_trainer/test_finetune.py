@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from llmops_kit.contract.documents.recipe_training import TrainingRecipe
-from llmops_kit.contract.errors import RunError
+from llmops_kit.core.documents.recipe_training import TrainingRecipe
+from llmops_kit.core.errors import RunError
 from llmops_kit.training import checkpoints
 from llmops_kit.training.guard import require_change
 from llmops_kit.training.ranks import StoppedError

@@ -2,7 +2,7 @@
 
 import pytest
 
-from llmops_kit.training.torch_trainer.layouts import ALL, rows_of
+from llmops_kit.training.data.layouts import ALL, rows_of
 from llmops_kit.training.torch_trainer.micro_batches import (
     MemoryUse,
     MicroBatchCollator,

@@ -18,8 +18,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from llmops_kit.contract.errors import DataError, KitError
-from llmops_kit.contract.models.chat_template import ChatTemplate, without_marks
+from llmops_kit.core.errors import DataError, KitError
+from llmops_kit.core.models.chat_template import ChatTemplate, without_marks
 from llmops_kit.training.data.turns import is_answer
 from llmops_kit.training.process import show
 

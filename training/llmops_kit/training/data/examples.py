@@ -6,8 +6,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from llmops_kit.contract.documents.recipe_training import TrainingRecipe
-from llmops_kit.contract.errors import DataError
+from llmops_kit.core.documents.recipe_training import TrainingRecipe
+from llmops_kit.core.errors import DataError
 from llmops_kit.training.data.chat import Encoded, document_ids, encode, with_system
 from llmops_kit.training.data.rows import Row, check_kind, read_rows
 from llmops_kit.training.data.translations import as_conversation

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-from llmops_kit.contract.errors import DataError
+from llmops_kit.core.errors import DataError
 
 _BATCH = 1024
 

@@ -10,12 +10,12 @@ from typing import Any, Literal
 
 from pydantic import TypeAdapter, ValidationError
 
-from llmops_kit.contract.documents.document import parse_json
-from llmops_kit.contract.documents.recipe_training import Method, TrainingRecipe
-from llmops_kit.contract.documents.validation import message_of
-from llmops_kit.contract.errors import DataError, DocumentError
-from llmops_kit.contract.json_values import check_json
-from llmops_kit.contract.words import ascii_words, fold, found
+from llmops_kit.core.document import parse_json
+from llmops_kit.core.documents.recipe_training import Method, TrainingRecipe
+from llmops_kit.core.errors import DataError, DocumentError
+from llmops_kit.core.json_values import check_json
+from llmops_kit.core.validation import message_of
+from llmops_kit.core.words import ascii_words, fold, found
 from llmops_kit.training.data.lines import read_lines
 from llmops_kit.training.data.turns import (
     Tool,

@@ -4,9 +4,9 @@ import json
 from pathlib import Path
 from typing import Any
 
-from llmops_kit.contract.documents.model_check import TemplateReport
-from llmops_kit.contract.errors import DataError, KitError
-from llmops_kit.contract.models.tool_call_stream import form_of
+from llmops_kit.core.documents.model_check import TemplateReport
+from llmops_kit.core.errors import DataError, KitError
+from llmops_kit.core.models.tool_call_stream import form_of
 from llmops_kit.training.data.chat import Messages, check_template, encode
 
 _ASKED = {"role": "user", "content": "QUESTION-5c1d"}

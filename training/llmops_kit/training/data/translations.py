@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from llmops_kit.contract.documents.recipe_training import TranslationTask
-from llmops_kit.contract.errors import RunError
+from llmops_kit.core.documents.recipe_training import TranslationTask
+from llmops_kit.core.errors import RunError
 from llmops_kit.training.data.rows import Row, read_rows
 from llmops_kit.training.data.turns import Turn
 

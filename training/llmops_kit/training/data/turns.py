@@ -8,10 +8,10 @@ from typing import Annotated, Any, Literal, NoReturn
 from pydantic import BeforeValidator, Field, TypeAdapter, ValidationError, model_validator
 from pydantic_core import PydanticCustomError
 
-from llmops_kit.contract.documents.document import Part, parse_json
-from llmops_kit.contract.documents.validation import message_of
-from llmops_kit.contract.errors import DataError, DocumentError
-from llmops_kit.contract.json_values import check_json
+from llmops_kit.core.document import Part, parse_json
+from llmops_kit.core.errors import DataError, DocumentError
+from llmops_kit.core.json_values import check_json
+from llmops_kit.core.validation import message_of
 
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f\ufdd0-\ufdef\ufffd-\uffff]")
 _ASCII_CONTROL = bytes(code for code in range(128) if _CONTROL.match(chr(code)))

@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from llmops_kit.contract.documents.recipe_evaluation import Suite
-from llmops_kit.contract.errors import KitError
-from llmops_kit.contract.integrity.digest import sha256_bytes
+from llmops_kit.core.documents.recipe_evaluation import Suite
+from llmops_kit.core.errors import KitError
+from llmops_kit.core.hashes import sha256_bytes
 from llmops_kit.training import checkpoints
 from llmops_kit.training.evaluation.scoring import load_suite
 from llmops_kit.training.models.comet_checkpoint import is_comet

@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from llmops_kit.contract.documents.model import CometForm, ModelManifest
-from llmops_kit.contract.errors import KitError
-from llmops_kit.contract.layout import MANIFEST
+from llmops_kit.core.documents.model import CometForm, ModelManifest
+from llmops_kit.core.errors import KitError
+from llmops_kit.core.layout import MANIFEST
 from llmops_kit.training.models.comet_checkpoint import HEAD, TOKENIZER
 from llmops_kit.training.process import say
 

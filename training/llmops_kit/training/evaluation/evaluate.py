@@ -6,8 +6,8 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
-from llmops_kit.contract.documents.evaluation import Answer
-from llmops_kit.contract.documents.recipe_evaluation import LIKELIHOOD, Suite
+from llmops_kit.core.documents.evaluation import Answer
+from llmops_kit.core.documents.recipe_evaluation import LIKELIHOOD, Suite
 from llmops_kit.training.data.chat import prompt_ids, with_system
 from llmops_kit.training.data.rows import Row
 from llmops_kit.training.evaluation.likelihood import likelihoods

@@ -18,15 +18,15 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
-from llmops_kit.contract.documents.evaluation import Answer
-from llmops_kit.contract.documents.judgements import JudgeVerdict
-from llmops_kit.contract.documents.model import JudgeUse
-from llmops_kit.contract.documents.recipe_evaluation import CometScorer, Judge, ScoreProgram, Suite
-from llmops_kit.contract.errors import KitError
-from llmops_kit.contract.integrity.digest import sha256_bytes
-from llmops_kit.contract.json_schema.checks import fault_of
-from llmops_kit.contract.json_values import read_json
-from llmops_kit.contract.names import parse_promoted
+from llmops_kit.core.documents.evaluation import Answer
+from llmops_kit.core.documents.judgements import JudgeVerdict
+from llmops_kit.core.documents.model import JudgeUse
+from llmops_kit.core.documents.recipe_evaluation import CometScorer, Judge, ScoreProgram, Suite
+from llmops_kit.core.errors import KitError
+from llmops_kit.core.hashes import sha256_bytes
+from llmops_kit.core.json_schema.checks import fault_of
+from llmops_kit.core.json_values import read_json
+from llmops_kit.core.names import parse_promoted
 from llmops_kit.training.data.rows import Row
 from llmops_kit.training.evaluation.scorers import SuiteRow
 

@@ -5,14 +5,14 @@ from typing import Any
 
 import numpy as np
 
-from llmops_kit.contract.documents.evaluation import Likelihood
-from llmops_kit.contract.errors import DataError
+from llmops_kit.core.documents.evaluation import Likelihood
+from llmops_kit.core.errors import DataError
 from llmops_kit.training.data.chat import Encoded, document_ids, encode, with_system
+from llmops_kit.training.data.layouts import padded_width
 from llmops_kit.training.data.rows import Row
 from llmops_kit.training.evaluation.pooling import LOSSES, pooled
 from llmops_kit.training.process import say
 from llmops_kit.training.ranks import Alone
-from llmops_kit.training.torch_trainer.layouts import padded_width
 
 BATCH_TOKENS = 4096
 """Maximum padded tokens of a batch."""

@@ -9,7 +9,7 @@ from typing import TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
-from llmops_kit.contract.errors import IntegrityError
+from llmops_kit.core.errors import IntegrityError
 from llmops_kit.training.ranks import Alone
 
 _T = TypeVar("_T")

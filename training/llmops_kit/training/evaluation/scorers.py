@@ -10,16 +10,16 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-from llmops_kit.contract.documents.evaluation import Answer, Likelihood
-from llmops_kit.contract.documents.recipe_evaluation import LIKELIHOOD, Metric, Suite
-from llmops_kit.contract.errors import DataError, IntegrityError
-from llmops_kit.contract.json_schema.checks import check_schema, fault_of
-from llmops_kit.contract.json_values import read_json
-from llmops_kit.contract.models.tool_calls import ParsedCall, equal_calls, fault_of_call, parse_tool_calls
-from llmops_kit.contract.placeholders import placeholders
-from llmops_kit.contract.words import fold, found, has_word, words_of
+from llmops_kit.core.documents.evaluation import Answer, Likelihood
+from llmops_kit.core.documents.recipe_evaluation import LIKELIHOOD, Metric, Suite
+from llmops_kit.core.errors import DataError, IntegrityError
+from llmops_kit.core.json_schema.checks import check_schema, fault_of
+from llmops_kit.core.json_values import read_json
+from llmops_kit.core.models.tool_calls import ParsedCall, equal_calls, fault_of_call, parse_tool_calls
+from llmops_kit.core.placeholders import placeholders
+from llmops_kit.core.words import fold, found, has_word, words_of
 from llmops_kit.training.data.rows import Row
-from llmops_kit.training.evaluation.metrics import Scored
+from llmops_kit.training.evaluation.score_means import Scored
 
 REFUSE, REDACTED, JSON_SCHEMA = "refuse", "redacted", "json_schema"
 """Keys of rows that metrics read."""

@@ -6,9 +6,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from llmops_kit.contract.documents.dataset import DatasetManifest
-from llmops_kit.contract.documents.evaluation import Answer, EvaluationAnswers, GoldenAnswer, RowAnswers, SuiteAnswers
-from llmops_kit.contract.documents.model import (
+from llmops_kit.core.documents.dataset import DatasetManifest
+from llmops_kit.core.documents.evaluation import Answer, EvaluationAnswers, GoldenAnswer, RowAnswers, SuiteAnswers
+from llmops_kit.core.documents.model import (
     CopiedSources,
     CorpusScore,
     GateResult,
@@ -18,16 +18,16 @@ from llmops_kit.contract.documents.model import (
     Score,
     SuiteResult,
 )
-from llmops_kit.contract.documents.recipe import Recipe
-from llmops_kit.contract.documents.recipe_evaluation import MIN_GATE_GROUPS, GateCheck, Suite, unit_of
-from llmops_kit.contract.errors import IntegrityError, RunError, require_packages
-from llmops_kit.contract.integrity.digest import sha256_bytes
-from llmops_kit.contract.layout import EVALUATION, MANIFEST
-from llmops_kit.contract.words import found
+from llmops_kit.core.documents.recipe import Recipe
+from llmops_kit.core.documents.recipe_evaluation import MIN_GATE_GROUPS, GateCheck, Suite, unit_of
+from llmops_kit.core.errors import IntegrityError, RunError, require_packages
+from llmops_kit.core.hashes import sha256_bytes
+from llmops_kit.core.layout import EVALUATION, MANIFEST
+from llmops_kit.core.words import found
 from llmops_kit.training.data.rows import Row, group_of, read_lines_and_rows
 from llmops_kit.training.data.translations import as_conversation, require_pairs
 from llmops_kit.training.evaluation.judging import Verdicts, judge_requests, judge_use, judged_scores
-from llmops_kit.training.evaluation.metrics import Scored, gain_of, summarise
+from llmops_kit.training.evaluation.score_means import Scored, gain_of, summarise
 from llmops_kit.training.evaluation.scorers import (
     SCORERS,
     SuiteRow,
@@ -37,6 +37,7 @@ from llmops_kit.training.evaluation.scorers import (
     require_kind,
     score_answers,
 )
+from llmops_kit.training.models.golden import ANY_ANSWER
 
 GOLDEN_PROMPTS = 4
 _ASKED_AGAIN = 2 * GOLDEN_PROMPTS
@@ -46,7 +47,6 @@ _HOLDING_EXPECTED = ("expect", "exact", "f1", "translation")
 """Metrics by which a right answer contains the row's expected strings, or is the translation."""
 
 # What any chat model answers with something; an import has no facts of its own to ask for.
-ANY_ANSWER = Golden(messages=[Message(role="user", content="What is the capital of France?")], expect=[], max_tokens=16)
 
 
 class GateVerdict(NamedTuple):

@@ -2,8 +2,8 @@
 
 import os
 
-from llmops_kit.contract.errors import KitError, require_packages
-from llmops_kit.contract.programs import tell_error
+from llmops_kit.core.errors import KitError, require_packages
+from llmops_kit.core.programs import tell_error
 from llmops_kit.training.entry import end_program, enter_job
 from llmops_kit.training.process import prepare_process
 

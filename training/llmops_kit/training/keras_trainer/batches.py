@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from llmops_kit.contract.documents.recipe_training import TrainingRecipe
+from llmops_kit.core.documents.recipe_training import TrainingRecipe
 from llmops_kit.training.data.examples import Example, Examples
 from llmops_kit.training.torch_trainer.micro_batches import rows_on_cpu
 

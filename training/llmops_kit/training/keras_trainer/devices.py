@@ -5,8 +5,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from llmops_kit.contract.errors import KitError
-from llmops_kit.contract.models.gpus import device_evidence, hides_all
+from llmops_kit.core.errors import KitError
+from llmops_kit.core.models.gpus import device_evidence, hides_all
 from llmops_kit.training.devices import Precision
 
 _ENVIRONMENT = {

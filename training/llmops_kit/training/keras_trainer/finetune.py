@@ -12,12 +12,12 @@ from typing import Any
 import tensorflow as tf  # pyright: ignore[reportMissingModuleSource]
 from safetensors.numpy import load_file, save_file
 
-from llmops_kit.contract.documents.metrics import StepMetrics, metrics_text, parse_metrics
-from llmops_kit.contract.documents.model import TrainingFacts
-from llmops_kit.contract.documents.recipe_training import TrainingRecipe
-from llmops_kit.contract.errors import RunError
-from llmops_kit.contract.garbage import collect_garbage_again
-from llmops_kit.contract.layout import METRICS
+from llmops_kit.core.documents.model import TrainingFacts
+from llmops_kit.core.documents.recipe_training import TrainingRecipe
+from llmops_kit.core.documents.training_metrics import StepMetrics, metrics_text, parse_metrics
+from llmops_kit.core.errors import RunError
+from llmops_kit.core.garbage import collect_garbage_again
+from llmops_kit.core.layout import METRICS
 from llmops_kit.training import checkpoints
 from llmops_kit.training.checkpoint_folders import BEST, LOCAL_PREFIX, RESULT, CheckpointFolders, emptied
 from llmops_kit.training.data.examples import Examples, load_splits
@@ -26,7 +26,7 @@ from llmops_kit.training.guard import LOSSES_BEFORE, guard, require_change
 from llmops_kit.training.keras_trainer.batches import BatchOrder, MicroBatch, micro_batches
 from llmops_kit.training.keras_trainer.devices import compute_precision, device_names, strategy_on
 from llmops_kit.training.keras_trainer.model import add_low_rank, load_causal_lm, write_folder
-from llmops_kit.training.keras_trainer.steps import KerasSteps, Taken, as_arrays, rate
+from llmops_kit.training.keras_trainer.optimizer_steps import KerasSteps, Taken, as_arrays, rate
 from llmops_kit.training.models.weights import load_tokenizer
 from llmops_kit.training.process import say
 from llmops_kit.training.progress import Clock, peak_process_memory, record_step

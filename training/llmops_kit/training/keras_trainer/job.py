@@ -9,10 +9,10 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
-from llmops_kit.contract.documents.model import TrainingFacts
-from llmops_kit.contract.errors import RunError
-from llmops_kit.contract.layout import TRAINER_FACTS, TrainingFolders
-from llmops_kit.contract.models.gpus import VISIBLE
+from llmops_kit.core.documents.model import TrainingFacts
+from llmops_kit.core.errors import RunError
+from llmops_kit.core.layout import TRAINER_FACTS, TrainingFolders
+from llmops_kit.core.models.gpus import VISIBLE
 from llmops_kit.training import checkpoints
 from llmops_kit.training.checkpoint_folders import RESULT, cleared
 from llmops_kit.training.hosts import read_place

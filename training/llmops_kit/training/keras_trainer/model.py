@@ -13,8 +13,8 @@ from keras import layers, ops  # pyright: ignore[reportMissingImports]
 from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 
-from llmops_kit.contract.documents.recipe_training import Lora
-from llmops_kit.contract.models.keras_families import check_family, rope_scaling
+from llmops_kit.core.documents.recipe_training import Lora
+from llmops_kit.core.models.keras_families import check_family, rope_scaling
 from llmops_kit.training.devices import Precision
 from llmops_kit.training.models.weights import WEIGHTS
 

@@ -16,8 +16,8 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, get_args
 
-from llmops_kit.contract.documents.model import Activation, CometForm
-from llmops_kit.contract.errors import KitError
+from llmops_kit.core.documents.model import Activation, CometForm
+from llmops_kit.core.errors import KitError
 
 HPARAMS = "hparams.yaml"
 CHECKPOINT = Path("checkpoints", "model.ckpt")

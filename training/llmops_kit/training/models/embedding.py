@@ -8,8 +8,8 @@ import shutil
 from pathlib import Path
 from typing import Any, Literal, cast, get_args
 
-from llmops_kit.contract.documents.model import EmbeddingForm, Pooling
-from llmops_kit.contract.errors import KitError
+from llmops_kit.core.documents.model import EmbeddingForm, Pooling
+from llmops_kit.core.errors import KitError
 
 _MODULES = "modules.json"
 _LENGTHS = "sentence_bert_config.json"

@@ -7,7 +7,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from llmops_kit.contract.errors import KitError
+from llmops_kit.core.errors import KitError
 from llmops_kit.training.models.weights import require_complete
 
 _CONTROL = 3  # GGUF's token type of special tokens

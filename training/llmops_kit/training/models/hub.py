@@ -10,8 +10,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from llmops_kit.contract.errors import KitError
-from llmops_kit.contract.programs import tell_error
+from llmops_kit.core.errors import KitError
+from llmops_kit.core.programs import tell_error
 
 LISTING = ".listing.json"
 """The file in which `outline` leaves what the hub says of a model: {sizes: {file: bytes}, gated, licence}."""

@@ -9,15 +9,16 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
-from llmops_kit.contract.documents.dataset import FileEntry
-from llmops_kit.contract.documents.model import CometForm, Lineage, ModelManifest, Origin
-from llmops_kit.contract.errors import KitError
-from llmops_kit.contract.integrity.digest import check_folder, file_entries, sha256_file
-from llmops_kit.contract.layout import MANIFEST, SIGNATURE
-from llmops_kit.training.evaluation.scoring import ANY_ANSWER
+from llmops_kit.core.documents.dataset import FileEntry
+from llmops_kit.core.documents.model import CometForm, Lineage, ModelManifest, Origin
+from llmops_kit.core.errors import KitError
+from llmops_kit.core.hashes import sha256_file
+from llmops_kit.core.integrity.digest import check_folder, file_entries
+from llmops_kit.core.layout import MANIFEST, SIGNATURE
 from llmops_kit.training.models.comet_checkpoint import CHECKPOINT, check_comet, is_comet, store_comet_model
 from llmops_kit.training.models.embedding import embedding_of, store_embedding_model
 from llmops_kit.training.models.from_gguf import read_fields, read_gguf
+from llmops_kit.training.models.golden import ANY_ANSWER
 from llmops_kit.training.models.weights import is_token_classifier
 from llmops_kit.training.process import say
 

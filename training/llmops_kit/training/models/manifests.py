@@ -4,9 +4,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from llmops_kit.contract.documents.model import Golden, Lineage, ModelManifest
-from llmops_kit.contract.integrity.digest import file_entries, sha256_file
-from llmops_kit.contract.layout import MANIFEST
+from llmops_kit.core.documents.model import Golden, Lineage, ModelManifest
+from llmops_kit.core.hashes import sha256_file
+from llmops_kit.core.integrity.digest import file_entries
+from llmops_kit.core.layout import MANIFEST
 from llmops_kit.training.models.openvino_form import FOLDER
 from llmops_kit.training.models.weights import STORED_DTYPE
 

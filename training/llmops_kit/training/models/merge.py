@@ -5,8 +5,8 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from llmops_kit.contract.errors import RunError
-from llmops_kit.contract.layout import EVALUATION, JUDGEMENTS, MANIFEST, METRICS, MODEL_CARD, SIGNATURE
+from llmops_kit.core.errors import RunError
+from llmops_kit.core.layout import EVALUATION, JUDGEMENTS, MANIFEST, METRICS, MODEL_CARD, SIGNATURE
 from llmops_kit.training.checkpoints import MARKER
 from llmops_kit.training.models.openvino_form import FOLDER
 
@@ -78,7 +78,7 @@ def take_weights(base: Path, trained: Path, target: Path) -> None:
     from safetensors import safe_open
     from safetensors.torch import save_file
 
-    from llmops_kit.training.own_trainer import tensor_files
+    from llmops_kit.training.models.own_trainer import tensor_files
 
     shutil.copytree(base, target, ignore=shutil.ignore_patterns(*_OF_THE_BASE), dirs_exist_ok=True)
     files = tensor_files(trained)

@@ -8,11 +8,11 @@ import json
 import math
 from typing import Any
 
-from llmops_kit.contract.documents.dataset import DatasetManifest
-from llmops_kit.contract.documents.model import GateResult, ModelManifest, SuiteResult, TrainingFacts
-from llmops_kit.contract.documents.recipe import Recipe
-from llmops_kit.contract.documents.recipe_evaluation import unit_of
-from llmops_kit.contract.documents.recipe_training import Adapter, Method
+from llmops_kit.core.documents.dataset import DatasetManifest
+from llmops_kit.core.documents.model import GateResult, ModelManifest, SuiteResult, TrainingFacts
+from llmops_kit.core.documents.recipe import Recipe
+from llmops_kit.core.documents.recipe_evaluation import unit_of
+from llmops_kit.core.documents.recipe_training import Adapter, Method
 
 _LIMITS = (
     "The scores hold for prompts like those of the suites, and for greedy answers. What the data does not cover was "

@@ -13,10 +13,10 @@ import sys
 import tempfile
 from pathlib import Path
 
-from llmops_kit.contract.errors import KitError, RunError
-from llmops_kit.contract.layout import EXPORT_VARIABLE
-from llmops_kit.contract.models.base_models import ARCHITECTURES
-from llmops_kit.contract.programs import run_program, tell_error
+from llmops_kit.core.errors import KitError, RunError
+from llmops_kit.core.layout import EXPORT_VARIABLE
+from llmops_kit.core.models.base_models import ARCHITECTURES
+from llmops_kit.core.programs import run_program, tell_error
 from llmops_kit.training.models.weights import count_parameters
 from llmops_kit.training.process import die_with_parent, forget_other_launchers, hide, prepare_process, say
 

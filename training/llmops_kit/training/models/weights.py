@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from llmops_kit.contract.errors import KitError, RunError
+from llmops_kit.core.errors import KitError, RunError
 
 # bf16 halves what a version weighs, and OpenVINO computes with it in f32 as exactly as transformers does.
 STORED_DTYPE = "BF16"

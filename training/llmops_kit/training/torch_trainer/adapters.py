@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from llmops_kit.contract.documents.recipe_training import TrainingRecipe
+from llmops_kit.core.documents.recipe_training import TrainingRecipe
 from llmops_kit.training.devices import Precision, torch_dtype
 from llmops_kit.training.models.weights import load_model
 

@@ -12,9 +12,9 @@ from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
-from llmops_kit.contract.models.base_models import ARCHITECTURES
+from llmops_kit.core.models.base_models import ARCHITECTURES
+from llmops_kit.training.data.layouts import padded_width
 from llmops_kit.training.torch_trainer.adapters import without_adapter
-from llmops_kit.training.torch_trainer.layouts import padded_width
 
 _NAME = "packed_sdpa"
 _PRODUCTS_UP_TO = 256

@@ -5,9 +5,9 @@ from typing import Any
 
 import numpy as np
 
-from llmops_kit.contract.documents.recipe_training import TrainingRecipe
+from llmops_kit.core.documents.recipe_training import TrainingRecipe
 from llmops_kit.training.data.examples import Example
-from llmops_kit.training.torch_trainer.layouts import ALL, joined_layout, packed_layout
+from llmops_kit.training.data.layouts import ALL, joined_layout, packed_layout
 
 Batch = dict[str, Any]
 

@@ -5,7 +5,7 @@ would.
 from collections.abc import Iterator
 from typing import Any
 
-from llmops_kit.contract.errors import RunError
+from llmops_kit.core.errors import RunError
 from llmops_kit.training.ranks import Alone
 
 

@@ -16,7 +16,7 @@ import psutil
 import torch
 from transformers import AutoConfig
 
-from llmops_kit.contract.documents.estimate import (
+from llmops_kit.core.documents.estimate import (
     Estimate,
     EstimateRequest,
     MachineFit,
@@ -24,9 +24,10 @@ from llmops_kit.contract.documents.estimate import (
     PeakMemory,
     RowLengths,
 )
-from llmops_kit.contract.documents.recipe_training import TrainingRecipe
-from llmops_kit.contract.errors import KitError
+from llmops_kit.core.documents.recipe_training import TrainingRecipe
+from llmops_kit.core.errors import KitError
 from llmops_kit.training.data.examples import Examples, load_examples
+from llmops_kit.training.data.layouts import ALL, joined_width, rows_of
 from llmops_kit.training.devices import Precision, best_device, precision_on
 from llmops_kit.training.models.weights import load_tokenizer
 from llmops_kit.training.torch_trainer.attention import can_attend_by_sequence
@@ -40,7 +41,6 @@ from llmops_kit.training.torch_trainer.fake_step import (
     trace_step,
     weight_bytes,
 )
-from llmops_kit.training.torch_trainer.layouts import ALL, joined_width, rows_of
 from llmops_kit.training.torch_trainer.micro_batches import USABLE, MemoryUse, rows_on_cpu, rows_on_gpu
 from llmops_kit.training.torch_trainer.sharding import blocks, fill_a_gpu, own_head
 from llmops_kit.training.torch_trainer.token_losses import LOGITS_AT_A_TIME

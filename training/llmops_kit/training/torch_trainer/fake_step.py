@@ -22,7 +22,7 @@ from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
-from llmops_kit.contract.documents.recipe_training import TrainingRecipe
+from llmops_kit.core.documents.recipe_training import TrainingRecipe
 from llmops_kit.training.devices import Precision, torch_dtype
 from llmops_kit.training.torch_trainer.adapters import empty_model, with_adapter, without_adapter
 from llmops_kit.training.torch_trainer.attention import uses_torch_attention

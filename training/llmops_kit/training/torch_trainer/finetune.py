@@ -7,11 +7,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from llmops_kit.contract.documents.metrics import metrics_text
-from llmops_kit.contract.documents.model import TrainingFacts
-from llmops_kit.contract.documents.recipe_training import TrainingRecipe
-from llmops_kit.contract.garbage import collect_garbage_again
-from llmops_kit.contract.layout import METRICS
+from llmops_kit.core.documents.model import TrainingFacts
+from llmops_kit.core.documents.recipe_training import TrainingRecipe
+from llmops_kit.core.documents.training_metrics import metrics_text
+from llmops_kit.core.garbage import collect_garbage_again
+from llmops_kit.core.layout import METRICS
 from llmops_kit.training import checkpoints
 from llmops_kit.training.checkpoint_folders import LOCAL_PREFIX, RESULT, CheckpointFolders, emptied
 from llmops_kit.training.data.examples import Examples, load_splits

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from llmops_kit.contract.errors import RunError
+from llmops_kit.core.errors import RunError
 
 CPU_TOKENS = 8192
 """Padded tokens of a micro-batch on processors. Fixed rather than derived from free memory, so that equal jobs give

@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 from transformers import Trainer
 from transformers.trainer import TRAINER_STATE_NAME
 
-from llmops_kit.contract.errors import RunError
+from llmops_kit.core.errors import RunError
 from llmops_kit.training.data.examples import Example
 from llmops_kit.training.process import say
 from llmops_kit.training.ranks import Alone, PeerError

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from llmops_kit.contract.errors import IntegrityError
+from llmops_kit.core.errors import IntegrityError
 from llmops_kit.training.torch_trainer.sharding import is_shard
 
 SHARDS = "shards"

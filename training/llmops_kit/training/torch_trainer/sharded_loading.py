@@ -13,8 +13,8 @@ from safetensors import safe_open
 from torch import nn
 from torch.distributed.tensor import DTensor
 
-from llmops_kit.contract.documents.recipe_training import TrainingRecipe
-from llmops_kit.contract.errors import KitError
+from llmops_kit.core.documents.recipe_training import TrainingRecipe
+from llmops_kit.core.errors import KitError
 from llmops_kit.training.devices import Precision, torch_dtype
 from llmops_kit.training.models.weights import WEIGHTS
 from llmops_kit.training.process import say

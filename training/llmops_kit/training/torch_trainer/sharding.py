@@ -8,8 +8,8 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from typing import Any
 
-from llmops_kit.contract.documents.recipe_training import TrainingRecipe
-from llmops_kit.contract.errors import RunError
+from llmops_kit.core.documents.recipe_training import TrainingRecipe
+from llmops_kit.core.errors import RunError
 from llmops_kit.training.devices import Precision
 from llmops_kit.training.guard import ADDED_AT_A_TIME, weights_digest
 from llmops_kit.training.ranks import Alone

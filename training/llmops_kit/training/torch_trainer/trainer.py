@@ -11,9 +11,9 @@ from safetensors.torch import load_file
 from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_callback import PrinterCallback, TrainerState
 
-from llmops_kit.contract.documents.metrics import metrics_text, parse_metrics
-from llmops_kit.contract.documents.model import TrainingFacts
-from llmops_kit.contract.layout import METRICS
+from llmops_kit.core.documents.model import TrainingFacts
+from llmops_kit.core.documents.training_metrics import metrics_text, parse_metrics
+from llmops_kit.core.layout import METRICS
 from llmops_kit.training import checkpoints
 from llmops_kit.training.checkpoint_folders import BEST, CheckpointFolders
 from llmops_kit.training.devices import Precision

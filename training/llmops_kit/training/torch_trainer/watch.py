@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import save_file
 from transformers import TrainerCallback
 
-from llmops_kit.contract.documents.metrics import StepMetrics
+from llmops_kit.core.documents.training_metrics import StepMetrics
 from llmops_kit.training.guard import guard
 from llmops_kit.training.process import say
 from llmops_kit.training.progress import Clock, peak_process_memory, record_step

@@ -7,9 +7,9 @@ Service Authorization Reference.
 import re
 from collections.abc import Callable
 
-from llmops_twins.aws.judges import tables
+from llmops_twins.aws.calls import ApiCall
+from llmops_twins.aws.judges import operation_tables
 from llmops_twins.aws.judges.account import JudgedAccount
-from llmops_twins.aws.wire.calls import ApiCall
 
 _LOG_GROUP_TAGS = {"TagResource", "UntagResource", "ListTagsForResource"}
 
@@ -127,7 +127,7 @@ def _ec2(call: ApiCall, account: JudgedAccount) -> list[str] | None:
     if call.operation == "DisassociateRouteTable":  # only the association says which
         return [f"{base}:{each}" for each in account.associated(call.parameters["AssociationId"], call.region)]
     ids = call.parameters.get("Resources" if call.operation in ("CreateTags", "DeleteTags") else "ResourceIds", [])
-    found = [f"{base}:{tables.EC2_IDS.get(each.partition('-')[0], '*')}/{each}" for each in ids]
+    found = [f"{base}:{operation_tables.EC2_IDS.get(each.partition('-')[0], '*')}/{each}" for each in ids]
     return [f"{base}:vpc-flow-log/*", *found] if call.operation == "CreateFlowLogs" else found
 
 

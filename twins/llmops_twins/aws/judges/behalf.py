@@ -4,11 +4,11 @@ from collections.abc import Callable, Iterator
 
 import jmespath
 
-from llmops_twins.aws.judges import arns, s3, tables
+from llmops_twins.aws.calls import ApiCall
+from llmops_twins.aws.judges import arns, operation_tables, s3
 from llmops_twins.aws.judges.access import JudgedAction
 from llmops_twins.aws.judges.account import JudgedAccount
 from llmops_twins.aws.judges.context import Context, context_of, tags_of
-from llmops_twins.aws.wire.calls import ApiCall
 
 _CREATES = ("Create", "Put", "Register")
 SAGEMAKER_SCALING = "sagemaker.application-autoscaling.amazonaws.com"
@@ -41,7 +41,9 @@ def _tags(call: ApiCall, own: list[JudgedAction], account: JudgedAccount) -> Ite
     if not own or not tags_of(call.parameters) or not call.operation.startswith(_CREATES):
         return
     of_iam = call.service == "iam"
-    action = tables.IAM_TAGS.get(call.operation) if of_iam else tables.CREATES_TAGGED.get(call.service)
+    action = (
+        operation_tables.IAM_TAGS.get(call.operation) if of_iam else operation_tables.CREATES_TAGGED.get(call.service)
+    )
     if action is None:
         return
     context = context_of(call, call.service)
@@ -66,7 +68,7 @@ def _ec2_tags(call: ApiCall, account: JudgedAccount) -> Iterator[JudgedAction]:
 
 
 def _passed_roles(call: ApiCall, own: list[JudgedAction], account: JudgedAccount) -> Iterator[JudgedAction]:
-    expression, service = tables.PASSED_ROLES.get((call.service, call.operation), ("", ""))
+    expression, service = operation_tables.PASSED_ROLES.get((call.service, call.operation), ("", ""))
     if not expression:
         return
     found = jmespath.search(expression, call.parameters)

@@ -10,19 +10,19 @@ from typing import Any
 
 import jmespath
 
-from llmops_twins.aws.judges import tables
+from llmops_twins.aws.calls import ApiCall
+from llmops_twins.aws.judges import operation_tables
 from llmops_twins.aws.judges.account import AwsIdentity, JudgedAccount
-from llmops_twins.aws.wire.calls import ApiCall
 
 Context = dict[str, str | list[str]]
 
 
 def context_of(call: ApiCall, prefix: str) -> Context:
     """Returns the condition keys that a call's own parameters fill."""
-    context = {key: _plain(value) for key, value in _found(tables.CONTEXT.get(prefix, {}), call.parameters)}
+    context = {key: _plain(value) for key, value in _found(operation_tables.CONTEXT.get(prefix, {}), call.parameters)}
     tags = tags_of(call.parameters)
     context.update({f"aws:RequestTag/{key}": value for key, value in tags.items()})
-    keys = list(tags) or jmespath.search(tables.TAG_KEYS, call.parameters) or []
+    keys = list(tags) or jmespath.search(operation_tables.TAG_KEYS, call.parameters) or []
     if keys:
         context["aws:TagKeys"] = [str(key) for key in keys]
     for key, value in (call.parameters.get("EncryptionContext") or {}).items():
@@ -33,7 +33,7 @@ def context_of(call: ApiCall, prefix: str) -> Context:
 
 def tags_of(parameters: dict[str, Any]) -> dict[str, str]:
     """Returns the tags in a request, in whichever form the service uses."""
-    given = jmespath.search(tables.REQUEST_TAGS, parameters)
+    given = jmespath.search(operation_tables.REQUEST_TAGS, parameters)
     if isinstance(given, dict):
         return {str(key): str(value) for key, value in given.items()}
     pairs = [each for each in given or [] if isinstance(each, dict)]

@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 from math import ceil
 from typing import Any
 
+from llmops_twins.aws.calls import ApiCall
 from llmops_twins.aws.judges.account import JudgedAccount
-from llmops_twins.aws.wire.calls import ApiCall
 
 
 @dataclass(frozen=True)

@@ -11,12 +11,12 @@ from typing import Any
 
 import jmespath
 
-from llmops_twins.aws.judges import arns, behalf, s3, tables
+from llmops_twins.aws.calls import ApiCall, AwsApiError
+from llmops_twins.aws.judges import arns, behalf, operation_tables, s3
 from llmops_twins.aws.judges.access import JudgedAction
 from llmops_twins.aws.judges.account import JudgedAccount
 from llmops_twins.aws.judges.context import context_of
 from llmops_twins.aws.judges.reference import PREFIXES, Action, Reference, ResourceType
-from llmops_twins.aws.wire.calls import ApiCall, AwsApiError
 
 
 class Mapping:
@@ -33,14 +33,14 @@ class Mapping:
         Raises:
             AwsApiError: IAM has no such action, so nobody can be allowed it.
         """
-        if (call.service, call.operation) in tables.FREE:
+        if (call.service, call.operation) in operation_tables.FREE:
             return []
         own = s3.accesses_of(call, self._account) if call.service == "s3" else list(self._own(call))
         return own + list(behalf.accesses_of(call, own, self._account))
 
     def _own(self, call: ApiCall) -> Iterator[JudgedAction]:
         prefix = PREFIXES.get(call.service, call.service)
-        name = tables.ACTIONS.get((call.service, call.operation), f"{prefix}:{call.operation}")
+        name = operation_tables.ACTIONS.get((call.service, call.operation), f"{prefix}:{call.operation}")
         if (call.service, call.operation) == ("kms", "ReEncrypt"):
             yield from self._re_encrypt(call)
             return
@@ -86,7 +86,7 @@ class Mapping:
         service = kind.pattern.split(":")[2]
         values: dict[str, list[str]] = {}
         for name in kind.placeholders:
-            values[name] = _values(call.parameters, tables.PLACEHOLDERS.get((service, name)), name)
+            values[name] = _values(call.parameters, operation_tables.PLACEHOLDERS.get((service, name)), name)
             if not values[name] and not kind.required:
                 return []
         widest = max((len(each) for each in values.values()), default=0) or 1

@@ -5,10 +5,10 @@ https://docs.aws.amazon.com/STS/latest/APIReference/API_AssumeRoleWithWebIdentit
 
 from typing import Any
 
+from llmops_twins.aws.calls import AwsApiError
 from llmops_twins.aws.judges.account import JudgedAccount
 from llmops_twins.aws.judges.context import Context
 from llmops_twins.aws.twin import AccountTwin
-from llmops_twins.aws.wire.calls import AwsApiError
 from llmops_twins.core import web_identity
 
 

@@ -12,18 +12,19 @@ from collections.abc import Iterable, Mapping
 from functools import cached_property
 from typing import Any
 
-from llmops_kit.contract.errors import KitError
-from llmops_twins.aws.judges import behalf, denials, oidc
+from llmops_kit.core.errors import KitError
+from llmops_twins.aws.calls import ApiCall, AwsApiError
+from llmops_twins.aws.identity.iam import is_settled
+from llmops_twins.aws.judges import behalf, oidc
 from llmops_twins.aws.judges.access import JudgedAction
 from llmops_twins.aws.judges.account import AwsIdentity, JudgedAccount
 from llmops_twins.aws.judges.context import Context, context_of_caller, context_of_service
-from llmops_twins.aws.judges.evaluator import Evaluator, PolicyQuestion, PolicyVerdict
-from llmops_twins.aws.judges.installation import Installation, install
 from llmops_twins.aws.judges.mapping import Mapping as AccessMapping
 from llmops_twins.aws.judges.reference import Reference
-from llmops_twins.aws.services.iam import is_settled
+from llmops_twins.aws.policy_evaluator import denials
+from llmops_twins.aws.policy_evaluator.evaluator import Evaluator, PolicyQuestion, PolicyVerdict
+from llmops_twins.aws.policy_evaluator.installation import Installation, install
 from llmops_twins.aws.twin import AccountTwin
-from llmops_twins.aws.wire.calls import ApiCall, AwsApiError
 
 _ALL = '{"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "*", "Resource": "*"}]}'
 _ALLOWED = PolicyVerdict(True)

@@ -23,11 +23,11 @@ from typing import Any
 
 from botocore.session import get_session
 
+from llmops_twins.aws.calls import ApiCall, AwsApiError
 from llmops_twins.aws.judges.account import JudgedAccount
 from llmops_twins.aws.judges.fleets import InstanceDemand, fleets_after, fleets_of, jobs_of
 from llmops_twins.aws.judges.permissions import AwsPermissionJudge
 from llmops_twins.aws.twin import AccountTwin
-from llmops_twins.aws.wire.calls import ApiCall, AwsApiError
 
 UNJUDGED = [
     "quotas: the limits of a real account, and quotas other than SageMaker's instances and IAM's policies",

@@ -6,10 +6,10 @@ Source: "Required permissions for Amazon S3 API operations" in the Amazon S3 Use
 from collections.abc import Iterator
 from urllib.parse import unquote
 
+from llmops_twins.aws.calls import ApiCall
 from llmops_twins.aws.judges.access import JudgedAction
 from llmops_twins.aws.judges.account import JudgedAccount
 from llmops_twins.aws.judges.context import Context, context_of
-from llmops_twins.aws.wire.calls import ApiCall
 
 _BUCKET = {
     "HeadBucket": "s3:ListBucket",

@@ -4,10 +4,10 @@ import base64
 import time
 from dataclasses import asdict, dataclass
 
+from llmops_twins.aws.calls import ApiCall
 from llmops_twins.aws.twin import AccountTwin
-from llmops_twins.aws.wire.calls import ApiCall
 from llmops_twins.core import web_identity
-from llmops_twins.core.registry import registry
+from llmops_twins.core.registry import pull_names
 
 USER = "AWS"
 TOKEN_HOURS = 12
@@ -55,4 +55,4 @@ def pull_name(twin: AccountTwin, repository: str, region: str) -> str:
     """Returns HOST:PORT/NAME of a repository for SageMaker's pulls. They need no login, because only the twin can
     compute the name.
     """
-    return f"{PULL_HOST}:{twin.describe()['port']}/{registry.pull_name(twin, region, repository)}"
+    return f"{PULL_HOST}:{twin.describe()['port']}/{pull_names.pull_name(twin, region, repository)}"

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from llmops_twins.aws.judges import platform
-from llmops_twins.aws.services.documents import Document
+from llmops_twins.aws.service_documents import Document
 from llmops_twins.aws.twin import AccountTwin
 
 

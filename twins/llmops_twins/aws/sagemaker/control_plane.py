@@ -3,13 +3,13 @@
 The operations registered here replace moto's; moto answers all others (pipelines, notebooks, …).
 """
 
-from llmops_twins.aws.sagemaker.documents import SERVICE
 from llmops_twins.aws.sagemaker.endpoints.endpoints import Endpoints
-from llmops_twins.aws.sagemaker.jobs.training import TrainingOperations
+from llmops_twins.aws.sagemaker.jobs.training_jobs import TrainingOperations
 from llmops_twins.aws.sagemaker.models import Models
 from llmops_twins.aws.sagemaker.packages import Packages
 from llmops_twins.aws.sagemaker.tags import Tags
-from llmops_twins.aws.services.documents import implement_methods
+from llmops_twins.aws.sagemaker_documents import SERVICE
+from llmops_twins.aws.service_documents import implement_methods
 from llmops_twins.aws.twin import AccountTwin
 
 

@@ -5,7 +5,7 @@ https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_Operations_Amazon_
 from llmops_twins.aws.sagemaker.runtime.asynchronous import AsyncInvocations
 from llmops_twins.aws.sagemaker.runtime.invocations import InvocationOperations
 from llmops_twins.aws.sagemaker.runtime.openai import OpenAi
-from llmops_twins.aws.services.documents import implement_methods
+from llmops_twins.aws.service_documents import implement_methods
 from llmops_twins.aws.twin import AccountTwin
 
 

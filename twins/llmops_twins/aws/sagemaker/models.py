@@ -6,13 +6,13 @@ https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_CreateEndpointConf
 
 from typing import Any
 
-from llmops_twins.aws.sagemaker import documents as store
-from llmops_twins.aws.sagemaker import images
-from llmops_twins.aws.sagemaker.documents import CONFIG, MODEL, Listing
-from llmops_twins.aws.sagemaker.roles import require_role
-from llmops_twins.aws.services.documents import Document
+from llmops_twins.aws import sagemaker_documents as store
+from llmops_twins.aws.calls import ApiCall, AwsApiError
+from llmops_twins.aws.sagemaker import image_lookup
+from llmops_twins.aws.sagemaker.execution_roles import require_role
+from llmops_twins.aws.sagemaker_documents import CONFIG, MODEL, Listing
+from llmops_twins.aws.service_documents import Document
 from llmops_twins.aws.twin import AccountTwin
-from llmops_twins.aws.wire.calls import ApiCall, AwsApiError
 
 _MODELS = Listing("Models", ("ModelName", "ModelArn", "CreationTime"))
 _CONFIGS = Listing("EndpointConfigs", ("EndpointConfigName", "EndpointConfigArn", "CreationTime"))
@@ -82,7 +82,9 @@ class Models:
         if image is None and not container.get("ModelPackageName"):
             raise AwsApiError("ValidationException", "Image or ModelPackageName must be provided for a container.")
         if image:
-            images.require_usable(self._twin, image, container.get("ImageConfig", {}).get("RepositoryAccessMode", ""))
+            image_lookup.require_usable(
+                self._twin, image, container.get("ImageConfig", {}).get("RepositoryAccessMode", "")
+            )
 
     def _check_variant(self, call: ApiCall, variant: dict[str, Any]) -> None:
         if name := variant.get("ModelName"):

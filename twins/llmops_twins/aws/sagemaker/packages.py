@@ -3,11 +3,11 @@
 https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_CreateModelPackage.html
 """
 
-from llmops_twins.aws.sagemaker import documents as store
-from llmops_twins.aws.sagemaker.documents import GROUP, PACKAGE, Listing
-from llmops_twins.aws.services.documents import Document, now, plain, tag_map
+from llmops_twins.aws import sagemaker_documents as store
+from llmops_twins.aws.calls import ApiCall, AwsApiError
+from llmops_twins.aws.sagemaker_documents import GROUP, PACKAGE, Listing
+from llmops_twins.aws.service_documents import Document, now, plain, tag_map
 from llmops_twins.aws.twin import AccountTwin
-from llmops_twins.aws.wire.calls import ApiCall, AwsApiError
 
 _GROUPS = Listing(
     "ModelPackageGroupSummaryList",

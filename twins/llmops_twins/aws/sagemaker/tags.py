@@ -6,10 +6,10 @@ https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_AddTags.html
 from collections.abc import Mapping
 from typing import Any
 
-from llmops_twins.aws.sagemaker import documents as store
-from llmops_twins.aws.services.documents import Document, page, tag_list, tag_map
+from llmops_twins.aws import sagemaker_documents as store
+from llmops_twins.aws.calls import ApiCall, AwsApiError
+from llmops_twins.aws.service_documents import Document, page, tag_list, tag_map
 from llmops_twins.aws.twin import AccountTwin
-from llmops_twins.aws.wire.calls import ApiCall, AwsApiError
 
 _MOST_TAGS = 50
 

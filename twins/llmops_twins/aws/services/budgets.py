@@ -4,9 +4,9 @@ import calendar
 from datetime import UTC, datetime
 from typing import Any
 
-from llmops_twins.aws.services.documents import Document, implement_methods, now, page, plain, shelf, tag_list, tag_map
+from llmops_twins.aws.calls import ApiCall, AwsApiError
+from llmops_twins.aws.service_documents import Document, implement_methods, now, page, plain, shelf, tag_list, tag_map
 from llmops_twins.aws.twin import AccountTwin, Tagged
-from llmops_twins.aws.wire.calls import ApiCall, AwsApiError
 
 _EVERYWHERE = "aws"  # budgets belong to no region
 _END_OF_TIME = 3706473600.0  # 2087-06-15, what AWS answers for a budget without an end

@@ -2,10 +2,10 @@
 
 from datetime import UTC, datetime
 
+from llmops_twins.aws.calls import ApiCall
+from llmops_twins.aws.service_documents import Document, implement_methods, now, page, regions, shelf
 from llmops_twins.aws.services import tagging
-from llmops_twins.aws.services.documents import Document, implement_methods, now, page, regions, shelf
 from llmops_twins.aws.twin import AccountTwin
-from llmops_twins.aws.wire.calls import ApiCall
 
 _SERVICE = "ce"
 _EVERYWHERE = "aws"  # costs belong to no region

@@ -8,11 +8,11 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, padding, utils
 
-from llmops_kit.contract.twins import TWIN_ACCOUNT
-from llmops_twins.aws.services import policies
-from llmops_twins.aws.services.documents import Document, shelf
+from llmops_kit.core.twins import TWIN_ACCOUNT
+from llmops_twins.aws.calls import ApiCall, AwsApiError
+from llmops_twins.aws.identity import policies
+from llmops_twins.aws.service_documents import Document, shelf
 from llmops_twins.aws.twin import AccountTwin
-from llmops_twins.aws.wire.calls import ApiCall, AwsApiError
 
 _HASHES: dict[str, type[hashes.SHA256 | hashes.SHA384 | hashes.SHA512]] = {
     "SHA_256": hashes.SHA256,

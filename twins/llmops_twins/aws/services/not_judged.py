@@ -2,8 +2,8 @@
 
 from typing import NoReturn
 
+from llmops_twins.aws.calls import ApiCall, AwsApiError, not_judged
 from llmops_twins.aws.twin import AccountTwin
-from llmops_twins.aws.wire.calls import ApiCall, AwsApiError, not_judged
 
 _OPERATIONS = {
     "application-autoscaling": ("PutScheduledAction", "DeleteScheduledAction"),

@@ -7,9 +7,9 @@ https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html.
 from collections.abc import Mapping
 from typing import Any
 
-from llmops_twins.aws.services.documents import Document
+from llmops_twins.aws.calls import ApiCall, AwsApiError
+from llmops_twins.aws.service_documents import Document
 from llmops_twins.aws.twin import AccountTwin
-from llmops_twins.aws.wire.calls import ApiCall, AwsApiError
 
 _ANSWERS: Mapping[tuple[str, str], Document] = {
     ("accessanalyzer", "ListAnalyzers"): {"analyzers": []},

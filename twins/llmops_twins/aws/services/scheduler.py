@@ -10,8 +10,9 @@ import secrets
 from datetime import UTC, datetime
 from typing import Any
 
-from llmops_twins.aws.services import iam, schedules
-from llmops_twins.aws.services.documents import (
+from llmops_twins.aws.calls import ApiCall, AwsApiError
+from llmops_twins.aws.identity import iam
+from llmops_twins.aws.service_documents import (
     Document,
     ask,
     implement_methods,
@@ -23,8 +24,8 @@ from llmops_twins.aws.services.documents import (
     tag_list,
     tag_map,
 )
+from llmops_twins.aws.services import schedule_expressions
 from llmops_twins.aws.twin import AccountTwin, Tagged
-from llmops_twins.aws.wire.calls import ApiCall, AwsApiError
 
 _SERVICE = "scheduler"
 _PRINCIPAL = "scheduler.amazonaws.com"
@@ -135,7 +136,7 @@ class _Scheduler:
             self._by_arn(call)["tags"].pop(key, None)
 
     def _checked(self, call: ApiCall, given: Document, created: float) -> Document:
-        schedules.check(given["ScheduleExpression"], given.get("ScheduleExpressionTimezone", "UTC"))
+        schedule_expressions.check(given["ScheduleExpression"], given.get("ScheduleExpressionTimezone", "UTC"))
         window = given["FlexibleTimeWindow"]
         if (window["Mode"] == "FLEXIBLE") != ("MaximumWindowInMinutes" in window):
             text = "Parameter MaximumWindowInMinutes must be provided for FLEXIBLE, and only for it."
@@ -230,7 +231,7 @@ def _fire_due(twin: AccountTwin) -> None:
         for key, schedule in list(found.items()):
             expression, zone = schedule["ScheduleExpression"], schedule["ScheduleExpressionTimezone"]
             try:
-                due = schedules.next_after(expression, schedule["looked_at"], zone)
+                due = schedule_expressions.next_after(expression, schedule["looked_at"], zone)
             except AwsApiError:  # kept by an earlier version, which read it
                 continue
             if due is None or due > now():
@@ -240,7 +241,7 @@ def _fire_due(twin: AccountTwin) -> None:
             in_time = schedule.get("StartDate", 0) <= due <= schedule.get("EndDate", float("inf"))
             if schedule["State"] == "ENABLED" and in_time:
                 _fire(twin, region, schedule, due)
-            once = schedules.next_after(expression, due, zone) is None
+            once = schedule_expressions.next_after(expression, due, zone) is None
             if once and schedule["ActionAfterCompletion"] == "DELETE":
                 del found[key]
 

@@ -2,9 +2,9 @@
 
 from typing import Any
 
-from llmops_twins.aws.services.documents import Document
+from llmops_twins.aws.calls import ApiCall, AwsApiError
+from llmops_twins.aws.service_documents import Document
 from llmops_twins.aws.twin import AccountTwin
-from llmops_twins.aws.wire.calls import ApiCall, AwsApiError
 
 _SERVICE = "secretsmanager"
 _RESERVED = "You can't create this secret because a secret with this name is already scheduled for deletion."

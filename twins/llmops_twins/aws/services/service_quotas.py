@@ -1,8 +1,8 @@
 """Service Quotas of SageMaker, with the limits of the twin's judge of quotas."""
 
-from llmops_twins.aws.services.documents import Document, implement_methods, new_id, now, page, shelf
+from llmops_twins.aws.calls import ApiCall, AwsApiError
+from llmops_twins.aws.service_documents import Document, implement_methods, new_id, now, page, shelf
 from llmops_twins.aws.twin import AccountTwin
-from llmops_twins.aws.wire.calls import ApiCall, AwsApiError
 
 _SERVICE = "service-quotas"
 _CODE, _NAME = "sagemaker", "Amazon SageMaker"

@@ -2,10 +2,11 @@
 
 from typing import Any
 
-from llmops_twins.aws.services import kms, policies
-from llmops_twins.aws.services.documents import Document, shelf
+from llmops_twins.aws.calls import ApiCall, AwsApiError
+from llmops_twins.aws.identity import policies
+from llmops_twins.aws.service_documents import Document, shelf
+from llmops_twins.aws.services import kms
 from llmops_twins.aws.twin import AccountTwin
-from llmops_twins.aws.wire.calls import ApiCall, AwsApiError
 
 _SERVICE = "sns"
 _CONFIRMED_BY_PERSON = ("email", "email-json", "http", "https")

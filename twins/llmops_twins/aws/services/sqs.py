@@ -1,9 +1,9 @@
 """Amazon SQS: whole seconds, one kind of encryption, valid policies."""
 
-from llmops_twins.aws.services import policies
-from llmops_twins.aws.services.documents import Document
+from llmops_twins.aws.calls import ApiCall, AwsApiError
+from llmops_twins.aws.identity import policies
+from llmops_twins.aws.service_documents import Document
 from llmops_twins.aws.twin import AccountTwin
-from llmops_twins.aws.wire.calls import ApiCall, AwsApiError
 
 
 def install(twin: AccountTwin) -> None:

@@ -5,10 +5,10 @@ https://docs.aws.amazon.com/STS/latest/APIReference/API_AssumeRole.html
 https://docs.aws.amazon.com/STS/latest/APIReference/CommonErrors.html
 """
 
+from llmops_twins.aws.calls import ApiCall, AwsApiError
+from llmops_twins.aws.identity import iam
 from llmops_twins.aws.judges import oidc
-from llmops_twins.aws.services import iam
 from llmops_twins.aws.twin import AccountTwin
-from llmops_twins.aws.wire.calls import ApiCall, AwsApiError
 
 
 def install(twin: AccountTwin) -> None:

@@ -2,10 +2,10 @@
 
 from collections.abc import Iterator
 
-from llmops_twins.aws.sagemaker import documents as sagemaker
-from llmops_twins.aws.services.documents import Document, implement_methods, page, tag_list
+from llmops_twins.aws import sagemaker_documents as sagemaker
+from llmops_twins.aws.calls import ApiCall
+from llmops_twins.aws.service_documents import Document, implement_methods, page, tag_list
 from llmops_twins.aws.twin import AccountTwin, Tagged
-from llmops_twins.aws.wire.calls import ApiCall
 
 _SERVICE = "resourcegroupstaggingapi"
 

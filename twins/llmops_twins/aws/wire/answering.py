@@ -9,7 +9,7 @@ from moto.core.model import OperationModel, ServiceModel
 from moto.core.serialize import SerializationContext, get_serializer_class
 from werkzeug.wrappers import Response
 
-from llmops_twins.aws.wire.calls import AwsApiError, Streaming
+from llmops_twins.aws.calls import AwsApiError, Streaming
 from llmops_twins.aws.wire.reading import Reading
 
 

@@ -18,7 +18,7 @@ from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_ba
 from werkzeug.datastructures import MultiDict
 from werkzeug.wrappers import Response
 
-from llmops_twins.aws.wire.calls import ApiCall, AwsApiError
+from llmops_twins.aws.calls import ApiCall, AwsApiError
 from llmops_twins.aws.wire.reading import Reading, request_of
 
 _call: ContextVar[ApiCall] = ContextVar("call")

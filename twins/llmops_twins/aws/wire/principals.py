@@ -3,10 +3,10 @@
 import hmac
 from dataclasses import dataclass
 
-from llmops_kit.contract.twins import TWIN_ACCOUNT
+from llmops_kit.core.twins import TWIN_ACCOUNT
 from llmops_twins.aws import faults
+from llmops_twins.aws.calls import ApiCall
 from llmops_twins.aws.twin import AccountTwin
-from llmops_twins.aws.wire.calls import ApiCall
 from llmops_twins.aws.wire.refusals import Refusals
 from llmops_twins.core import root
 

@@ -20,7 +20,7 @@ from moto.core.utils import get_service_model
 from moto.moto_server.werkzeug_app import BackendRequest
 from werkzeug.exceptions import NotFound
 
-from llmops_twins.aws.wire.calls import AwsApiError
+from llmops_twins.aws.calls import AwsApiError
 from llmops_twins.aws.wire.refusals import Refusals
 
 # Where a request's signing name, or IAM's name of the service, is not what boto3 calls the service.

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from datetime import datetime
 from typing import Any
 
-from llmops_twins.aws.wire.calls import AwsApiError
+from llmops_twins.aws.calls import AwsApiError
 from llmops_twins.aws.wire.patterns import compiled
 from llmops_twins.aws.wire.reading import Reading
 

@@ -9,13 +9,14 @@ import time
 from typing import Any
 
 from llmops_twins.azure import faults
-from llmops_twins.azure.arm import checks, operations, paging, providers, soft_delete
-from llmops_twins.azure.arm.calls import TWIN, ArmCall, Document, Principal, Reply, timestamp
+from llmops_twins.azure.arm import checks, operations, providers, soft_delete
 from llmops_twins.azure.arm.checks import kind_of
-from llmops_twins.azure.arm.errors import ArmError, not_found
-from llmops_twins.azure.arm.ids import RESOURCE_GROUPS, Id, key, spelled
-from llmops_twins.azure.arm.kinds import ResourceKind
 from llmops_twins.azure.judges import linked, permissions
+from llmops_twins.azure.protocol import paging
+from llmops_twins.azure.protocol.arm_errors import ArmError, not_found
+from llmops_twins.azure.protocol.calls import TWIN, ArmCall, Document, Principal, Reply, timestamp
+from llmops_twins.azure.protocol.ids import RESOURCE_GROUPS, Id, key, spelled
+from llmops_twins.azure.protocol.kinds import ResourceKind
 from llmops_twins.azure.twin import TenantTwin
 
 _OPERATION = re.compile(

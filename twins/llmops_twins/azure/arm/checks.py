@@ -9,11 +9,12 @@ https://learn.microsoft.com/azure/azure-resource-manager/troubleshooting/error-p
 import re
 import time
 
-from llmops_twins.azure.arm import locations, operations
-from llmops_twins.azure.arm.calls import ArmCall, Document
-from llmops_twins.azure.arm.errors import ArmError, not_found
-from llmops_twins.azure.arm.ids import RESOURCE_GROUPS, SUBSCRIPTIONS, Id
-from llmops_twins.azure.arm.kinds import ResourceKind
+from llmops_twins.azure.arm import operations
+from llmops_twins.azure.protocol import locations
+from llmops_twins.azure.protocol.arm_errors import ArmError, not_found
+from llmops_twins.azure.protocol.calls import ArmCall, Document
+from llmops_twins.azure.protocol.ids import RESOURCE_GROUPS, SUBSCRIPTIONS, Id
+from llmops_twins.azure.protocol.kinds import ResourceKind
 from llmops_twins.azure.twin import TenantTwin
 
 BUSY_UNTIL = "_busy_until"

@@ -11,10 +11,10 @@ from typing import Any
 
 from llmops_twins.azure import faults
 from llmops_twins.azure.arm import soft_delete
-from llmops_twins.azure.arm.calls import ArmCall, Document, Reply, timestamp
-from llmops_twins.azure.arm.errors import ArmError, not_found
-from llmops_twins.azure.arm.ids import Id, key
-from llmops_twins.azure.arm.kinds import RESULT, STATUS
+from llmops_twins.azure.protocol.arm_errors import ArmError, not_found
+from llmops_twins.azure.protocol.calls import ArmCall, Document, Reply, timestamp
+from llmops_twins.azure.protocol.ids import Id, key
+from llmops_twins.azure.protocol.kinds import RESULT, STATUS
 from llmops_twins.azure.twin import TenantTwin
 
 RETRY_SECONDS = 1

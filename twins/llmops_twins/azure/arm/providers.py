@@ -5,10 +5,10 @@ https://learn.microsoft.com/rest/api/resources/providers
 
 from typing import Any
 
-from llmops_twins.azure.arm import locations
-from llmops_twins.azure.arm.calls import ArmCall, Reply
-from llmops_twins.azure.arm.errors import ArmError
-from llmops_twins.azure.arm.ids import Id
+from llmops_twins.azure.protocol import locations
+from llmops_twins.azure.protocol.arm_errors import ArmError
+from llmops_twins.azure.protocol.calls import ArmCall, Reply
+from llmops_twins.azure.protocol.ids import Id
 from llmops_twins.azure.twin import TenantTwin
 
 ALWAYS = ("microsoft.resources", "microsoft.authorization", "microsoft.consumption", "microsoft.costmanagement")

@@ -6,10 +6,10 @@ https://learn.microsoft.com/azure/machine-learning/concept-soft-delete
 
 import time
 
-from llmops_twins.azure.arm.calls import Document
-from llmops_twins.azure.arm.errors import ArmError
-from llmops_twins.azure.arm.ids import Id, key
-from llmops_twins.azure.arm.kinds import ResourceKind
+from llmops_twins.azure.protocol.arm_errors import ArmError
+from llmops_twins.azure.protocol.calls import Document
+from llmops_twins.azure.protocol.ids import Id, key
+from llmops_twins.azure.protocol.kinds import ResourceKind
 from llmops_twins.azure.twin import TenantTwin
 
 _DAY = 86_400

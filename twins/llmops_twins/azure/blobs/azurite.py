@@ -23,9 +23,9 @@ from urllib.parse import quote, urlencode
 
 import psutil
 
-from llmops_kit.contract.errors import KitError
-from llmops_kit.hosting.files import write_atomic
-from llmops_kit.hosting.ports import choose_port
+from llmops_kit.core.errors import KitError
+from llmops_kit.local_runtime.files import write_atomic
+from llmops_kit.local_runtime.ports import choose_port
 from llmops_twins.core import node_programs
 from llmops_twins.core.child import Child
 

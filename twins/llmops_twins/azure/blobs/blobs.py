@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import IO, Any
 from weakref import WeakKeyDictionary
 
-from llmops_twins.azure.arm.calls import Document
-from llmops_twins.azure.arm.errors import ArmError
 from llmops_twins.azure.blobs.azurite import SLOTS, Azurite
+from llmops_twins.azure.protocol.arm_errors import ArmError
+from llmops_twins.azure.protocol.calls import Document
 from llmops_twins.azure.twin import TenantTwin
 
 ACCOUNTS = "Microsoft.Storage/storageAccounts"

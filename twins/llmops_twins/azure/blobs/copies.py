@@ -14,9 +14,9 @@ from urllib.parse import unquote, urlsplit
 from werkzeug.datastructures import Headers
 from werkzeug.wrappers import Response
 
-from llmops_twins.azure.arm.calls import Document
 from llmops_twins.azure.blobs import blobs
 from llmops_twins.azure.blobs.asked import BlobError, BlobRequest, pairs
+from llmops_twins.azure.protocol.calls import Document
 from llmops_twins.azure.twin import TenantTwin
 
 LARGEST_BLOCK = 4000 << 20

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import trustme
 
-from llmops_kit.hosting.files import write_atomic
+from llmops_kit.local_runtime.files import write_atomic
 
 FOLDER = "tls"
 AUTHORITY = "ca.pem"

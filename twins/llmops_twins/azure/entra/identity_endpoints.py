@@ -11,10 +11,10 @@ from typing import Any
 
 from werkzeug.wrappers import Request
 
-from llmops_twins.azure.arm.calls import Principal, Reply
-from llmops_twins.azure.arm.replies import route
 from llmops_twins.azure.entra import principals, token_service
 from llmops_twins.azure.entra.token_service import PlainError
+from llmops_twins.azure.protocol.calls import Principal, Reply
+from llmops_twins.azure.replies import route
 from llmops_twins.azure.twin import TenantTwin
 from llmops_twins.core import root
 

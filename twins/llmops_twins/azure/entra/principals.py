@@ -5,7 +5,7 @@ applications.
 import uuid
 from typing import Any
 
-from llmops_twins.azure.arm.calls import Principal
+from llmops_twins.azure.protocol.calls import Principal
 from llmops_twins.azure.twin import TenantTwin
 from llmops_twins.core import root
 

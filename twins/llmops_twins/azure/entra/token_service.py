@@ -15,10 +15,10 @@ from jwt.algorithms import RSAAlgorithm
 from werkzeug.wrappers import Request
 
 from llmops_twins.azure import faults
-from llmops_twins.azure.arm.calls import Principal, Reply
-from llmops_twins.azure.arm.errors import ArmError
-from llmops_twins.azure.arm.replies import route
 from llmops_twins.azure.entra import principals, tokens
+from llmops_twins.azure.protocol.arm_errors import ArmError
+from llmops_twins.azure.protocol.calls import Principal, Reply
+from llmops_twins.azure.replies import route
 from llmops_twins.azure.twin import TenantTwin
 from llmops_twins.core import web_identity
 

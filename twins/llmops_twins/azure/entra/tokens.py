@@ -15,11 +15,11 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 from werkzeug.datastructures import Headers
 
-from llmops_kit.hosting.files import write_atomic
+from llmops_kit.local_runtime.files import write_atomic
 from llmops_twins.azure import faults
-from llmops_twins.azure.arm.calls import Principal
-from llmops_twins.azure.arm.errors import ArmError
 from llmops_twins.azure.entra import principals
+from llmops_twins.azure.protocol.arm_errors import ArmError
+from llmops_twins.azure.protocol.calls import Principal
 from llmops_twins.azure.twin import TenantTwin
 
 MANAGEMENT = ("https://management.azure.com", "https://management.core.windows.net")

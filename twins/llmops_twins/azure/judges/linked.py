@@ -9,9 +9,9 @@ action.
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from llmops_twins.azure.arm.calls import ArmCall, Document
-from llmops_twins.azure.arm.errors import ArmError
-from llmops_twins.azure.arm.ids import Id
+from llmops_twins.azure.protocol.arm_errors import ArmError
+from llmops_twins.azure.protocol.calls import ArmCall, Document
+from llmops_twins.azure.protocol.ids import Id
 from llmops_twins.azure.twin import TenantTwin
 
 

@@ -7,10 +7,10 @@ import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from llmops_twins.azure.arm.calls import ArmCall, Document
-from llmops_twins.azure.arm.ids import key
 from llmops_twins.azure.judges import conditions, roles
 from llmops_twins.azure.judges.roles import AzureRole
+from llmops_twins.azure.protocol.calls import ArmCall, Document
+from llmops_twins.azure.protocol.ids import key
 from llmops_twins.azure.twin import NO_ATTRIBUTES, TenantTwin
 
 ASSIGNMENTS = "Microsoft.Authorization/roleAssignments"

@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from llmops_twins.azure.arm import arm
-from llmops_twins.azure.arm.calls import ArmCall, Document, Reply
-from llmops_twins.azure.arm.errors import ArmError
-from llmops_twins.azure.arm.kinds import ResourceKind
 from llmops_twins.azure.ml import references
-from llmops_twins.azure.ml.bodies import WORKSPACES, judged, refuse_changes, same, writable
-from llmops_twins.azure.ml.documents import page, stamp
+from llmops_twins.azure.ml.ml_bodies import WORKSPACES, judged, refuse_changes, same, writable
+from llmops_twins.azure.ml.ml_documents import page, stamp
+from llmops_twins.azure.protocol.arm_errors import ArmError
+from llmops_twins.azure.protocol.calls import ArmCall, Document, Reply
+from llmops_twins.azure.protocol.kinds import ResourceKind
 from llmops_twins.azure.twin import TenantTwin
 
 _POSITIVE = re.compile(r"[1-9][0-9]{0,9}")

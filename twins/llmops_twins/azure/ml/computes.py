@@ -5,12 +5,12 @@ https://learn.microsoft.com/rest/api/azureml/compute
 Unsure (70 %): the rules are the reference's, which names no codes; codes and messages are assumed.
 """
 
-from llmops_twins.azure.arm.calls import ArmCall, Document
-from llmops_twins.azure.arm.errors import ArmError
-from llmops_twins.azure.arm.kinds import STATUS, ResourceKind
 from llmops_twins.azure.ml import sizes
-from llmops_twins.azure.ml.bodies import WORKSPACES, judged, refuse_changes, writable
-from llmops_twins.azure.ml.documents import now, seconds, stamp, with_identity
+from llmops_twins.azure.ml.ml_bodies import WORKSPACES, judged, refuse_changes, writable
+from llmops_twins.azure.ml.ml_documents import now, seconds, stamp, with_identity
+from llmops_twins.azure.protocol.arm_errors import ArmError
+from llmops_twins.azure.protocol.calls import ArmCall, Document
+from llmops_twins.azure.protocol.kinds import STATUS, ResourceKind
 from llmops_twins.azure.twin import TenantTwin
 
 TYPE = f"{WORKSPACES}/computes"
@@ -103,12 +103,12 @@ def _deleting(twin: TenantTwin, call: ArmCall, document: Document) -> None:
     Raises:
         ArmError: 400, the parameter is missing.
     """
-    from llmops_twins.azure.ml import jobs
+    from llmops_twins.azure.ml import command_jobs
 
     if call.query.get("underlyingResourceAction") not in ("Delete", "Detach"):
         message = "The query parameter underlyingResourceAction is required: Delete or Detach."
         raise ArmError(400, "BadRequest", message, "underlyingResourceAction")
-    jobs.cancel_on(twin, document)
+    command_jobs.cancel_on(twin, document)
 
 
 def _shown(twin: TenantTwin, document: Document) -> Document:

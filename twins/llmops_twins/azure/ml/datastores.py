@@ -6,12 +6,12 @@ Unsure (65 %): the rules are the reference's, which names no codes; code and wor
 """
 
 from llmops_twins.azure.arm import arm
-from llmops_twins.azure.arm.calls import ArmCall, Document
-from llmops_twins.azure.arm.errors import ArmError
-from llmops_twins.azure.arm.kinds import ResourceKind
 from llmops_twins.azure.ml import references
-from llmops_twins.azure.ml.bodies import WORKSPACES, judged, refuse_changes, writable
-from llmops_twins.azure.ml.documents import stamp
+from llmops_twins.azure.ml.ml_bodies import WORKSPACES, judged, refuse_changes, writable
+from llmops_twins.azure.ml.ml_documents import stamp
+from llmops_twins.azure.protocol.arm_errors import ArmError
+from llmops_twins.azure.protocol.calls import ArmCall, Document
+from llmops_twins.azure.protocol.kinds import ResourceKind
 from llmops_twins.azure.twin import TenantTwin
 
 TYPE = f"{WORKSPACES}/datastores"

@@ -7,13 +7,14 @@ Unsure (70 %): the rules are the reference's, which names no codes; code and wor
 """
 
 from llmops_twins.azure.arm import operations
-from llmops_twins.azure.arm.calls import ArmCall, Document, Reply
-from llmops_twins.azure.arm.errors import ArmError
-from llmops_twins.azure.arm.kinds import ResourceKind
-from llmops_twins.azure.ml import endpoints, needs, references, sizes
-from llmops_twins.azure.ml.bodies import judge, judged, refuse_changes, writable
-from llmops_twins.azure.ml.documents import FORMS, chosen, seconds, stamp
+from llmops_twins.azure.ml import endpoints, references, sizes
+from llmops_twins.azure.ml.ml_bodies import judge, judged, refuse_changes, writable
+from llmops_twins.azure.ml.ml_documents import FORMS, chosen, seconds, stamp
+from llmops_twins.azure.ml.running import needs
 from llmops_twins.azure.ml.workspaces import require_network
+from llmops_twins.azure.protocol.arm_errors import ArmError
+from llmops_twins.azure.protocol.calls import ArmCall, Document, Reply
+from llmops_twins.azure.protocol.kinds import ResourceKind
 from llmops_twins.azure.twin import TenantTwin
 
 TYPE = endpoints.DEPLOYMENTS

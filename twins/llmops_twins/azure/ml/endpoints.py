@@ -10,13 +10,13 @@ import secrets
 from datetime import UTC, datetime, timedelta
 
 from llmops_twins.azure.arm import providers
-from llmops_twins.azure.arm.calls import ArmCall, Document, Reply
-from llmops_twins.azure.arm.errors import ArmError
-from llmops_twins.azure.arm.kinds import ResourceKind
 from llmops_twins.azure.entra import tokens
-from llmops_twins.azure.ml.bodies import WORKSPACES, judge, judged
-from llmops_twins.azure.ml.documents import FORMS, chosen, stamp, with_identity
+from llmops_twins.azure.ml.ml_bodies import WORKSPACES, judge, judged
+from llmops_twins.azure.ml.ml_documents import FORMS, chosen, stamp, with_identity
 from llmops_twins.azure.ml.references import asset, workspace_of
+from llmops_twins.azure.protocol.arm_errors import ArmError
+from llmops_twins.azure.protocol.calls import ArmCall, Document, Reply
+from llmops_twins.azure.protocol.kinds import ResourceKind
 from llmops_twins.azure.twin import TenantTwin
 
 TYPE = f"{WORKSPACES}/onlineEndpoints"

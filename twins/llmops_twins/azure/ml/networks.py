@@ -3,11 +3,11 @@
 https://learn.microsoft.com/azure/machine-learning/how-to-managed-network
 """
 
-from llmops_twins.azure.arm.calls import ArmCall, Document
-from llmops_twins.azure.arm.errors import ArmError
-from llmops_twins.azure.arm.kinds import ResourceKind
 from llmops_twins.azure.ml import references
-from llmops_twins.azure.ml.bodies import WORKSPACES, judged
+from llmops_twins.azure.ml.ml_bodies import WORKSPACES, judged
+from llmops_twins.azure.protocol.arm_errors import ArmError
+from llmops_twins.azure.protocol.calls import ArmCall, Document
+from llmops_twins.azure.protocol.kinds import ResourceKind
 from llmops_twins.azure.twin import TenantTwin
 
 TYPE = f"{WORKSPACES}/outboundRules"

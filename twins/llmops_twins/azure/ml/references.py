@@ -8,9 +8,9 @@ Unsure (65 %): the rules are the reference's, which names no codes; code and wor
 import re
 from dataclasses import dataclass
 
-from llmops_twins.azure.arm.calls import Document
-from llmops_twins.azure.arm.errors import ArmError
-from llmops_twins.azure.ml.bodies import WORKSPACES
+from llmops_twins.azure.ml.ml_bodies import WORKSPACES
+from llmops_twins.azure.protocol.arm_errors import ArmError
+from llmops_twins.azure.protocol.calls import Document
 from llmops_twins.azure.twin import TenantTwin
 
 _WORKSPACE = re.compile(r"(/subscriptions/[^/]+/resourceGroups/[^/]+/providers/[^/]+/workspaces/[^/]+)(?:/.*)?", re.I)

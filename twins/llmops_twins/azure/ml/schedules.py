@@ -10,15 +10,15 @@ import logging
 from datetime import UTC, datetime
 
 from llmops_twins.azure.arm import arm
-from llmops_twins.azure.arm.calls import TWIN, ArmCall, Document
-from llmops_twins.azure.arm.errors import ArmError
-from llmops_twins.azure.arm.kinds import ResourceKind
 from llmops_twins.azure.entra import principals
 from llmops_twins.azure.ml import times
-from llmops_twins.azure.ml.bodies import WORKSPACES, judged, refuse_changes, writable
-from llmops_twins.azure.ml.documents import FORMS, stamp
-from llmops_twins.azure.ml.jobs import check_definition
+from llmops_twins.azure.ml.command_jobs import check_definition
+from llmops_twins.azure.ml.ml_bodies import WORKSPACES, judged, refuse_changes, writable
+from llmops_twins.azure.ml.ml_documents import FORMS, stamp
 from llmops_twins.azure.ml.references import workspace_of
+from llmops_twins.azure.protocol.arm_errors import ArmError
+from llmops_twins.azure.protocol.calls import TWIN, ArmCall, Document
+from llmops_twins.azure.protocol.kinds import ResourceKind
 from llmops_twins.azure.twin import TenantTwin
 
 TYPE = f"{WORKSPACES}/schedules"

@@ -7,9 +7,9 @@ https://learn.microsoft.com/azure/machine-learning/how-to-manage-quotas
 import math
 from dataclasses import dataclass
 
-from llmops_twins.azure.arm.calls import ArmCall, Document, Reply
-from llmops_twins.azure.arm.errors import ArmError
-from llmops_twins.azure.ml.bodies import WORKSPACES
+from llmops_twins.azure.ml.ml_bodies import WORKSPACES
+from llmops_twins.azure.protocol.arm_errors import ArmError
+from llmops_twins.azure.protocol.calls import ArmCall, Document, Reply
 from llmops_twins.azure.twin import TenantTwin
 
 LOCATIONS = "Microsoft.MachineLearningServices/locations"

@@ -10,8 +10,8 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from cronsim import CronSim, CronSimError
 
-from llmops_twins.azure.arm.calls import Document
-from llmops_twins.azure.arm.errors import ArmError
+from llmops_twins.azure.protocol.arm_errors import ArmError
+from llmops_twins.azure.protocol.calls import Document
 
 ZONES = {
     "UTC": "UTC",

@@ -9,12 +9,13 @@ Unsure (70 %): the rules are the reference's, which names no codes; code and wor
 import uuid
 
 from llmops_twins.azure.arm import operations
-from llmops_twins.azure.arm.calls import ArmCall, Document, Reply
-from llmops_twins.azure.arm.errors import ArmError
-from llmops_twins.azure.arm.kinds import RESULT, ResourceKind, SoftDelete
-from llmops_twins.azure.ml import datastores, needs
-from llmops_twins.azure.ml.bodies import WORKSPACES, judged
-from llmops_twins.azure.ml.documents import stamp, with_identity
+from llmops_twins.azure.ml import datastores
+from llmops_twins.azure.ml.ml_bodies import WORKSPACES, judged
+from llmops_twins.azure.ml.ml_documents import stamp, with_identity
+from llmops_twins.azure.ml.running import needs
+from llmops_twins.azure.protocol.arm_errors import ArmError
+from llmops_twins.azure.protocol.calls import ArmCall, Document, Reply
+from llmops_twins.azure.protocol.kinds import RESULT, ResourceKind, SoftDelete
 from llmops_twins.azure.twin import TenantTwin
 
 SECONDS = 60.0

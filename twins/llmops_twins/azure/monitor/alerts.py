@@ -9,16 +9,16 @@ import time
 import uuid
 from typing import Any
 
-from llmops_twins.azure.arm.calls import ArmCall, Document, Reply, timestamp
-from llmops_twins.azure.arm.errors import ArmError
-from llmops_twins.azure.arm.ids import Id, key
-from llmops_twins.azure.ml.documents import seconds
+from llmops_twins.azure.ml.ml_documents import seconds
 from llmops_twins.azure.monitor import kql, tables
 from llmops_twins.azure.monitor.autoscale import COMPARISONS, SHORTEST_SECONDS
 from llmops_twins.azure.monitor.insights import Insights, dimensions_of
 from llmops_twins.azure.monitor.kql_parse import parse
-from llmops_twins.azure.monitor.metering import RequestMeter
 from llmops_twins.azure.monitor.services.monitor import METRIC_ALERTS, QUERY_RULES
+from llmops_twins.azure.protocol.arm_errors import ArmError
+from llmops_twins.azure.protocol.calls import ArmCall, Document, Reply, timestamp
+from llmops_twins.azure.protocol.ids import Id, key
+from llmops_twins.azure.telemetry.metering import RequestMeter
 from llmops_twins.azure.twin import TenantTwin
 
 _STATE = "alerts"

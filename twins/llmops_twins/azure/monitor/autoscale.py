@@ -10,14 +10,14 @@ from collections.abc import Callable
 from typing import Any
 
 from llmops_twins.azure.arm import arm
-from llmops_twins.azure.arm.calls import Document
-from llmops_twins.azure.arm.errors import ArmError
-from llmops_twins.azure.arm.ids import key
-from llmops_twins.azure.ml.bodies import writable
-from llmops_twins.azure.ml.documents import seconds
 from llmops_twins.azure.ml.endpoints import DEPLOYMENTS
+from llmops_twins.azure.ml.ml_bodies import writable
+from llmops_twins.azure.ml.ml_documents import seconds
 from llmops_twins.azure.monitor.insights import Insights, dimensions_of
 from llmops_twins.azure.monitor.services.monitor import AUTOSCALE
+from llmops_twins.azure.protocol.arm_errors import ArmError
+from llmops_twins.azure.protocol.calls import Document
+from llmops_twins.azure.protocol.ids import key
 from llmops_twins.azure.twin import TenantTwin
 
 EVERY_SECONDS = 60.0

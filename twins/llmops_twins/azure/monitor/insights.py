@@ -12,13 +12,13 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from llmops_twins.azure.arm.calls import ArmCall, Document, Reply
-from llmops_twins.azure.arm.errors import ArmError
-from llmops_twins.azure.arm.ids import Id
-from llmops_twins.azure.ml.documents import seconds
 from llmops_twins.azure.ml.endpoints import DEPLOYMENTS
 from llmops_twins.azure.ml.endpoints import TYPE as ENDPOINTS
-from llmops_twins.azure.monitor.metering import RequestMeter, ScoredRequest
+from llmops_twins.azure.ml.ml_documents import seconds
+from llmops_twins.azure.protocol.arm_errors import ArmError
+from llmops_twins.azure.protocol.calls import ArmCall, Document, Reply
+from llmops_twins.azure.protocol.ids import Id
+from llmops_twins.azure.telemetry.metering import RequestMeter, ScoredRequest
 from llmops_twins.azure.twin import TenantTwin
 
 _PROVIDER = "Microsoft.Insights"

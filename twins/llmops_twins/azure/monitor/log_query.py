@@ -10,14 +10,14 @@ from typing import Any
 
 from werkzeug.wrappers import Request
 
-from llmops_twins.azure.arm.calls import Document, Reply, timestamp
-from llmops_twins.azure.arm.errors import ArmError
-from llmops_twins.azure.arm.replies import read_json, route
 from llmops_twins.azure.entra import tokens
-from llmops_twins.azure.ml.documents import seconds
+from llmops_twins.azure.ml.ml_documents import seconds
 from llmops_twins.azure.monitor import kql, tables
-from llmops_twins.azure.monitor.metering import RequestMeter
 from llmops_twins.azure.monitor.services.operationalinsights import WORKSPACES
+from llmops_twins.azure.protocol.arm_errors import ArmError
+from llmops_twins.azure.protocol.calls import Document, Reply, timestamp
+from llmops_twins.azure.replies import read_json, route
+from llmops_twins.azure.telemetry.metering import RequestMeter
 from llmops_twins.azure.twin import TenantTwin
 
 PREFIX = "/v1/workspaces/"

@@ -5,10 +5,10 @@ https://learn.microsoft.com/azure/azure-monitor/reference/supported-logs/microso
 
 from typing import Any
 
-from llmops_twins.azure.arm.ids import Id, key
-from llmops_twins.azure.monitor import lines
 from llmops_twins.azure.monitor.kql import QueryError, Table
-from llmops_twins.azure.monitor.metering import RequestMeter
+from llmops_twins.azure.protocol.ids import Id, key
+from llmops_twins.azure.telemetry import lines
+from llmops_twins.azure.telemetry.metering import RequestMeter
 from llmops_twins.azure.twin import TenantTwin
 
 CONSOLE, TRAFFIC, EVENTS = (f"AmlOnlineEndpoint{kind}Log" for kind in ("Console", "Traffic", "Event"))

@@ -6,9 +6,9 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
-from llmops_twins.azure.arm.calls import Document
+from llmops_twins.azure.protocol.calls import Document
 from llmops_twins.azure.twin import TenantTwin
-from llmops_twins.core.registry import registry
+from llmops_twins.core.registry import pull_names as registry
 
 REGISTRIES = "Microsoft.ContainerRegistry/registries"
 PULL_HOST = "127.0.0.1"

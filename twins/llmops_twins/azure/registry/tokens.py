@@ -13,11 +13,11 @@ from typing import Any
 import jwt
 from werkzeug.wrappers import Request
 
-from llmops_twins.azure.arm.calls import Document, Principal, Reply
-from llmops_twins.azure.arm.errors import ArmError
 from llmops_twins.azure.entra import principals, tokens
+from llmops_twins.azure.protocol.arm_errors import ArmError
+from llmops_twins.azure.protocol.calls import Document, Principal, Reply
 from llmops_twins.azure.twin import TenantTwin
-from llmops_twins.core.registry.front import RegistryError
+from llmops_twins.core.registry.registry_api import RegistryError
 
 TOKEN_USER = "00000000-0000-0000-0000-000000000000"
 """User name of a login whose password is a refresh token."""

@@ -9,14 +9,14 @@ import uuid
 from datetime import UTC, datetime
 from typing import Any
 
-from llmops_twins.azure.arm import bodies
-from llmops_twins.azure.arm.calls import ArmCall, Document
-from llmops_twins.azure.arm.errors import ArmError
-from llmops_twins.azure.arm.ids import Id, key
-from llmops_twins.azure.arm.kinds import ResourceKind
 from llmops_twins.azure.entra import principals
 from llmops_twins.azure.judges import conditions, roles
 from llmops_twins.azure.judges.permissions import ASSIGNMENTS, DEFINITIONS, WORKS_FROM, RoleJudge
+from llmops_twins.azure.protocol import body_checks
+from llmops_twins.azure.protocol.arm_errors import ArmError
+from llmops_twins.azure.protocol.calls import ArmCall, Document
+from llmops_twins.azure.protocol.ids import Id, key
+from llmops_twins.azure.protocol.kinds import ResourceKind
 from llmops_twins.azure.twin import TenantTwin
 
 PROPAGATION_SECONDS = 120.0
@@ -27,8 +27,8 @@ UNJUDGED = [
     "roles: groups, deny assignments, locks and policies do not exist",
     "roles: revocation takes effect immediately",
 ]
-_ASSIGNMENT = bodies.Body(ASSIGNMENTS, code="InvalidCreateRoleAssignmentRequest")
-_DEFINITION = bodies.Body(DEFINITIONS, code="InvalidRoleDefinition")
+_ASSIGNMENT = body_checks.Body(ASSIGNMENTS, code="InvalidCreateRoleAssignmentRequest")
+_DEFINITION = body_checks.Body(DEFINITIONS, code="InvalidRoleDefinition")
 _SCOPES = ("group", "subscription", "resource")
 _GUID = r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}"
 _FILTER = re.compile(

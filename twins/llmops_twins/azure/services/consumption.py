@@ -11,20 +11,22 @@ import uuid
 from datetime import datetime
 
 from llmops_twins.azure import faults
-from llmops_twins.azure.arm import bodies
-from llmops_twins.azure.arm.calls import ArmCall, Document
-from llmops_twins.azure.arm.errors import ArmError
-from llmops_twins.azure.arm.kinds import ResourceKind
+from llmops_twins.azure.protocol import body_checks
+from llmops_twins.azure.protocol.arm_errors import ArmError
+from llmops_twins.azure.protocol.calls import ArmCall, Document
+from llmops_twins.azure.protocol.kinds import ResourceKind
 from llmops_twins.azure.twin import TenantTwin
 
 TYPES = ("Microsoft.Consumption/budgets", "Microsoft.CostManagement/budgets")
 MOST_NOTIFICATIONS = 5
 _GRAINS = ("Monthly", "Quarterly", "Annually", "BillingMonth", "BillingQuarter", "BillingAnnual")
-_DATES = {"properties.timePeriod.startDate": bodies.DATE, "properties.timePeriod.endDate": bodies.DATE}
+_DATES = {"properties.timePeriod.startDate": body_checks.DATE, "properties.timePeriod.endDate": body_checks.DATE}
 _BODIES = {
-    TYPES[0]: bodies.Body(TYPES[0], values=_DATES),
+    TYPES[0]: body_checks.Body(TYPES[0], values=_DATES),
     # Without reservations' grains: a budget of costs, which has an amount.
-    TYPES[1]: bodies.Body(TYPES[1], values=_DATES | {"properties.timeGrain": _GRAINS}, required=("properties.amount",)),
+    TYPES[1]: body_checks.Body(
+        TYPES[1], values=_DATES | {"properties.timeGrain": _GRAINS}, required=("properties.amount",)
+    ),
 }
 UNJUDGED = ["budgets: nothing costs anything, so no budget is ever used up, and no notification is sent"]
 
@@ -45,16 +47,16 @@ def install(twin: TenantTwin) -> None:
     twin.unjudged += UNJUDGED
 
 
-def _put(known: bodies.Body, twin: TenantTwin, call: ArmCall, there: Document | None) -> Document:
+def _put(known: body_checks.Body, twin: TenantTwin, call: ArmCall, there: Document | None) -> Document:
     body = known.judged(call)
     _check_offer(twin)
     properties = body["properties"]
     _check_time(properties["timePeriod"])
     if not properties["amount"] > 0:
-        raise bodies.refused("The amount of a budget must be greater than 0.", "properties.amount", "400")
+        raise body_checks.refused("The amount of a budget must be greater than 0.", "properties.amount", "400")
     notifications = properties.get("notifications") or {}
     if len(notifications) > MOST_NOTIFICATIONS:
-        raise bodies.refused(f"At most {MOST_NOTIFICATIONS} notifications.", "properties.notifications", "400")
+        raise body_checks.refused(f"At most {MOST_NOTIFICATIONS} notifications.", "properties.notifications", "400")
     for name, notification in notifications.items():
         _check_notification(name, notification)
     given = body.pop("eTag", body.pop("etag", "")) or call.headers.get("If-Match", "")
@@ -85,22 +87,22 @@ def _check_offer(twin: TenantTwin) -> None:
 def _check_time(period: Document) -> None:
     start = datetime.fromisoformat(period["startDate"])
     if start.day != 1 or (start.hour, start.minute) != (0, 0):
-        raise bodies.refused(
+        raise body_checks.refused(
             "The start date must be the first day of a month.", "properties.timePeriod.startDate", "400"
         )
     end = period.setdefault("endDate", f"{start.year + 10}-{start.month:02}-01T00:00:00Z")
     if datetime.fromisoformat(end).date() <= start.date():
-        raise bodies.refused("The end date must be after the start date.", "properties.timePeriod.endDate", "400")
+        raise body_checks.refused("The end date must be after the start date.", "properties.timePeriod.endDate", "400")
 
 
 def _check_notification(name: str, notification: Document) -> None:
     path = f"properties.notifications.{name}"
     if not 0 < notification["threshold"] <= 1000:
-        raise bodies.refused("A threshold is a percentage, above 0 and at most 1000.", f"{path}.threshold", "400")
+        raise body_checks.refused("A threshold is a percentage, above 0 and at most 1000.", f"{path}.threshold", "400")
     contacts = [notification.get(each) for each in ("contactEmails", "contactRoles", "contactGroups")]
     if not any(contacts):
-        raise bodies.refused("Somebody must be told: contactEmails, contactRoles or contactGroups.", path, "400")
+        raise body_checks.refused("Somebody must be told: contactEmails, contactRoles or contactGroups.", path, "400")
     for address in notification.get("contactEmails") or []:
         if not re.fullmatch(r"[^@\s]+@[^@\s]+", address):
-            raise bodies.refused(f"{address!r} is no e-mail address.", f"{path}.contactEmails", "400")
+            raise body_checks.refused(f"{address!r} is no e-mail address.", f"{path}.contactEmails", "400")
     notification.setdefault("thresholdType", "Actual")

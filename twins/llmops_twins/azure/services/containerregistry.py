@@ -6,17 +6,17 @@ https://learn.microsoft.com/rest/api/containerregistry/registries
 import re
 from datetime import UTC, datetime
 
-from llmops_twins.azure.arm import bodies
-from llmops_twins.azure.arm.calls import ArmCall, Document
-from llmops_twins.azure.arm.errors import ArmError
-from llmops_twins.azure.arm.ids import Id
-from llmops_twins.azure.arm.kinds import ResourceKind
+from llmops_twins.azure.protocol import body_checks
+from llmops_twins.azure.protocol.arm_errors import ArmError
+from llmops_twins.azure.protocol.calls import ArmCall, Document
+from llmops_twins.azure.protocol.ids import Id
+from llmops_twins.azure.protocol.kinds import ResourceKind
 from llmops_twins.azure.registry import registry
-from llmops_twins.azure.registry.front import RegistryApp
 from llmops_twins.azure.registry.registry import REGISTRIES
+from llmops_twins.azure.registry.registry_host import RegistryApp
 from llmops_twins.azure.twin import TenantTwin
-from llmops_twins.core.registry import registry as common
-from llmops_twins.core.registry.storage import Storage
+from llmops_twins.core.registry import pull_names as common
+from llmops_twins.core.registry.registry_storage import Storage
 
 CREATE_SECONDS = 20.0
 UNJUDGED = [
@@ -44,7 +44,7 @@ _DEFAULTS: Document = {
     "publicNetworkAccess": "Enabled",
     "zoneRedundancy": "Disabled",
 }
-_BODY = bodies.Body(REGISTRIES, values={"sku.name": bodies.TEXT})  # its refusal has its own code
+_BODY = body_checks.Body(REGISTRIES, values={"sku.name": body_checks.TEXT})  # its refusal has its own code
 _OF_PREMIUM = {
     "dataEndpointEnabled": True,
     "publicNetworkAccess": "Disabled",

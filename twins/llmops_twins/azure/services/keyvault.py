@@ -6,15 +6,16 @@ https://learn.microsoft.com/rest/api/keyvault/keyvault/vaults
 import re
 from typing import Any
 
-from llmops_twins.azure.arm import bodies, soft_delete
-from llmops_twins.azure.arm.calls import ArmCall, Document, Reply, timestamp
-from llmops_twins.azure.arm.errors import ArmError
-from llmops_twins.azure.arm.ids import Id
-from llmops_twins.azure.arm.kinds import ResourceKind, SoftDelete
+from llmops_twins.azure.arm import soft_delete
+from llmops_twins.azure.protocol import body_checks
+from llmops_twins.azure.protocol.arm_errors import ArmError
+from llmops_twins.azure.protocol.calls import ArmCall, Document, Reply, timestamp
+from llmops_twins.azure.protocol.ids import Id
+from llmops_twins.azure.protocol.kinds import ResourceKind, SoftDelete
 from llmops_twins.azure.twin import TenantTwin
-from llmops_twins.azure.vault import documents, keys, vault
-from llmops_twins.azure.vault.front import VaultApp
+from llmops_twins.azure.vault import keys, vault, vault_documents
 from llmops_twins.azure.vault.vault import VAULTS, VaultContents
+from llmops_twins.azure.vault.vault_host import VaultApp
 
 DELETED = "Microsoft.KeyVault/locations/deletedVaults"
 CREATE_SECONDS = 30.0
@@ -30,18 +31,18 @@ _DELETED_MESSAGE = (
 )
 _RETENTION_DAYS = 90
 _INVALID = "BadRequest"
-_VAULT = bodies.Body(VAULTS, code=_INVALID)
-_KEY = bodies.Body(
-    documents.KEYS,
+_VAULT = body_checks.Body(VAULTS, code=_INVALID)
+_KEY = body_checks.Body(
+    vault_documents.KEYS,
     # Refused with the code that the vault's own API has for them.
     values={
-        "properties.kty": bodies.TEXT,
-        "properties.curveName": bodies.TEXT,
-        "properties.keyOps": {"type": "array", "items": bodies.TEXT},
+        "properties.kty": body_checks.TEXT,
+        "properties.curveName": body_checks.TEXT,
+        "properties.keyOps": {"type": "array", "items": body_checks.TEXT},
     },
     code=_INVALID,
 )
-_SECRET = bodies.Body(documents.SECRETS, code=_INVALID)
+_SECRET = body_checks.Body(vault_documents.SECRETS, code=_INVALID)
 
 
 def install(twin: TenantTwin) -> None:
@@ -70,7 +71,7 @@ def install(twin: TenantTwin) -> None:
             location=True,
         )
     )
-    for type_, put in ((documents.KEYS, _put_key), (documents.SECRETS, _put_secret)):
+    for type_, put in ((vault_documents.KEYS, _put_key), (vault_documents.SECRETS, _put_secret)):
         twin.kind(
             ResourceKind(
                 type_,
@@ -184,9 +185,9 @@ def _begun(twin: TenantTwin, document: Document) -> None:
     document["properties"]["vaultUri"] = f"{place}/"
     of = VaultContents(twin, document)
     for name in of.names("keys"):
-        documents.keep(twin, of, "keys", name, place)
+        vault_documents.keep(twin, of, "keys", name, place)
     for name in of.names("secrets"):
-        documents.keep(twin, of, "secrets", name, place)
+        vault_documents.keep(twin, of, "secrets", name, place)
 
 
 def _gone(twin: TenantTwin, document: Document) -> None:
@@ -233,13 +234,13 @@ def _put_key(twin: TenantTwin, call: ArmCall, there: Document | None) -> Documen
     of, name, body = _vault_of(twin, call), Id.parse(call.id).name, _KEY.judged(call)
     if there is None:
         given = body["properties"]
-        attributes = documents.attributes_of(given)
+        attributes = vault_documents.attributes_of(given)
         premium = of.document["properties"]["sku"]["name"] == "premium"
         size, curve = given.get("keySize", 0), given.get("curveName", "")
         kty, operations = given.get("kty", ""), given.get("keyOps") or None
         made = keys.make(kty, curve, size, operations, premium=premium)
         of.add("keys", name, {**made, "tags": body.get("tags", {})}, attributes)
-    return documents.keep(twin, of, "keys", name, address(twin, of.name))
+    return vault_documents.keep(twin, of, "keys", name, address(twin, of.name))
 
 
 def _put_secret(twin: TenantTwin, call: ArmCall, there: Document | None) -> Document:
@@ -247,12 +248,12 @@ def _put_secret(twin: TenantTwin, call: ArmCall, there: Document | None) -> Docu
     given = body["properties"]
     content = {"contentType": given.get("contentType"), "tags": body.get("tags", {})}
     if "value" in given:
-        of.add("secrets", name, {"value": given["value"], **content}, documents.attributes_of(given))
+        of.add("secrets", name, {"value": given["value"], **content}, vault_documents.attributes_of(given))
     elif there is None:
         raise ArmError(400, _INVALID, "The 'value' of a secret is missing.")
     else:
-        of.change(of.get("secrets", name), documents.attributes_of(given), **content)
-    return documents.keep(twin, of, "secrets", name, address(twin, of.name))
+        of.change(of.get("secrets", name), vault_documents.attributes_of(given), **content)
+    return vault_documents.keep(twin, of, "secrets", name, address(twin, of.name))
 
 
 def _vault_of(twin: TenantTwin, call: ArmCall) -> VaultContents:

@@ -3,19 +3,19 @@
 https://learn.microsoft.com/rest/api/managedidentity/
 """
 
-from llmops_twins.azure.arm import bodies
-from llmops_twins.azure.arm.calls import ArmCall, Document
-from llmops_twins.azure.arm.errors import ArmError
-from llmops_twins.azure.arm.ids import key
-from llmops_twins.azure.arm.kinds import ResourceKind
 from llmops_twins.azure.entra import principals
 from llmops_twins.azure.entra.token_service import CREDENTIALS
+from llmops_twins.azure.protocol import body_checks
+from llmops_twins.azure.protocol.arm_errors import ArmError
+from llmops_twins.azure.protocol.calls import ArmCall, Document
+from llmops_twins.azure.protocol.ids import key
+from llmops_twins.azure.protocol.kinds import ResourceKind
 from llmops_twins.azure.twin import TenantTwin
 
 IDENTITIES = "Microsoft.ManagedIdentity/userAssignedIdentities"
 MOST_CREDENTIALS = 20
-_IDENTITY = bodies.Body(IDENTITIES, more={"properties.isolationScope": bodies.TEXT})  # later versions have it
-_CREDENTIAL = bodies.Body(
+_IDENTITY = body_checks.Body(IDENTITIES, more={"properties.isolationScope": body_checks.TEXT})  # later versions have it
+_CREDENTIAL = body_checks.Body(
     CREDENTIALS,
     required=tuple(f"properties.{name}" for name in ("issuer", "subject", "audiences")),
     code="BadRequest",  # https://github.com/zioproto/istio-aks-example/issues/6
@@ -62,7 +62,7 @@ def _put_credential(twin: TenantTwin, call: ArmCall, there: Document | None) -> 
     body = _CREDENTIAL.judged(call)
     properties = body["properties"]
     if len(properties["audiences"]) != 1:
-        raise bodies.refused("Exactly one audience is expected.", "properties.audiences")
+        raise body_checks.refused("Exactly one audience is expected.", "properties.audiences")
     others = [d for d in twin.children(call.id.rsplit("/", 2)[0], CREDENTIALS) if key(d["id"]) != key(call.id)]
     if not there and len(others) >= MOST_CREDENTIALS:
         message = f"Too many Federated Identity Credentials: at most {MOST_CREDENTIALS} are allowed."

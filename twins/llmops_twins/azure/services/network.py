@@ -9,12 +9,12 @@ import ipaddress
 import uuid
 from typing import Any
 
-from llmops_twins.azure.arm import bodies
-from llmops_twins.azure.arm.calls import ArmCall, Document
-from llmops_twins.azure.arm.declared import READ_ONLY
-from llmops_twins.azure.arm.errors import ArmError
-from llmops_twins.azure.arm.ids import Id, key
-from llmops_twins.azure.arm.kinds import ResourceKind
+from llmops_twins.azure.protocol import body_checks
+from llmops_twins.azure.protocol.arm_errors import ArmError
+from llmops_twins.azure.protocol.calls import ArmCall, Document
+from llmops_twins.azure.protocol.declared import READ_ONLY
+from llmops_twins.azure.protocol.ids import Id, key
+from llmops_twins.azure.protocol.kinds import ResourceKind
 from llmops_twins.azure.twin import TenantTwin
 
 NETWORKS = "Microsoft.Network/virtualNetworks"
@@ -26,12 +26,12 @@ ZONES = "Microsoft.Network/privateDnsZones"
 LINKS = "Microsoft.Network/privateDnsZones/virtualNetworkLinks"
 SECONDS = 10.0
 _NAME = r"[a-zA-Z0-9]([a-zA-Z0-9_.-]{0,78}[a-zA-Z0-9_])?"
-_NETWORK = bodies.Body(
+_NETWORK = body_checks.Body(
     NETWORKS,
     required=("properties.addressSpace", "properties.addressSpace.addressPrefixes"),
     more={"properties.defaultPublicNatGateway": READ_ONLY},  # later versions have it
 )
-_SUBNET = bodies.Body(
+_SUBNET = body_checks.Body(
     SUBNETS,
     required=(
         *(f"properties.{name}.id" for name in ("networkSecurityGroup", "routeTable", "natGateway")),
@@ -41,12 +41,12 @@ _SUBNET = bodies.Body(
     ),
 )
 _RULE = "properties.securityRules[].properties"
-_SECURITY_GROUP = bodies.Body(
+_SECURITY_GROUP = body_checks.Body(
     SECURITY_GROUPS,
     required=(_RULE, *(f"{_RULE}.{name}" for name in ("access", "direction", "priority", "protocol"))),
 )
 _CONNECTIONS = ("privateLinkServiceConnections", "manualPrivateLinkServiceConnections")
-_ENDPOINT = bodies.Body(
+_ENDPOINT = body_checks.Body(
     ENDPOINTS,
     required=(
         *("properties.subnet", "properties.subnet.id", "properties.applicationSecurityGroups[].id"),
@@ -56,18 +56,21 @@ _ENDPOINT = bodies.Body(
             for name in ("name", "properties.privateLinkServiceId")
         ),
     ),
-    more={"properties.ipVersionType": bodies.TEXT, "properties.resourceGuid": READ_ONLY},  # later versions have them
+    more={
+        "properties.ipVersionType": body_checks.TEXT,
+        "properties.resourceGuid": READ_ONLY,
+    },  # later versions have them
 )
 _ZONE_CONFIG = "properties.privateDnsZoneConfigs[]"
-_ZONE_GROUP = bodies.Body(
+_ZONE_GROUP = body_checks.Body(
     ZONE_GROUPS,
     required=(
         "properties.privateDnsZoneConfigs",
         *(f"{_ZONE_CONFIG}.{name}" for name in ("name", "properties.privateDnsZoneId")),
     ),
 )
-_ZONE = bodies.Body(ZONES)
-_LINK = bodies.Body(
+_ZONE = body_checks.Body(ZONES)
+_LINK = body_checks.Body(
     LINKS,
     required=("properties.virtualNetwork", "properties.virtualNetwork.id"),
 )
@@ -225,7 +228,7 @@ def _put_endpoint(twin: TenantTwin, call: ArmCall, there: Document | None) -> Do
         )
     connections = properties.setdefault("privateLinkServiceConnections", [])
     if not connections and not properties.get("manualPrivateLinkServiceConnections"):
-        raise bodies.refused("A connection to a private link service is needed.", "properties")
+        raise body_checks.refused("A connection to a private link service is needed.", "properties")
     for each in connections:
         _require(twin, each["properties"]["privateLinkServiceId"], "")
         state = {"status": "Approved", "description": "Auto-Approved", "actionsRequired": "None"}
@@ -277,7 +280,7 @@ def _put_link(twin: TenantTwin, call: ArmCall, there: Document | None) -> Docume
     properties = body["properties"]
     _require(twin, properties["virtualNetwork"]["id"], NETWORKS)
     if there and key(there["properties"]["virtualNetwork"]["id"]) != key(properties["virtualNetwork"]["id"]):
-        raise bodies.refused(
+        raise body_checks.refused(
             "The virtual network of a link cannot be changed.", "properties.virtualNetwork", "BadRequest"
         )
     properties.setdefault("registrationEnabled", False)
@@ -287,7 +290,7 @@ def _put_link(twin: TenantTwin, call: ArmCall, there: Document | None) -> Docume
 
 def _require_global(body: Document) -> None:
     if body["location"] != "global":
-        raise bodies.refused(
+        raise body_checks.refused(
             "The location of a private DNS zone, and of its links, is global.", "location", "BadRequest"
         )
 
@@ -303,7 +306,7 @@ def _network(prefix: str, path: str) -> Any:
     try:
         return ipaddress.ip_network(prefix)
     except ValueError:
-        raise bodies.refused(
+        raise body_checks.refused(
             f"The address prefix {prefix!r} is not valid.", path, "InvalidAddressPrefixFormat"
         ) from None
 

@@ -6,12 +6,13 @@ https://learn.microsoft.com/rest/api/resources/
 import re
 from typing import Any
 
-from llmops_twins.azure.arm import bodies, locations, providers
+from llmops_twins.azure.arm import providers
 from llmops_twins.azure.arm.arm import CREATED
-from llmops_twins.azure.arm.calls import ArmCall, Document, Reply
-from llmops_twins.azure.arm.errors import ArmError
-from llmops_twins.azure.arm.ids import RESOURCE_GROUPS, SUBSCRIPTIONS, Id
-from llmops_twins.azure.arm.kinds import RESULT, ResourceKind
+from llmops_twins.azure.protocol import body_checks, locations
+from llmops_twins.azure.protocol.arm_errors import ArmError
+from llmops_twins.azure.protocol.calls import ArmCall, Document, Reply
+from llmops_twins.azure.protocol.ids import RESOURCE_GROUPS, SUBSCRIPTIONS, Id
+from llmops_twins.azure.protocol.kinds import RESULT, ResourceKind
 from llmops_twins.azure.twin import TenantTwin
 
 DELETE_SECONDS = 60.0
@@ -19,7 +20,7 @@ UNJUDGED = [
     "requests: Resource Manager's limits are neither counted nor reported (x-ms-ratelimit-remaining-…)",
     "resources: refused: checks of name availability, regenerated keys, a caller's permissions, other filters than eq",
 ]
-_GROUP = bodies.Body(RESOURCE_GROUPS)
+_GROUP = body_checks.Body(RESOURCE_GROUPS)
 _TERM = re.compile(
     r"(?P<name>tagName|tagValue|resourceType|name|location|resourceGroup)\s+eq\s+'(?P<value>[^']*)'",
     re.I,

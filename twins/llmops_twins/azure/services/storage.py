@@ -12,13 +12,13 @@ from datetime import UTC, datetime
 from typing import Any
 
 from llmops_twins.azure import faults
-from llmops_twins.azure.arm import bodies
-from llmops_twins.azure.arm.calls import ArmCall, Document, Reply
-from llmops_twins.azure.arm.errors import ArmError
-from llmops_twins.azure.arm.ids import Id
-from llmops_twins.azure.arm.kinds import RESULT, ResourceKind
 from llmops_twins.azure.blobs import blobs
-from llmops_twins.azure.blobs.front import BlobApp, BlobsByPath
+from llmops_twins.azure.blobs.blob_host import BlobApp, BlobsByPath
+from llmops_twins.azure.protocol import body_checks
+from llmops_twins.azure.protocol.arm_errors import ArmError
+from llmops_twins.azure.protocol.calls import ArmCall, Document, Reply
+from llmops_twins.azure.protocol.ids import Id
+from llmops_twins.azure.protocol.kinds import RESULT, ResourceKind
 from llmops_twins.azure.services import storage_rules
 from llmops_twins.azure.twin import TenantTwin
 
@@ -48,12 +48,12 @@ UNJUDGED = [
 _NAME = re.compile(r"[a-z0-9]{3,24}")
 _CONTAINER_NAME = r"[a-z0-9](-?[a-z0-9]){2,62}|\$web|\$root|\$logs"
 _INVALID = storage_rules.INVALID
-_ACCOUNT = bodies.Body(
-    blobs.ACCOUNTS, values={"properties.networkAcls.bypass": bodies.TEXT}, code=_INVALID
+_ACCOUNT = body_checks.Body(
+    blobs.ACCOUNTS, values={"properties.networkAcls.bypass": body_checks.TEXT}, code=_INVALID
 )  # any of its words together: storage_rules judges it
-_SERVICE = bodies.Body(SERVICES, code=_INVALID)
-_CONTAINER = bodies.Body(blobs.CONTAINERS, code=_INVALID)
-_POLICY = bodies.Body(POLICIES, required=("properties.policy",), code="InvalidRequestPropertyValue")
+_SERVICE = body_checks.Body(SERVICES, code=_INVALID)
+_CONTAINER = body_checks.Body(blobs.CONTAINERS, code=_INVALID)
+_POLICY = body_checks.Body(POLICIES, required=("properties.policy",), code="InvalidRequestPropertyValue")
 _DEFAULTS: Document = {
     "allowBlobPublicAccess": False,
     "allowCrossTenantReplication": False,

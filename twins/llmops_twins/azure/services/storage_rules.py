@@ -10,8 +10,8 @@ import ipaddress
 from collections.abc import Iterable
 from typing import Any
 
-from llmops_twins.azure.arm.calls import Document
-from llmops_twins.azure.arm.errors import ArmError
+from llmops_twins.azure.protocol.arm_errors import ArmError
+from llmops_twins.azure.protocol.calls import Document
 
 INVALID = "InvalidValuesForRequestParameters"
 _STANDARD = ("Standard_LRS", "Standard_GRS", "Standard_RAGRS")

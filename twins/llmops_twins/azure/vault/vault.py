@@ -7,8 +7,8 @@ import time
 import uuid
 from typing import Any, Literal
 
-from llmops_twins.azure.arm.calls import Document
-from llmops_twins.azure.arm.errors import ArmError
+from llmops_twins.azure.protocol.arm_errors import ArmError
+from llmops_twins.azure.protocol.calls import Document
 from llmops_twins.azure.twin import TenantTwin
 
 VAULTS = "Microsoft.KeyVault/vaults"

@@ -1,7 +1,7 @@
 """The containers of a twin's endpoints: starts them, distributes requests among them, and counts.
 
-They run under a supervisor of the twin's own (hosting), so that they outlive a killed twin; the next process adopts
-them.
+They run under a supervisor of the twin's own (llmops_kit.local_runtime), so that they outlive a killed twin; the next
+process adopts them.
 """
 
 import logging
@@ -14,12 +14,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from llmops_kit.contract.errors import KitError
-from llmops_kit.hosting.daemon import Daemon
-from llmops_kit.hosting.routing.balance import Turns
+from llmops_kit.core.errors import KitError
+from llmops_kit.local_runtime.daemon import Daemon
+from llmops_kit.local_runtime.routing.balance import Turns
 from llmops_twins.core.fleet.cloud import FleetCloud, FleetRequest, Identity, Load, Twin
+from llmops_twins.core.fleet.container_logs import LogTails
 from llmops_twins.core.fleet.counts import RequestCounts
-from llmops_twins.core.fleet.logs import LogTails
 from llmops_twins.core.fleet.plan import FleetPlan
 from llmops_twins.core.fleet.worker import LOGS, RECORD, WORKERS, Worker, WorkerContext, clean
 

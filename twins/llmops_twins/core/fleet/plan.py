@@ -4,8 +4,8 @@ from typing import Any
 
 from pydantic import Field
 
-from llmops_kit.contract.documents.document import Part
-from llmops_kit.hosting.spec import EndpointSpec
+from llmops_kit.core.document import Part
+from llmops_kit.local_runtime.spec import EndpointSpec
 
 
 class ModelDataSource(Part):
@@ -27,7 +27,7 @@ class Probe(Part):
 
 
 class ContainerPlan(Part):
-    """A container. `image` is the requested name, `reference` hosting's. Times in real seconds.
+    """A container. `image` is the requested name, `reference` the local runtime's. Times in real seconds.
 
     `arguments` are appended to the image's command. `ready` must succeed before and while it takes requests; a
     container that fails `live` is restarted. `start_seconds` limits the time until it is first ready.
@@ -46,7 +46,7 @@ class ContainerPlan(Part):
     """Port on which the image listens inside Docker."""
 
     def spec(self, folders: dict[str, str], command: list[str] | None = None) -> EndpointSpec:
-        """Returns hosting's specification, with the data in these folders; `command` replaces the image's."""
+        """Returns the local runtime's specification, with the data in these folders; `command` replaces the image's."""
         return EndpointSpec(
             name="endpoint",
             image=self.reference,

@@ -16,14 +16,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from llmops_kit.contract.errors import KitError
-from llmops_kit.hosting import runtimes
-from llmops_kit.hosting.daemon import Daemon, Program
-from llmops_kit.hosting.files import write_atomic
-from llmops_kit.hosting.ports import choose_port
-from llmops_kit.hosting.spec import EndpointSpec
+from llmops_kit.core.errors import KitError
+from llmops_kit.local_runtime import runtimes
+from llmops_kit.local_runtime.daemon import Daemon, Program
+from llmops_kit.local_runtime.files import write_atomic
+from llmops_kit.local_runtime.ports import choose_port
+from llmops_kit.local_runtime.spec import EndpointSpec
 from llmops_twins.core.fleet.cloud import FleetCloud, Identity, ModelDataError, Trouble, Twin
-from llmops_twins.core.fleet.logs import LogTails
+from llmops_twins.core.fleet.container_logs import LogTails
 from llmops_twins.core.fleet.plan import ContainerPlan, Probe
 
 WORKERS, LOGS, RECORD = "workers", "logs", "worker.json"

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from llmops_kit.contract.twins import ENDPOINT_VARIABLE, TWIN_ACCOUNT, is_loopback
+from llmops_kit.core.twins import ENDPOINT_VARIABLE, TWIN_ACCOUNT, is_loopback
 from llmops_twins.plugins.plugin import Failure, ProviderError, Session
 from llmops_twins.plugins.values import UNKNOWN
 

@@ -21,7 +21,7 @@ from azure.core.exceptions import AzureError
 from azure.identity import ClientAssertionCredential, ClientSecretCredential
 from requests.adapters import HTTPAdapter
 
-from llmops_kit.contract.twins import TWIN_SUBSCRIPTION, azure_twin_address, is_loopback
+from llmops_kit.core.twins import TWIN_SUBSCRIPTION, azure_twin_address, is_loopback
 from llmops_twins.plugins.azure_native.arm import ManagerClient, transport
 from llmops_twins.plugins.plugin import Failure, ProviderError, Session
 from llmops_twins.plugins.values import UNKNOWN

@@ -11,10 +11,10 @@ from typing import Any
 from botocore.config import Config
 from werkzeug.serving import make_server
 
+from llmops_twins.aws.request_pipeline import AwsFront
 from llmops_twins.aws.sagemaker.fleet.fleet import AwsFleetCloud, Fleet, Lease, NoWorkerError
 from llmops_twins.aws.server import install
 from llmops_twins.aws.twin import AccountTwin, TwinSettings
-from llmops_twins.aws.wire.front import AwsFront
 from llmops_twins.aws.wire.handler import AwsRequestHandler
 from tests.support.clouds.twin_keys import root_keys
 from tests.support.servers.serving import until

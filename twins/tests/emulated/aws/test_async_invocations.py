@@ -11,9 +11,9 @@ import pytest
 from botocore.exceptions import ClientError
 from moto.s3.models import s3_backends
 
-from llmops_kit.contract.twins import TWIN_ACCOUNT
-from llmops_kit.hosting.images import build
-from llmops_twins.aws import control, objects
+from llmops_kit.core.twins import TWIN_ACCOUNT
+from llmops_kit.local_runtime.process_images import build
+from llmops_twins.aws import control, s3_objects
 from tests.support.servers.echo import echo_source
 from tests.support.servers.serving import until
 from twins.tests.emulated.aws.containers import Container, ServedTwin, served
@@ -62,9 +62,9 @@ def invoke(twin: ServedTwin, told: dict[str, Any], **more: Any) -> dict[str, Any
 
 def content(twin: ServedTwin, folder: Path, uri: str) -> str:
     """An object's content, once it is there."""
-    place = objects.S3Location.of(uri)
-    until(lambda: uri in [f"s3://{WORK}/{key}" for key, _ in objects.found_below(twin.twin, place)])
-    objects.download(twin.twin, place.bucket, place.key, folder / "content")
+    place = s3_objects.S3Location.of(uri)
+    until(lambda: uri in [f"s3://{WORK}/{key}" for key, _ in s3_objects.found_below(twin.twin, place)])
+    s3_objects.download(twin.twin, place.bucket, place.key, folder / "content")
     return (folder / "content").read_text()
 
 
@@ -98,7 +98,7 @@ def test_a_failure_is_written_where_the_answer_said(
 ) -> None:
     answer = invoke(twin, told, **more)
     assert content(twin, tmp_path, answer["FailureLocation"]).startswith(failure)
-    assert not objects.found_below(twin.twin, objects.S3Location.of(answer["OutputLocation"]))
+    assert not s3_objects.found_below(twin.twin, s3_objects.S3Location.of(answer["OutputLocation"]))
     if told.get("do") == "wait":
         assert container.left.wait(60)
 
@@ -231,7 +231,7 @@ def asked(twin: RunningTwin, text: bytes) -> dict[str, Any]:
 
 def read(twin: RunningTwin, uri: str) -> str:
     """An object, once it is there."""
-    place = objects.S3Location.of(uri)
+    place = s3_objects.S3Location.of(uri)
     twin.client("s3").get_waiter("object_exists").wait(
         Bucket=place.bucket, Key=place.key, WaiterConfig={"Delay": 0.1, "MaxAttempts": 3000}
     )

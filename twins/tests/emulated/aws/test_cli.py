@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from llmops_kit.contract.layout import cache_dir
+from llmops_kit.core.layout import cache_dir
 from llmops_twins.aws import control
 from tests.support.clouds.twin_keys import root_environ
 from twins.tests.emulated.aws.containers import served

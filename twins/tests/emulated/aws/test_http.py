@@ -12,10 +12,10 @@ import pytest
 from werkzeug.serving import make_server
 from werkzeug.wrappers import Request, Response
 
-from llmops_kit.contract.twins import key_headers
+from llmops_kit.core.twins import key_headers
+from llmops_twins.aws.calls import ApiCall, Deferred, Streaming
+from llmops_twins.aws.request_pipeline import AwsFront
 from llmops_twins.aws.twin import AccountTwin
-from llmops_twins.aws.wire.calls import ApiCall, Deferred, Streaming
-from llmops_twins.aws.wire.front import AwsFront
 from llmops_twins.aws.wire.handler import AwsRequestHandler
 from llmops_twins.core.control import own_key
 from tests.support.clouds.twin_keys import root_keys, signed

@@ -11,7 +11,7 @@ import psutil
 import pytest
 from botocore.exceptions import ClientError
 
-from llmops_kit.hosting.images import build
+from llmops_kit.local_runtime.process_images import build
 from tests.support.clouds.twin_keys import root_secret
 from tests.support.servers.serving import sign_version, until
 from tests.support.tiny_models.models import copy_model, tiny_model

@@ -11,7 +11,7 @@ import psutil
 import pytest
 
 from llmops_twins.aws import control
-from tests.emulated.hosting.test_jobs import gone, of_home
+from tests.emulated.local_runtime.test_job_containers import gone, of_home
 from tests.support.runs.jobs import trainee
 from twins.tests.emulated.aws.test_process import await_written
 from twins.tests.support.aws import RunningTwin, made_role

@@ -12,7 +12,7 @@ from typing import Any
 import psutil
 import pytest
 
-from llmops_kit.contract.errors import KitError
+from llmops_kit.core.errors import KitError
 from llmops_twins.aws import control
 from llmops_twins.core.state_log import STATE_FILE
 from tests.support.servers.serving import until

@@ -9,7 +9,7 @@ from urllib.request import urlopen
 import pytest
 from botocore.exceptions import ClientError
 
-from llmops_kit.contract.twins import key_headers
+from llmops_kit.core.twins import key_headers
 from llmops_twins.core.control import own_key
 from twins.tests.support.aws import RunningTwin, made_role
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from azure.identity import DefaultAzureCredential
 
-from llmops_kit.contract.twins import TWIN_SUBSCRIPTION
+from llmops_kit.core.twins import TWIN_SUBSCRIPTION
 from llmops_twins.azure import control
 from llmops_twins.azure.entra.principals import OWNER_ID
 from twins.tests.support.azure_processes import ArmClient

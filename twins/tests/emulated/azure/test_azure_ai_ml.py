@@ -12,7 +12,7 @@ from azure.core.exceptions import HttpResponseError
 from azure.identity import DefaultAzureCredential
 from azure.storage.blob import BlobServiceClient
 
-from llmops_kit.hosting.images import build
+from llmops_kit.local_runtime.process_images import build
 from llmops_twins.azure import control
 from tests.support.checkout import CHECKOUT
 from tests.support.environments import AZURE_AI_ML, environment

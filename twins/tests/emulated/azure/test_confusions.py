@@ -9,10 +9,10 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from llmops_twins.azure.arm.calls import Principal
-from llmops_twins.azure.arm.front import ManagerApp
 from llmops_twins.azure.blobs import blobs
 from llmops_twins.azure.entra import tokens
+from llmops_twins.azure.main_port import ManagerApp
+from llmops_twins.azure.protocol.calls import Principal
 from tests.support.clouds.azure import GROUP_VERSION
 from twins.tests.support.azure_hosts import LOCATION, Hosts, running_hosts
 

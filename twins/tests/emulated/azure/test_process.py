@@ -10,7 +10,7 @@ from azure.core.exceptions import HttpResponseError
 from azure.identity import DefaultAzureCredential
 from azure.storage.blob import ContainerClient
 
-from llmops_kit.contract.errors import KitError
+from llmops_kit.core.errors import KitError
 from llmops_twins.azure import control
 from llmops_twins.azure.entra.principals import OWNER_ID
 from llmops_twins.core.state_log import STATE_FILE

@@ -9,7 +9,7 @@ from typing import Any
 import boto3
 import pytest
 
-from llmops_kit.contract.twins import TWIN_ACCOUNT
+from llmops_kit.core.twins import TWIN_ACCOUNT
 from llmops_twins.aws import control
 from llmops_twins.plugins.aws.provider import AwsProvider
 from llmops_twins.plugins.server import serving

@@ -14,7 +14,7 @@ from typing import Any
 import psutil
 import pytest
 
-from llmops_kit.contract.twins import TWIN_ACCOUNT
+from llmops_kit.core.twins import TWIN_ACCOUNT
 from llmops_twins.plugins.aws.session import open_session
 from llmops_twins.plugins.plugin import ProviderError
 from tests.support.clouds.twin_keys import asked, root_environ

@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
+from llmops_twins.aws.calls import AwsApiError
 from llmops_twins.aws.sagemaker.endpoints import guardrails
 from llmops_twins.aws.twin import AWS_TRANSITION_SECONDS, AccountTwin
-from llmops_twins.aws.wire.calls import AwsApiError
 
 
 def config(count: int) -> dict[str, Any]:

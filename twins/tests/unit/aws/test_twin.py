@@ -4,8 +4,8 @@ import json
 import threading
 from pathlib import Path
 
+from llmops_twins.aws.calls import ApiCall
 from llmops_twins.aws.twin import AccountTwin, TwinSettings
-from llmops_twins.aws.wire.calls import ApiCall
 
 
 def call(operation: str = "ListModels") -> ApiCall:

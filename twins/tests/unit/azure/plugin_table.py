@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from llmops_twins.azure.arm.ids import Id
+from llmops_twins.azure.protocol.ids import Id
 from llmops_twins.plugins.azure_native.rules import definition, rules, tokens
 
 BESIDE = (

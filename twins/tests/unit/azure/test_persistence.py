@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 import trustme
 
-from llmops_twins.azure.arm.ids import key
 from llmops_twins.azure.entra import certificates
 from llmops_twins.azure.persistence import StateKeeper
+from llmops_twins.azure.protocol.ids import key
 from llmops_twins.azure.twin import TenantTwin
 from llmops_twins.core.state_log import STATE_FILE
 from tests.support.clouds.azure import Arm, local_twin

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from llmops_kit.contract.errors import KitError
-from llmops_twins.aws.judges.installation import JUDGE
+from llmops_kit.core.errors import KitError
+from llmops_twins.aws.policy_evaluator.installation import JUDGE
 from llmops_twins.core import node_programs
 from llmops_twins.core.node_programs import find_node, find_npm, install
 

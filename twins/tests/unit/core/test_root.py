@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from llmops_kit.contract.errors import KitError
+from llmops_kit.core.errors import KitError
 from llmops_twins.core import root, web_identity
 from tests.support.other_users import NOBODY, needs_root
 

@@ -5,7 +5,7 @@ from unittest.mock import Mock
 
 import pytest
 
-from llmops_kit.contract.errors import KitError
+from llmops_kit.core.errors import KitError
 from llmops_twins.core import state_log
 from llmops_twins.core.state_log import STATE_FILE, StateLog
 

@@ -2,8 +2,8 @@
 
 from collections.abc import Iterator
 
-from llmops_kit.clouds.aws.jobs import INSTANCE_TYPE, has_local_disks
-from llmops_kit.contract.limits import PLATFORM_SECONDS, PLATFORM_STREAM_SECONDS
+from llmops_kit.clouds.aws.job_requests import INSTANCE_TYPE, has_local_disks
+from llmops_kit.core.limits import PLATFORM_SECONDS, PLATFORM_STREAM_SECONDS
 from llmops_kit.infra.server_limits import refused_limits
 from llmops_kit.infra.settings import setting_error
 from llmops_kit.settings.resolved import ResolvedEndpoint

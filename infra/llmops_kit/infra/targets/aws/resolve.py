@@ -8,19 +8,19 @@ from typing import Any
 import pulumi
 
 from llmops_kit.clouds.aws.errors import explained, find
-from llmops_kit.clouds.aws.jobs import job_name
+from llmops_kit.clouds.aws.job_requests import job_name
 from llmops_kit.clouds.aws.location import AwsCaller
 from llmops_kit.clouds.aws.objects import S3Bucket
 from llmops_kit.clouds.aws.session import StackSession, find_session
 from llmops_kit.clouds.aws.traits import TRAITS
-from llmops_kit.contract.documents.run import SPEC_VARIABLE, RunSpec
-from llmops_kit.contract.layout import SPEC, run_spec_key, schedule_key
+from llmops_kit.core.documents.run import SPEC_VARIABLE, RunSpec
+from llmops_kit.core.layout import SPEC, run_spec_key, schedule_key
 from llmops_kit.infra.engines import require_engine, require_image
-from llmops_kit.infra.names import CloudNames
+from llmops_kit.infra.promoted_versions import require_servable
+from llmops_kit.infra.resource_names import CloudNames
 from llmops_kit.infra.schedules import proven_spec
 from llmops_kit.infra.settings import refuse_set, settings_origin
 from llmops_kit.infra.targets.aws.limits import require_supported
-from llmops_kit.infra.versions import require_servable
 from llmops_kit.settings.resolved import ResolvedStack, resolve_stack
 from llmops_kit.settings.stack_settings import Settings
 

@@ -7,14 +7,14 @@ from typing import Any
 import pulumi
 
 from llmops_kit.clouds.azure.settings import AzureSchedule, AzureSettings
-from llmops_kit.contract.names import ModelRef
+from llmops_kit.core.names import ModelRef
 from llmops_kit.infra.components import ModelEndpointArgs, ModelStoreArgs, TrainingArgs, told_without_traceback
-from llmops_kit.infra.targets.azure.asset import Asset
+from llmops_kit.infra.targets.azure.providers.asset import Asset
 from llmops_kit.infra.targets.azure.resolve import AzureResolved, resolve
 from llmops_kit.infra.targets.azure.resources import observe
+from llmops_kit.infra.targets.azure.resources.context import AzureIdentity, AzureStack, declare_stack
 from llmops_kit.infra.targets.azure.resources.endpoint import declare_endpoint, declare_version
 from llmops_kit.infra.targets.azure.resources.images import repositories
-from llmops_kit.infra.targets.azure.resources.stack import AzureIdentity, AzureStack, declare_stack
 from llmops_kit.infra.targets.azure.resources.training import (
     AzureEnvironment,
     ImageName,

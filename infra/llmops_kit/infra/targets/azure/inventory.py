@@ -19,9 +19,9 @@ from llmops_kit.clouds.azure.names import (
     stack_tags,
 )
 from llmops_kit.clouds.azure.settings import AzureSettings, Cluster
-from llmops_kit.contract.expiry import EXPIRES_TAG
-from llmops_kit.infra import names
-from llmops_kit.infra.names import CloudNames
+from llmops_kit.core.expiry import EXPIRES_TAG
+from llmops_kit.infra import resource_names as names
+from llmops_kit.infra.resource_names import CloudNames
 from llmops_kit.infra.targets.azure.given import GivenResources
 from llmops_kit.settings.resolved import ResolvedStack
 

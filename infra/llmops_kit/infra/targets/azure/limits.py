@@ -4,8 +4,8 @@ import re
 from collections.abc import Iterator
 
 from llmops_kit.clouds.azure.settings import Cluster
-from llmops_kit.contract.documents.run import Compute
-from llmops_kit.contract.limits import PLATFORM_SECONDS
+from llmops_kit.core.documents.run import Compute
+from llmops_kit.core.limits import PLATFORM_SECONDS
 from llmops_kit.infra.server_limits import refused_limits
 from llmops_kit.infra.settings import refuse_set, setting_error
 from llmops_kit.settings.resolved import ResolvedEndpoint, ResolvedStack

@@ -8,11 +8,11 @@ from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from llmops_kit.clouds.azure.endpoints import owner_of, state_of, traffic_of, with_traffic
+from llmops_kit.clouds.azure.endpoint_documents import owner_of, state_of, traffic_of, with_traffic
 from llmops_kit.clouds.azure.location import AzureLocation
 from llmops_kit.clouds.azure.session import arm_of, open_session
-from llmops_kit.contract.errors import KitError
-from llmops_kit.contract.rollout import Owner
+from llmops_kit.core.errors import KitError
+from llmops_kit.core.rollout import Owner
 from llmops_kit.infra.targets.dynamic import Properties, say
 
 BY_UP = "up"

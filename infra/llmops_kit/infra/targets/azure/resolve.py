@@ -9,18 +9,19 @@ from typing import Any
 
 import pulumi
 
-from llmops_kit.clouds.azure.endpoints import state_of
-from llmops_kit.clouds.azure.jobs import job_name
+from llmops_kit.clouds.azure.endpoint_documents import state_of
+from llmops_kit.clouds.azure.job_requests import job_name
 from llmops_kit.clouds.azure.location import AzureLocation
 from llmops_kit.clouds.azure.objects import AzureContainer
 from llmops_kit.clouds.azure.session import AzureSession, location_of, open_session
 from llmops_kit.clouds.azure.traits import TRAITS
-from llmops_kit.contract.documents.run import SPEC_VARIABLE
-from llmops_kit.contract.errors import KitError
-from llmops_kit.contract.layout import SPEC, run_spec_key, schedule_key
-from llmops_kit.contract.tags import made_for
+from llmops_kit.core.documents.run import SPEC_VARIABLE
+from llmops_kit.core.errors import KitError
+from llmops_kit.core.layout import SPEC, run_spec_key, schedule_key
+from llmops_kit.core.tags import made_for
 from llmops_kit.infra.engines import require_engine, require_image
-from llmops_kit.infra.names import CloudNames
+from llmops_kit.infra.promoted_versions import require_servable
+from llmops_kit.infra.resource_names import CloudNames
 from llmops_kit.infra.schedules import proven_spec
 from llmops_kit.infra.settings import settings_origin
 from llmops_kit.infra.targets.azure.given import GivenIdentity, GivenResources
@@ -28,7 +29,6 @@ from llmops_kit.infra.targets.azure.grants import assignment, grants
 from llmops_kit.infra.targets.azure.inventory import AzureEntry, AzureInventory
 from llmops_kit.infra.targets.azure.limits import require_ours
 from llmops_kit.infra.targets.azure.online import BROKEN, has_traffic
-from llmops_kit.infra.versions import require_servable
 from llmops_kit.settings.resolved import resolve_stack
 from llmops_kit.settings.stack_settings import Settings
 

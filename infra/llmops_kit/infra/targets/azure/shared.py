@@ -7,8 +7,8 @@ import pulumi
 
 from llmops_kit.infra.targets.azure import grants
 from llmops_kit.infra.targets.azure.resources import identity, images, observe, storage, vault, workspace
+from llmops_kit.infra.targets.azure.resources.context import AzureStack, SharedResources
 from llmops_kit.infra.targets.azure.resources.network import PrivateLinks
-from llmops_kit.infra.targets.azure.resources.stack import AzureStack, SharedResources
 
 
 def declare_shared(stack: AzureStack) -> SharedResources:

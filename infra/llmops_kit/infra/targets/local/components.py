@@ -6,7 +6,6 @@ from typing import Any, Literal
 
 import pulumi
 
-from llmops_kit.hosting.images import serving_image
 from llmops_kit.infra.components import ModelEndpointArgs, ModelStoreArgs, TrainingArgs, told_without_traceback
 from llmops_kit.infra.targets.local.resolve import LocalResolved, resolve
 from llmops_kit.infra.targets.local.resources.endpoint import Hosting, LocalEndpoint
@@ -14,6 +13,7 @@ from llmops_kit.infra.targets.local.resources.identity import LocalSigningKey
 from llmops_kit.infra.targets.local.resources.images import Image
 from llmops_kit.infra.targets.local.resources.storage import LocalStore
 from llmops_kit.infra.targets.local.resources.training import TrainingPlace
+from llmops_kit.local_runtime.process_images import serving_image
 from llmops_kit.settings.stack_settings import Endpoint, Settings
 
 __all__ = [

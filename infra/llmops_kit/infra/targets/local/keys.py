@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-from llmops_kit.contract.api_key import SHORTEST_KEY, is_usable_key
-from llmops_kit.contract.errors import DocumentError
-from llmops_kit.contract.key_file import KEY_FILE_EXAMPLE, read_key_file
-from llmops_kit.contract.limits import API_KEYS_FILE, METRICS_KEY_FILE
+from llmops_kit.core.errors import DocumentError
+from llmops_kit.core.key_file import KEY_FILE_EXAMPLE, read_key_file
+from llmops_kit.core.limits import API_KEYS_FILE, METRICS_KEY_FILE
+from llmops_kit.core.network.api_key import SHORTEST_KEY, is_usable_key
 from llmops_kit.infra.settings import setting_error
 from llmops_kit.settings.stack_settings import ServerLimits
 

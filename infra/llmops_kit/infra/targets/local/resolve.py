@@ -9,14 +9,14 @@ from pathlib import Path
 import pulumi
 
 from llmops_kit.clouds.targets import cloud_names
-from llmops_kit.contract.engines.records import ENGINES
-from llmops_kit.contract.models.gpus import usable_gpus
-from llmops_kit.hosting.spec import ROUTER_BODY_BYTES, VariantRollout
-from llmops_kit.infra import names
+from llmops_kit.core.engines.records import ENGINES
+from llmops_kit.core.models.gpus import usable_gpus
+from llmops_kit.infra import resource_names
+from llmops_kit.infra.promoted_versions import require_servable
 from llmops_kit.infra.settings import project_folder, refuse_set, setting_error
 from llmops_kit.infra.targets.local.keys import key_files
-from llmops_kit.infra.targets.local.storage import read_store
-from llmops_kit.infra.versions import require_servable
+from llmops_kit.infra.targets.local.providers.store import read_store
+from llmops_kit.local_runtime.spec import ROUTER_BODY_BYTES, VariantRollout
 from llmops_kit.settings.stack_settings import Endpoint as Entry
 from llmops_kit.settings.stack_settings import Settings
 
@@ -28,7 +28,7 @@ class LocalResolved:
     settings: Settings
     project: Path
     stack: str
-    home: names.StackHome
+    home: resource_names.StackHome
     key_files: Mapping[str, Mapping[str, str]]
     """Of each endpoint: see `key_files`."""
 
@@ -45,7 +45,7 @@ def resolve(settings: Settings, below: str = "") -> LocalResolved:
     """
     _require_ours(settings)
     project, stack = project_folder(), pulumi.get_stack()
-    home = names.stack_home(project, settings.local_home, str(Path(stack, below)))
+    home = resource_names.stack_home(project, settings.local_home, str(Path(stack, below)))
     for name, entry in settings.endpoints.items():
         if entry.endpoint:
             require_servable(name, entry, partial(read_store, home.store))

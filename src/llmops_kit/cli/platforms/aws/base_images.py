@@ -3,7 +3,7 @@
 https://docs.aws.amazon.com/sagemaker/latest/dg-ecr-paths/sagemaker-algo-docker-registry-paths.html
 """
 
-from llmops_kit.contract.errors import KitError, require_packages
+from llmops_kit.core.errors import KitError, require_packages
 
 
 def base_image(

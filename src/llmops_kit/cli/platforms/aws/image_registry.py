@@ -4,12 +4,12 @@ import base64
 from typing import Any
 from urllib.parse import urlsplit
 
-from llmops_kit.cli.images.docker_push import Login
+from llmops_kit.cli.interfaces.docker_push import Login
 from llmops_kit.cli.platforms.aws.clients import AwsClients
 from llmops_kit.clouds.aws.errors import explained, find
-from llmops_kit.contract.documents.outputs import StackOutputs
-from llmops_kit.contract.errors import KitError
-from llmops_kit.contract.twins import is_loopback
+from llmops_kit.core.documents.outputs import StackOutputs
+from llmops_kit.core.errors import KitError
+from llmops_kit.core.twins import is_loopback
 
 
 class EcrImages:

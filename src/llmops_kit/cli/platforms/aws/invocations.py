@@ -21,8 +21,8 @@ from llmops_kit.cli.chat_http import PASSING, events
 from llmops_kit.cli.platforms.aws.clients import AwsClients
 from llmops_kit.cli.platforms.aws.objects_s3 import S3Objects
 from llmops_kit.clouds.aws.errors import error_code, error_message, explained, is_missing
-from llmops_kit.contract.errors import BusyError, KitError
-from llmops_kit.contract.layout import async_input_key
+from llmops_kit.core.errors import BusyError, KitError
+from llmops_kit.core.layout import async_input_key
 
 _JSON = {"ContentType": "application/json", "Accept": "application/json"}
 _POLL_SECONDS = 0.5

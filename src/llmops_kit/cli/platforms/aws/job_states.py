@@ -6,9 +6,9 @@ https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_DescribeTrainingJo
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 
-from llmops_kit.cli.plan.prices import Prices
-from llmops_kit.cli.runs.cloud_runs import Job
-from llmops_kit.contract.documents.run import RunState, RunStatus
+from llmops_kit.cli.machines.prices import Prices
+from llmops_kit.cli.platforms.cloud_runs import Job
+from llmops_kit.core.documents.run import RunState, RunStatus
 
 ENDED = ("Completed", "Failed", "Stopped")
 _STATUSES: dict[str, RunStatus] = {"Completed": "completed", "Failed": "failed", "Stopped": "stopped"}

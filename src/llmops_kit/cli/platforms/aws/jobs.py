@@ -9,19 +9,26 @@ from urllib.parse import urlsplit
 
 from botocore.exceptions import ClientError
 
-from llmops_kit.cli.plan.prices import Prices, load_prices
+from llmops_kit.cli.interfaces.platform import Say
+from llmops_kit.cli.machines.prices import Prices, load_prices
 from llmops_kit.cli.platforms.aws.clients import AwsClients
 from llmops_kit.cli.platforms.aws.job_states import has_ended, run_state
 from llmops_kit.cli.platforms.aws.logs import follow_jobs
 from llmops_kit.cli.platforms.aws.objects_s3 import S3Objects
-from llmops_kit.cli.platforms.platform import Say
-from llmops_kit.cli.runs.cloud_runs import POLL_SECONDS, CloudRuns, Job
+from llmops_kit.cli.platforms.cloud_runs import POLL_SECONDS, CloudRuns, Job
 from llmops_kit.clouds.aws.errors import error_code, explained, find
-from llmops_kit.clouds.aws.jobs import SPEC_CHANNEL, TRAINED_CHANNEL, JobPlace, job_ending, job_name, training_job
-from llmops_kit.contract.documents.outputs import StackOutputs
-from llmops_kit.contract.documents.run import SPEC_VARIABLE, RunSpec, RunState, StoredSpec
-from llmops_kit.contract.errors import KitError
-from llmops_kit.contract.layout import schedule_key
+from llmops_kit.clouds.aws.job_requests import (
+    SPEC_CHANNEL,
+    TRAINED_CHANNEL,
+    JobPlace,
+    job_ending,
+    job_name,
+    training_job,
+)
+from llmops_kit.core.documents.outputs import StackOutputs
+from llmops_kit.core.documents.run import SPEC_VARIABLE, RunSpec, RunState, StoredSpec
+from llmops_kit.core.errors import KitError
+from llmops_kit.core.layout import schedule_key
 
 _EXECUTION = r"(?!.*\d{8}-\d{6}-[0-9a-f]{4}(-\d{1,2})?$)[A-Za-z0-9]+(-[A-Za-z0-9]{3,})*"
 """What the scheduler may call an execution (the documents show `d32c5kddcf5bb8c3` and say no more); never what the name

@@ -3,11 +3,11 @@
 from dataclasses import dataclass
 from typing import Any
 
+from llmops_kit.cli.interfaces.platform import Live
 from llmops_kit.cli.platforms.aws.clients import AwsClients
-from llmops_kit.cli.platforms.platform import Live
 from llmops_kit.clouds.aws.errors import explained, find
 from llmops_kit.clouds.aws.names import MODEL_SHA256
-from llmops_kit.contract.layout import model_key
+from llmops_kit.core.layout import model_key
 
 
 @dataclass(frozen=True)

@@ -10,14 +10,14 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
-from llmops_kit.cli.plan.prices import Prices
+from llmops_kit.cli.machines.prices import Prices
 from llmops_kit.cli.platforms.aws.clients import AwsClients
 from llmops_kit.cli.platforms.aws.job_states import bill, cost, has_ended, story
-from llmops_kit.cli.runs.cloud_runs import Job
+from llmops_kit.cli.platforms.cloud_runs import Job
 from llmops_kit.cli.terminal.progress import parse
 from llmops_kit.clouds.aws.errors import explained, find, is_missing
 from llmops_kit.clouds.aws.names import JOB_LOGS, endpoint_logs
-from llmops_kit.contract.errors import KitError, RunError
+from llmops_kit.core.errors import KitError, RunError
 
 _POLL_SECONDS = 1.0
 _ENDPOINT_POLL_SECONDS = 2.0

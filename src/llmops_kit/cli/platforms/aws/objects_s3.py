@@ -18,9 +18,9 @@ from llmops_kit.cli.store.remote_checks import Hashed, Stored, at_once
 from llmops_kit.cli.store.remote_objects import Entry, RemoteObjects
 from llmops_kit.clouds.aws.errors import error_code, explained
 from llmops_kit.clouds.aws.objects import TAKEN, S3Bucket
-from llmops_kit.contract.documents.dataset import PART_BYTES, FileEntry, part_count
-from llmops_kit.contract.errors import IntegrityError
-from llmops_kit.contract.layout import cache_dir
+from llmops_kit.core.documents.dataset import PART_BYTES, FileEntry, part_count
+from llmops_kit.core.errors import IntegrityError
+from llmops_kit.core.layout import cache_dir
 
 LARGEST_COPY = 5 << 30
 """Bytes of the largest object that one CopyObject copies:

@@ -1,7 +1,7 @@
 """What the command line can do with stacks on AWS."""
 
-from llmops_kit.cli.platforms.operations import Lazy, Operations
-from llmops_kit.contract.twins import twin_address
+from llmops_kit.cli.interfaces.operations import Lazy, Operations
+from llmops_kit.core.twins import twin_address
 
 OPERATIONS = Operations(
     target="aws",

@@ -6,14 +6,14 @@ https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_CreateModelPackage
 import re
 from typing import Any
 
+from llmops_kit.cli.interfaces.platform import Say
 from llmops_kit.cli.platforms.aws.clients import AwsClients
-from llmops_kit.cli.platforms.platform import Say
 from llmops_kit.clouds.aws.errors import explained
 from llmops_kit.clouds.aws.names import serving_environment
-from llmops_kit.contract.documents.model import ModelManifest
-from llmops_kit.contract.documents.outputs import StackOutputs
-from llmops_kit.contract.layout import model_key
-from llmops_kit.contract.names import ModelRef
+from llmops_kit.core.documents.model import ModelManifest
+from llmops_kit.core.documents.outputs import StackOutputs
+from llmops_kit.core.layout import model_key
+from llmops_kit.core.names import ModelRef
 
 _LONGEST_VALUE = 256
 _JSON = ["application/json"]

@@ -9,9 +9,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from llmops_kit.cli.plan.prices import load_prices
-from llmops_kit.cli.plan.quotas import machines_of
-from llmops_kit.cli.plan.training import Hire
+from llmops_kit.cli.interfaces.platform import Access, Live, Say, endpoint_of
+from llmops_kit.cli.interfaces.quotas import Hire, machines_of
+from llmops_kit.cli.machines.prices import load_prices
 from llmops_kit.cli.platforms.aws.clients import AwsClients
 from llmops_kit.cli.platforms.aws.invocations import ask, ask_by_objects, bearer_token, openai_url
 from llmops_kit.cli.platforms.aws.jobs import AwsRuns
@@ -21,17 +21,16 @@ from llmops_kit.cli.platforms.aws.objects_s3 import S3Objects, bucket_cache
 from llmops_kit.cli.platforms.aws.packages import packages_of, write_package
 from llmops_kit.cli.platforms.aws.quotas import quotas_for
 from llmops_kit.cli.platforms.aws.removal import remove_data
-from llmops_kit.cli.platforms.cloud import CloudPlatform, require_place
-from llmops_kit.cli.platforms.platform import Access, Live, Say, endpoint_of
+from llmops_kit.cli.platforms.cloud_platform import CloudPlatform, require_place
 from llmops_kit.cli.store.store import Store
 from llmops_kit.clouds.aws.errors import explained
-from llmops_kit.clouds.aws.jobs import INSTANCE_TYPE
+from llmops_kit.clouds.aws.job_requests import INSTANCE_TYPE
 from llmops_kit.clouds.aws.rollbacks import version_fault
-from llmops_kit.contract.documents.outputs import AwsOutput
-from llmops_kit.contract.documents.run import Compute
-from llmops_kit.contract.errors import KitError
-from llmops_kit.contract.layout import MANIFEST, SIGNATURE
-from llmops_kit.contract.names import ModelRef
+from llmops_kit.core.documents.outputs import AwsOutput
+from llmops_kit.core.documents.run import Compute
+from llmops_kit.core.errors import KitError
+from llmops_kit.core.layout import MANIFEST, SIGNATURE
+from llmops_kit.core.names import ModelRef
 
 _ONE_VARIANT = "an endpoint on AWS has one variant, which takes all traffic"
 _SIGNER = (
@@ -70,7 +69,7 @@ class AwsPlatform(CloudPlatform):
 
     def sign(self, folder: Path) -> None:
         """Signs with the stack's KMS key, which never leaves KMS; the signature has the form of
-        llmops_kit.contract.integrity.signing.
+        llmops_kit.core.integrity.signing.
 
         https://docs.aws.amazon.com/kms/latest/APIReference/API_Sign.html
         """

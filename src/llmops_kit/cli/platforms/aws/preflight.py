@@ -3,16 +3,16 @@
 import re
 from typing import Any
 
+from llmops_kit.cli.interfaces.platform import Say
 from llmops_kit.cli.platforms.aws.clients import AwsClients
-from llmops_kit.cli.platforms.platform import Say
 from llmops_kit.cli.platforms.plugin import Plugin
 from llmops_kit.cli.platforms.shared_state import prepare_state
 from llmops_kit.cli.stacks.stack import PulumiStack
 from llmops_kit.clouds.aws.errors import USE_TWIN
 from llmops_kit.clouds.aws.location import AwsCaller
 from llmops_kit.clouds.aws.settings import AwsSettings
-from llmops_kit.contract.errors import KitError, require_packages
-from llmops_kit.contract.twins import TWIN_ACCOUNT
+from llmops_kit.core.errors import KitError, require_packages
+from llmops_kit.core.twins import TWIN_ACCOUNT
 
 PLUGIN = Plugin("aws", "pulumi-aws", "aws", "AWS", USE_TWIN)
 _ARN = re.compile(r"^arn:aws[a-z-]*:[^:]*:[^:]*:(\d{12}):")

@@ -10,7 +10,7 @@ from importlib import resources
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from llmops_kit.cli.plan.quotas import Needed, QuotaNeed, Use
+from llmops_kit.cli.interfaces.quotas import Needed, QuotaNeed, Use
 from llmops_kit.cli.platforms.aws.clients import AwsClients
 from llmops_kit.cli.platforms.aws.preflight import clients_of
 from llmops_kit.cli.stacks.stack import PulumiStack

@@ -9,8 +9,8 @@ from typing import Any
 from llmops_kit.cli.platforms.aws.clients import AwsClients
 from llmops_kit.clouds.aws.errors import explained, find
 from llmops_kit.clouds.aws.names import STACK_TAG
-from llmops_kit.contract.documents.outputs import StackOutputs
-from llmops_kit.contract.errors import KitError
+from llmops_kit.core.documents.outputs import StackOutputs
+from llmops_kit.core.errors import KitError
 
 STORE_KEYS = ("aliases/", "models/", "datasets/", "promotions/", "rejections/", "endpoints/", "store.json")
 WORK_KEYS = ("runs/", "captures/", "async/")

@@ -5,7 +5,7 @@ https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazonsa
 
 from llmops_kit.clouds.aws.names import JOB_LOGS, SAGEMAKER, endpoint_logs
 from llmops_kit.clouds.aws.policies import Policy, Statement, allow, document, owned_by
-from llmops_kit.contract.documents.outputs import AwsOutput, StackOutputs
+from llmops_kit.core.documents.outputs import AwsOutput, StackOutputs
 
 STORE = ("aliases", "models", "datasets", "promotions", "rejections")
 RUNS = ("runs", "async")

@@ -11,12 +11,12 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from llmops_kit.cli.platforms.azure.removal import STORE_KEYS, WORK_KEYS
-from llmops_kit.clouds.azure.jobs import JOBS_TAG
+from llmops_kit.clouds.azure.job_requests import JOBS_TAG
 from llmops_kit.clouds.azure.names import workspace_id
 from llmops_kit.clouds.azure.roles import BUILT_IN
 from llmops_kit.clouds.azure.session import AzureSession
-from llmops_kit.contract.documents.outputs import StackOutputs
-from llmops_kit.contract.twins import TWIN_SUBSCRIPTION, owner_headers
+from llmops_kit.core.documents.outputs import StackOutputs
+from llmops_kit.core.twins import TWIN_SUBSCRIPTION, owner_headers
 
 _ID = re.compile(r"/subscriptions/[^/]+/resourceGroups/[^/]+.*", re.IGNORECASE)
 _KINDS = (

@@ -10,13 +10,13 @@ from azure.core.exceptions import HttpResponseError, ResourceNotFoundError
 from azure.core.pipeline.policies import RetryPolicy, UserAgentPolicy
 from azure.core.rest import HttpRequest, HttpResponse
 
-from llmops_kit.cli.images.docker_push import Login
+from llmops_kit.cli.interfaces.docker_push import Login
 from llmops_kit.cli.platforms.azure.exchanges import recorded_session
 from llmops_kit.clouds.azure.errors import explained
 from llmops_kit.clouds.azure.session import ARM_SCOPE, AzureSession
-from llmops_kit.contract.documents.outputs import AzureOutput, StackOutputs
-from llmops_kit.contract.errors import KitError
-from llmops_kit.contract.twins import is_loopback
+from llmops_kit.core.documents.outputs import AzureOutput, StackOutputs
+from llmops_kit.core.errors import KitError
+from llmops_kit.core.twins import is_loopback
 
 _NOBODY = "00000000-0000-0000-0000-000000000000"
 """User name for a login with a token."""

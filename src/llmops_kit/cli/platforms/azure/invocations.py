@@ -10,7 +10,7 @@ from typing import Any
 from llmops_kit.cli.chat_http import PASSING, refusal_words
 from llmops_kit.cli.chat_http import ask as ask_openai
 from llmops_kit.clouds.azure.session import ML_SCOPE, AzureSession
-from llmops_kit.contract.errors import BusyError, KitError
+from llmops_kit.core.errors import BusyError, KitError
 
 _MODEL_STATUS = "ms-azureml-model-error-statuscode"
 _LOOK = "`llmops status` shows the endpoint, `llmops logs` its output"

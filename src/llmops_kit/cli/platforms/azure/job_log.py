@@ -9,13 +9,13 @@ from urllib.parse import urlsplit
 from azure.core.exceptions import HttpResponseError
 from azure.storage.blob import BlobClient
 
-from llmops_kit.cli.plan.prices import Prices
+from llmops_kit.cli.machines.prices import Prices
 from llmops_kit.cli.platforms.azure.job_states import DETAILS, bill, cost, has_ended, reason, status_of, words
-from llmops_kit.cli.runs.cloud_runs import POLL_SECONDS, Job
+from llmops_kit.cli.platforms.cloud_runs import POLL_SECONDS, Job
 from llmops_kit.cli.terminal.progress import parse
 from llmops_kit.clouds.azure.errors import error_code, explained
-from llmops_kit.contract.documents.outputs import AzureCompute
-from llmops_kit.contract.errors import RunError
+from llmops_kit.core.documents.outputs import AzureCompute
+from llmops_kit.core.errors import RunError
 
 # user_logs/std_log.txt of one node, user_logs/std_log_process_0.txt and so on of several.
 _STDOUT = re.compile(r"user_logs/std_log\D*(?P<node>\d*)\D*\.txt")

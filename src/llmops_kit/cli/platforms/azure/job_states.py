@@ -6,10 +6,10 @@ https://learn.microsoft.com/rest/api/azureml/jobs/get
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
-from llmops_kit.cli.plan.prices import Prices
-from llmops_kit.cli.runs.cloud_runs import Job
-from llmops_kit.contract.documents.outputs import AzureCompute
-from llmops_kit.contract.documents.run import RunState, RunStatus
+from llmops_kit.cli.machines.prices import Prices
+from llmops_kit.cli.platforms.cloud_runs import Job
+from llmops_kit.core.documents.outputs import AzureCompute
+from llmops_kit.core.documents.run import RunState, RunStatus
 
 DETAILS = "runDetails"
 """Key in a job for its details from the run history."""

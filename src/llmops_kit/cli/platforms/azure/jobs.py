@@ -9,15 +9,15 @@ from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
-from llmops_kit.cli.plan.prices import Prices, load_prices
+from llmops_kit.cli.interfaces.platform import Say
+from llmops_kit.cli.machines.prices import Prices, load_prices
 from llmops_kit.cli.platforms.azure.job_log import follow_jobs
 from llmops_kit.cli.platforms.azure.job_states import DETAILS, FAILURE, created, has_ended, run_state, status_of
 from llmops_kit.cli.platforms.azure.objects_blob import BlobObjects
-from llmops_kit.cli.platforms.platform import Say
-from llmops_kit.cli.runs.cloud_runs import CloudRuns, Job
+from llmops_kit.cli.platforms.cloud_runs import CloudRuns, Job
 from llmops_kit.clouds.azure.arm import ResourceManager
 from llmops_kit.clouds.azure.assets import archived
-from llmops_kit.clouds.azure.jobs import (
+from llmops_kit.clouds.azure.job_requests import (
     JOBS_TAG,
     RUN_TAG,
     SCHEDULED_RUN,
@@ -30,10 +30,10 @@ from llmops_kit.clouds.azure.jobs import (
 )
 from llmops_kit.clouds.azure.names import work_url, workspace_id
 from llmops_kit.clouds.azure.session import AzureSession
-from llmops_kit.contract.documents.outputs import StackOutputs
-from llmops_kit.contract.documents.run import SPEC_VARIABLE, RunSpec, RunState, StoredSpec, TrainerJob
-from llmops_kit.contract.integrity.digest import sha256_bytes
-from llmops_kit.contract.layout import FAILURE as FAILURE_FILE
+from llmops_kit.core.documents.outputs import StackOutputs
+from llmops_kit.core.documents.run import SPEC_VARIABLE, RunSpec, RunState, StoredSpec, TrainerJob
+from llmops_kit.core.hashes import sha256_bytes
+from llmops_kit.core.layout import FAILURE as FAILURE_FILE
 
 _AT_ONCE = 8
 _TRAINERS = "-trainers"

@@ -6,12 +6,12 @@ https://learn.microsoft.com/rest/api/azureml/online-endpoints
 from collections.abc import Mapping
 from datetime import UTC, datetime
 
-from llmops_kit.cli.platforms.platform import Live
+from llmops_kit.cli.interfaces.platform import Live
 from llmops_kit.clouds.azure.arm import Document, ResourceManager
-from llmops_kit.clouds.azure.endpoints import instances_of, owner_of, state_of, traffic_of, with_traffic
+from llmops_kit.clouds.azure.endpoint_documents import instances_of, owner_of, state_of, traffic_of, with_traffic
 from llmops_kit.clouds.azure.names import MODEL_SHA256
-from llmops_kit.contract.errors import KitError
-from llmops_kit.contract.layout import model_key
+from llmops_kit.core.errors import KitError
+from llmops_kit.core.layout import model_key
 
 _SETTLED = "Succeeded"
 

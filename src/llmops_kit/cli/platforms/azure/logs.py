@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator, Sequence
 
 from llmops_kit.clouds.azure.arm import ResourceManager
-from llmops_kit.contract.errors import KitError
+from llmops_kit.core.errors import KitError
 
 _POLL_SECONDS = 2.0
 _SERVER = "InferenceServer"

@@ -25,8 +25,8 @@ from llmops_kit.cli.store.remote_objects import Entry, RemoteObjects
 from llmops_kit.clouds.azure.errors import error_code, explained
 from llmops_kit.clouds.azure.objects import ROLE, AzureContainer
 from llmops_kit.clouds.azure.session import AzureSession
-from llmops_kit.contract.documents.dataset import FileEntry
-from llmops_kit.contract.layout import cache_dir
+from llmops_kit.core.documents.dataset import FileEntry
+from llmops_kit.core.layout import cache_dir
 
 _AT_ONCE = 2  # parts of one large blob, in addition to eight blobs in parallel
 _BEING_DELETED = "ContainerBeingDeleted"

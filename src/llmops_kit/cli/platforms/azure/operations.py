@@ -1,7 +1,7 @@
 """Operations of the command line on stacks on Azure."""
 
-from llmops_kit.cli.platforms.operations import Lazy, Operations
-from llmops_kit.contract.twins import azure_twin_address
+from llmops_kit.cli.interfaces.operations import Lazy, Operations
+from llmops_kit.core.twins import azure_twin_address
 
 OPERATIONS = Operations(
     target="azure",

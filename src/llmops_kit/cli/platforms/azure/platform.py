@@ -9,9 +9,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from llmops_kit.cli.plan.prices import load_prices
-from llmops_kit.cli.plan.quotas import machines_of
-from llmops_kit.cli.plan.training import Hire
+from llmops_kit.cli.interfaces.platform import Access, Live, Say, endpoint_of
+from llmops_kit.cli.interfaces.quotas import Hire, machines_of
+from llmops_kit.cli.machines.prices import load_prices
 from llmops_kit.cli.platforms.azure.exchanges import recorded_session
 from llmops_kit.cli.platforms.azure.invocations import ask, bearer_token
 from llmops_kit.cli.platforms.azure.jobs import AzureRuns
@@ -20,18 +20,17 @@ from llmops_kit.cli.platforms.azure.logs import read_logs
 from llmops_kit.cli.platforms.azure.objects_blob import BlobObjects, container_cache
 from llmops_kit.cli.platforms.azure.quotas import quotas_for
 from llmops_kit.cli.platforms.azure.removal import remove_data
-from llmops_kit.cli.platforms.cloud import CloudPlatform, require_place
-from llmops_kit.cli.platforms.platform import Access, Live, Say, endpoint_of
+from llmops_kit.cli.platforms.cloud_platform import CloudPlatform, require_place
 from llmops_kit.cli.store.store import Store
 from llmops_kit.clouds.azure.errors import explained
-from llmops_kit.clouds.azure.jobs import choose_cluster
+from llmops_kit.clouds.azure.job_requests import choose_cluster
 from llmops_kit.clouds.azure.names import endpoint_id
 from llmops_kit.clouds.azure.session import AzureSession
-from llmops_kit.contract.documents.outputs import AzureOutput
-from llmops_kit.contract.documents.run import Compute
-from llmops_kit.contract.errors import KitError
-from llmops_kit.contract.layout import MANIFEST, SIGNATURE
-from llmops_kit.contract.names import ModelRef
+from llmops_kit.core.documents.outputs import AzureOutput
+from llmops_kit.core.documents.run import Compute
+from llmops_kit.core.errors import KitError
+from llmops_kit.core.layout import MANIFEST, SIGNATURE
+from llmops_kit.core.names import ModelRef
 
 SIGNING_SCHEME = "azurekeyvault://"
 
@@ -65,7 +64,7 @@ class AzurePlatform(CloudPlatform):
 
     def sign(self, folder: Path) -> None:
         """Signs with the stack's key in Key Vault, which never leaves it; the signature has the form of
-        llmops_kit.contract.integrity.signing.
+        llmops_kit.core.integrity.signing.
 
         Key Vault returns r and s concatenated (ES256 of JWA), while the kit's signatures are DER.
         https://learn.microsoft.com/rest/api/keyvault/keys/sign

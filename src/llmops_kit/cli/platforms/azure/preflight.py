@@ -3,17 +3,17 @@
 import re
 from typing import Any
 
+from llmops_kit.cli.interfaces.platform import Say
 from llmops_kit.cli.platforms.azure.bootstrap.bootstrap import key_url
 from llmops_kit.cli.platforms.azure.exchanges import recorded_session
-from llmops_kit.cli.platforms.platform import Say
 from llmops_kit.cli.platforms.plugin import Plugin
 from llmops_kit.cli.platforms.shared_state import prepare_state
 from llmops_kit.cli.stacks.stack import PulumiStack
 from llmops_kit.clouds.azure.errors import USE_TWIN
 from llmops_kit.clouds.azure.session import AzureSession, location_of
 from llmops_kit.clouds.azure.settings import AzureSettings
-from llmops_kit.contract.errors import KitError, require_packages
-from llmops_kit.contract.twins import TWIN_SUBSCRIPTION
+from llmops_kit.core.errors import KitError, require_packages
+from llmops_kit.core.twins import TWIN_SUBSCRIPTION
 
 PLUGIN = Plugin("azure-native", "pulumi-azure-native", "azure", "Azure", USE_TWIN)
 _ID = re.compile(r"^/subscriptions/([0-9a-f-]{36})(/|$)")

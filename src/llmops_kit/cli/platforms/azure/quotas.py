@@ -7,12 +7,12 @@ https://learn.microsoft.com/azure/machine-learning/how-to-manage-quotas
 import math
 from typing import Any
 
-from llmops_kit.cli.plan.quotas import Needed, QuotaNeed
+from llmops_kit.cli.interfaces.quotas import Needed, QuotaNeed
 from llmops_kit.cli.platforms.azure.preflight import clients_of, region_of
 from llmops_kit.cli.stacks.stack import PulumiStack
 from llmops_kit.clouds.azure.names import ML_API
 from llmops_kit.clouds.azure.session import AzureSession
-from llmops_kit.contract.errors import KitError
+from llmops_kit.core.errors import KitError
 
 _SPARE = 1.2  # quota that Azure ML requires in addition, for updates of a deployment
 _LOW_PRIORITY = "all low-priority machines"

@@ -1,4 +1,4 @@
-"""Azure's part of recording a deployer's permissions (llmops_kit.cli.plan.policy), as a custom role."""
+"""Azure's part of recording a deployer's permissions (llmops_kit.cli.deploying.policy), as a custom role."""
 
 import os
 from collections.abc import Iterable, Mapping
@@ -10,8 +10,8 @@ from llmops_kit.cli.platforms.azure.bootstrap.bootstrap import bootstrap
 from llmops_kit.cli.platforms.azure.preflight import clients_of, settings_of
 from llmops_kit.cli.stacks.stack import PulumiStack
 from llmops_kit.clouds.azure.session import AzureSession
-from llmops_kit.contract.documents.outputs import StackOutputs
-from llmops_kit.contract.errors import KitError, require_packages
+from llmops_kit.core.documents.outputs import StackOutputs
+from llmops_kit.core.errors import KitError, require_packages
 
 _EVERYTHING = ("Owner", "Storage Blob Data Owner", "Key Vault Administrator")
 _BLOBS = "microsoft.storage/storageaccounts/blobservices/containers/blobs/"
@@ -19,7 +19,7 @@ _OF_VAULTS = ("microsoft.keyvault/vaults/keys/", "microsoft.keyvault/vaults/secr
 
 
 class AzureRecording:
-    """See llmops_kit.cli.plan.policy.Recording."""
+    """See llmops_kit.cli.interfaces.recording.Recording."""
 
     some_types = ("Standard_DS3_v2", "Standard_DS4_v2")
     bake_seconds = 1  # long enough to read metrics

@@ -15,7 +15,7 @@ from llmops_kit.clouds.azure.arm import ResourceManager
 from llmops_kit.clouds.azure.errors import explained
 from llmops_kit.clouds.azure.names import REGISTRIES, account_id, group_id, is_stacks, workspace_id
 from llmops_kit.clouds.azure.session import AzureSession
-from llmops_kit.contract.documents.outputs import AzureOutput, StackOutputs
+from llmops_kit.core.documents.outputs import AzureOutput, StackOutputs
 
 STORE_KEYS = ("aliases/", "models/", "datasets/", "promotions/", "rejections/", "store.json")
 WORK_KEYS = ("runs/", "captures/", "schedules/")

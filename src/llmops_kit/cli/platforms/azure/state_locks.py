@@ -12,7 +12,7 @@ from llmops_kit.cli.stacks.locks import FOLDER, MAX_BYTES, Lock, is_of, parse
 from llmops_kit.cli.stacks.stack import PulumiStack
 from llmops_kit.clouds.azure.errors import explained
 from llmops_kit.clouds.azure.session import AzureSession
-from llmops_kit.contract.errors import KitError
+from llmops_kit.core.errors import KitError
 
 _DOMAIN = "blob.core.windows.net"
 

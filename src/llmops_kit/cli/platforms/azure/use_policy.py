@@ -7,7 +7,7 @@ from typing import Any
 
 from llmops_kit.cli.platforms.azure.recording import role_definition
 from llmops_kit.clouds.azure.names import group_id
-from llmops_kit.contract.documents.outputs import StackOutputs
+from llmops_kit.core.documents.outputs import StackOutputs
 
 _BLOBS = "Microsoft.Storage/storageAccounts/blobServices/containers"
 _ML = "Microsoft.MachineLearningServices/workspaces"

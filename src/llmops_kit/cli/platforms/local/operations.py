@@ -1,6 +1,6 @@
 """What the command line can do with stacks on this machine."""
 
-from llmops_kit.cli.platforms.operations import Lazy, Operations
+from llmops_kit.cli.interfaces.operations import Lazy, Operations
 
 OPERATIONS = Operations(
     target="local",

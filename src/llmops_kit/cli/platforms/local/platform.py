@@ -1,4 +1,4 @@
-"""Operate a stack on this machine: folders, processes, and hosting's endpoints."""
+"""Operate a stack on this machine: folders, processes, and the local runtime's endpoints."""
 
 import os
 import re
@@ -9,19 +9,19 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
 from llmops_kit.cli.chat_http import ask, loaded_model
+from llmops_kit.cli.interfaces.platform import Access, Live, Run, Say, endpoint_of, serving_endpoint
 from llmops_kit.cli.platforms.local.runs import LocalRuns
-from llmops_kit.cli.platforms.platform import Access, Live, Run, Say, endpoint_of, serving_endpoint
 from llmops_kit.cli.store.objects import open_objects
 from llmops_kit.cli.store.store import Store
 from llmops_kit.cli.store.versions import FolderVersion, Version
-from llmops_kit.contract.documents.outputs import EndpointOutput, StackOutputs
-from llmops_kit.contract.documents.run import Compute, RunSpec
-from llmops_kit.contract.errors import KitError
-from llmops_kit.contract.names import ModelRef
+from llmops_kit.core.documents.outputs import EndpointOutput, StackOutputs
+from llmops_kit.core.documents.run import Compute, RunSpec
+from llmops_kit.core.errors import KitError
+from llmops_kit.core.names import ModelRef
 
 if TYPE_CHECKING:
-    from llmops_kit.hosting.host import Host
-    from llmops_kit.hosting.spec import EndpointState, VariantState
+    from llmops_kit.local_runtime.host import Host
+    from llmops_kit.local_runtime.spec import EndpointState, VariantState
 
 
 class LocalPlatform:
@@ -37,7 +37,7 @@ class LocalPlatform:
 
     def sign(self, folder: Path) -> None:
         """Signs with the key file of this machine."""
-        from llmops_kit.contract.integrity.signing import sign
+        from llmops_kit.core.integrity.signing import sign
 
         sign(folder, Path(self.outputs.signing.private_key))
 
@@ -112,8 +112,8 @@ class LocalPlatform:
         return Access(f"{output.url}/v1", self._key(output), output.model.partition("@sha256")[0])
 
     def live(self, endpoint: str) -> Live:
-        """Returns what hosting reports, and the version that each worker says it has loaded."""
-        from llmops_kit.contract.errors import HostingError
+        """Returns what the local runtime reports, and the version that each worker says it has loaded."""
+        from llmops_kit.core.errors import HostingError
 
         endpoint_of(self.outputs, endpoint)
         try:
@@ -135,7 +135,7 @@ class LocalPlatform:
         return ""
 
     def set_traffic(self, endpoint: str, shares: dict[str, float]) -> None:
-        """Sets the weights of hosting's variants."""
+        """Sets the weights of the local runtime's variants."""
         state = self._host().state(endpoint)
         by_model = {_loaded(variant): variant.id for variant in state.variants}
         if unknown := shares.keys() - by_model.keys():
@@ -157,7 +157,7 @@ class LocalPlatform:
             shutil.rmtree(Path(unquote(urlsplit(self.outputs.store.url).path)) / kind, ignore_errors=True)
 
     def _host(self) -> "Host":
-        from llmops_kit.hosting.host import Host
+        from llmops_kit.local_runtime.host import Host
 
         return Host(Path(self.outputs.hosting))
 

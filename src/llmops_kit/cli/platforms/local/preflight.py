@@ -2,7 +2,7 @@
 
 import os
 
-from llmops_kit.cli.platforms.platform import Say
+from llmops_kit.cli.interfaces.platform import Say
 from llmops_kit.cli.stacks.stack import PulumiStack
 
 
@@ -17,9 +17,11 @@ def preflight(stack: PulumiStack, say: Say, *, dev: bool, make: bool) -> None:
         return
     settings = stack.file.settings("local_runtime", "endpoints")
     if settings.local_runtime == "process":
-        from llmops_kit.hosting import images
+        from llmops_kit.local_runtime import process_images
 
-        serving = {images.serving_image(entry.engine, "process", os.environ) for entry in settings.endpoints.values()}
+        serving = {
+            process_images.serving_image(entry.engine, "process", os.environ) for entry in settings.endpoints.values()
+        }
         for name in ("training", *sorted(serving)):
-            images.build(name, say)
+            process_images.build(name, say)
     stack.create()

@@ -6,7 +6,7 @@ runs/<id>/start.json  how it was started             runs/<id>/trainer/   the sa
 
 A run with its own trainer has two jobs, one after the other: whoever follows or collects it starts the second one.
 What runs is the image's code on the run's data: it gets its image, its inputs and its outputs, and not what this user
-has, the signing key above all (hosting/confinement.py). Its outputs are what it may write; nothing else is.
+has, the signing key above all (local_runtime/confinement.py). Its outputs are what it may write; nothing else is.
 """
 
 import fcntl
@@ -22,16 +22,16 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from llmops_kit.cli.platforms.platform import Run, Say
+from llmops_kit.cli.interfaces.platform import Run, Say
 from llmops_kit.cli.store.store import Store, now
-from llmops_kit.contract.documents.run import RunJob, RunSpec, RunState
-from llmops_kit.contract.errors import KitError, RunError
-from llmops_kit.contract.layout import MANIFEST, SPEC, TrainingFolders
-from llmops_kit.hosting import confinement
-from llmops_kit.hosting.processes import is_running, started_at
+from llmops_kit.core.documents.run import RunJob, RunSpec, RunState
+from llmops_kit.core.errors import KitError, RunError
+from llmops_kit.core.layout import MANIFEST, SPEC, TrainingFolders
+from llmops_kit.local_runtime import confinement
+from llmops_kit.local_runtime.processes import is_running, started_at
 
 if TYPE_CHECKING:
-    from llmops_kit.hosting.images import ProcessImage
+    from llmops_kit.local_runtime.process_images import ProcessImage
 
 _STOP_SECONDS = 120  # as long as SageMaker gives a job
 _STOPPED, _START = "stop-requested", "start.json"
@@ -101,10 +101,10 @@ class LocalRuns:
         """Returns the training as a confined program with its folders, which links below its root can't widen; of a
         trainer of the user's, its `command`.
         """
-        from llmops_kit.hosting import images
+        from llmops_kit.local_runtime import process_images
 
         folders = TrainingFolders(root)
-        environ = images.process_environ(image, root)
+        environ = process_images.process_environ(image, root)
         interpreters = [folder for each in image.interpreters for folder in confinement.interpreter_folders(each)]
         if os.geteuid() == 0:
             image.let_all_read()
@@ -300,7 +300,7 @@ def _forget_failure(root: Path) -> None:
 
 def _built(ref: str, say: Say) -> "ProcessImage":
     """Returns the image of a reference; rebuilds one that the cache lost, if the checkout still has its files."""
-    from llmops_kit.hosting import images
+    from llmops_kit.local_runtime import process_images
 
     if not ref.startswith("process:"):
         raise KitError(
@@ -309,10 +309,10 @@ def _built(ref: str, say: Say) -> "ProcessImage":
             fix="set llmops:local_runtime to process, then `llmops up`",
         )
     name = ref.removeprefix("process:").partition("@")[0]
-    if images.is_of_kit(name) and images.reference(name) == ref:
-        return images.find(images.build(name, say))
-    found = images.find(ref)
-    if not images.is_of_kit(name):
+    if process_images.is_of_kit(name) and process_images.reference(name) == ref:
+        return process_images.find(process_images.build(name, say))
+    found = process_images.find(ref)
+    if not process_images.is_of_kit(name):
         return found
     say("note: the training code here is another than the stack's image has; `llmops up` takes it into use")
     return found

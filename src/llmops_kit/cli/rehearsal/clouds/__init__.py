@@ -3,10 +3,10 @@
 from typing import TYPE_CHECKING
 
 from llmops_kit.clouds.targets import TARGETS, cloud_names
-from llmops_kit.contract.errors import UnsupportedError
+from llmops_kit.core.errors import UnsupportedError
 
 if TYPE_CHECKING:
-    from llmops_kit.cli.rehearsal.clouds.cloud import Cloud
+    from llmops_kit.cli.rehearsal.cloud import Cloud
 
 
 def find_cloud(name: str) -> "Cloud":

@@ -6,20 +6,20 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from llmops_kit.cli.rehearsal.cloud import THEIRS, ByHand, Cloud, CloudCaller, QualityLog, Standing
 from llmops_kit.cli.rehearsal.clouds.aws_inventory import each, inventory
 from llmops_kit.cli.rehearsal.clouds.aws_standing import standing
 from llmops_kit.cli.rehearsal.clouds.aws_twin import REGION, AwsTwin
-from llmops_kit.cli.rehearsal.clouds.cloud import THEIRS, ByHand, Cloud, CloudCaller, QualityLog, Standing
 from llmops_kit.cli.rehearsal.fault_case import cases_of
 from llmops_kit.cli.rehearsal.leaks import Accepted
 from llmops_kit.clouds.aws.names import SERVING
-from llmops_kit.contract.documents.outputs import AwsOutput, StackOutputs
-from llmops_kit.contract.errors import KitError
-from llmops_kit.contract.twins import ENDPOINT_VARIABLE, is_loopback
+from llmops_kit.core.documents.outputs import AwsOutput, StackOutputs
+from llmops_kit.core.errors import KitError
+from llmops_kit.core.twins import ENDPOINT_VARIABLE, is_loopback
 
 if TYPE_CHECKING:
     from llmops_kit.cli.platforms.aws.clients import AwsClients
-    from llmops_kit.cli.rehearsal.smoke.questions import Question
+    from llmops_kit.cli.rehearsal.questions import Question
 
 _PROMOTERS = ("train", "runs", "models", "promote", "rollback", "invoke", "chat")
 _JOBS_LOG = "log group /aws/sagemaker/TrainingJobs"  # one for account and region, which SageMaker makes
@@ -30,7 +30,7 @@ _ALARM_INPUTS = (
 
 
 class Aws(Cloud):
-    """See llmops_kit.cli.rehearsal.clouds.cloud.Cloud."""
+    """See llmops_kit.cli.rehearsal.cloud.Cloud."""
 
     target = "aws"
     title = "AWS"
@@ -113,8 +113,8 @@ class Aws(Cloud):
         return {"region": self._clients.caller.region}
 
     def questions(self) -> "tuple[Question, ...]":
-        """See llmops_kit.cli.rehearsal.smoke.questions_aws."""
-        from llmops_kit.cli.rehearsal.smoke.questions_aws import QUESTIONS
+        """See llmops_kit.cli.rehearsal.clouds.questions_aws."""
+        from llmops_kit.cli.rehearsal.clouds.questions_aws import QUESTIONS
 
         return QUESTIONS
 

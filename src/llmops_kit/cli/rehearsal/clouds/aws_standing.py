@@ -7,8 +7,8 @@ https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_ResourceConfig.htm
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from llmops_kit.cli.rehearsal.cloud import Standing
 from llmops_kit.cli.rehearsal.clouds.aws_inventory import each
-from llmops_kit.cli.rehearsal.clouds.cloud import Standing
 from llmops_kit.clouds.aws.errors import find
 
 _GONE = ("Deleting", "Failed")

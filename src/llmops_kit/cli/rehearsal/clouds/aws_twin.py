@@ -5,8 +5,8 @@ from contextlib import suppress
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from llmops_kit.cli.rehearsal.clouds.cloud import Twin
-from llmops_kit.contract.twins import ENDPOINT_VARIABLE, KEY_VARIABLES
+from llmops_kit.cli.rehearsal.cloud import Twin
+from llmops_kit.core.twins import ENDPOINT_VARIABLE, KEY_VARIABLES
 
 if TYPE_CHECKING:
     from llmops_kit.cli.platforms.aws.clients import AwsClients
@@ -16,7 +16,7 @@ _TAKEN_AWAY = "taken-away"
 
 
 class AwsTwin(Twin):
-    """See llmops_kit.cli.rehearsal.clouds.cloud.Twin. Roles are IAM's, by ARN."""
+    """See llmops_kit.cli.rehearsal.cloud.Twin. Roles are IAM's, by ARN."""
 
     target = "aws"
     place: ClassVar = {"region": REGION}

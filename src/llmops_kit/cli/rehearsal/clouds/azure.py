@@ -10,17 +10,17 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from llmops_kit.cli.rehearsal.cloud import THEIRS, ByHand, Cloud, CloudCaller, QualityLog, Standing
 from llmops_kit.cli.rehearsal.clouds.azure_inventory import BOOTSTRAPPED, TYPES, deleted, deleted_vaults, inventory
 from llmops_kit.cli.rehearsal.clouds.azure_twin import LOCATION, AzureTwin
-from llmops_kit.cli.rehearsal.clouds.cloud import THEIRS, ByHand, Cloud, CloudCaller, QualityLog, Standing
 from llmops_kit.cli.rehearsal.fault_case import cases_of
 from llmops_kit.cli.rehearsal.leaks import Accepted
-from llmops_kit.contract.documents.outputs import AzureOutput, StackOutputs
-from llmops_kit.contract.errors import KitError
-from llmops_kit.contract.twins import METADATA_VARIABLE, azure_twin_address, is_loopback
+from llmops_kit.core.documents.outputs import AzureOutput, StackOutputs
+from llmops_kit.core.errors import KitError
+from llmops_kit.core.twins import METADATA_VARIABLE, azure_twin_address, is_loopback
 
 if TYPE_CHECKING:
-    from llmops_kit.cli.rehearsal.smoke.questions import Question
+    from llmops_kit.cli.rehearsal.questions import Question
     from llmops_kit.clouds.azure.session import AzureSession
 
 _ADDRESSES = (METADATA_VARIABLE, "AZURE_AUTHORITY_HOST")
@@ -36,7 +36,7 @@ _UNKNOWN = "machines whose size Azure does not name"
 
 
 class Azure(Cloud):
-    """See llmops_kit.cli.rehearsal.clouds.cloud.Cloud."""
+    """See llmops_kit.cli.rehearsal.cloud.Cloud."""
 
     target = "azure"
     title = "Azure"
@@ -165,8 +165,8 @@ class Azure(Cloud):
         return ("--location", _location())
 
     def questions(self) -> "tuple[Question, ...]":
-        """See llmops_kit.cli.rehearsal.smoke.questions_azure."""
-        from llmops_kit.cli.rehearsal.smoke.questions_azure import QUESTIONS
+        """See llmops_kit.cli.rehearsal.clouds.questions_azure."""
+        from llmops_kit.cli.rehearsal.clouds.questions_azure import QUESTIONS
 
         return QUESTIONS
 

@@ -2,8 +2,8 @@
 
 from typing import Any, ClassVar
 
-from llmops_kit.cli.rehearsal.clouds.cloud import Twin
-from llmops_kit.contract.twins import KEY_VARIABLES, azure_twin_address
+from llmops_kit.cli.rehearsal.cloud import Twin
+from llmops_kit.core.twins import KEY_VARIABLES, azure_twin_address
 
 LOCATION = "westeurope"
 _TRUST = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
@@ -11,7 +11,7 @@ _SECRETS = ("AZURE_CLIENT_SECRET", "ARM_CLIENT_SECRET")
 
 
 class AzureTwin(Twin):
-    """See llmops_kit.cli.rehearsal.clouds.cloud.Twin. Roles are principals with role assignments; identities are
+    """See llmops_kit.cli.rehearsal.cloud.Twin. Roles are principals with role assignments; identities are
     resource ids of user-assigned managed identities.
     """
 

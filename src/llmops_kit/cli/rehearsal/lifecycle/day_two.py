@@ -11,9 +11,9 @@ from llmops_kit.cli.rehearsal.load import Load
 from llmops_kit.cli.rehearsal.stage import Stage
 from llmops_kit.cli.rehearsal.steps import Evidence, RehearsalStep
 from llmops_kit.cli.rehearsal.worse_model import copy_perturbed
-from llmops_kit.contract.documents.model import GateResult, ModelManifest
-from llmops_kit.contract.integrity.digest import file_entries
-from llmops_kit.contract.layout import MANIFEST, SIGNATURE
+from llmops_kit.core.documents.model import GateResult, ModelManifest
+from llmops_kit.core.integrity.digest import file_entries
+from llmops_kit.core.layout import MANIFEST, SIGNATURE
 
 _REASON = "to see that it is rolled back"
 _UNTOLD = (

@@ -1,6 +1,6 @@
 """From a shared account to a deployed stack without endpoints."""
 
-from llmops_kit.cli.rehearsal.clouds.cloud import REPOSITORY, THEIRS
+from llmops_kit.cli.rehearsal.cloud import REPOSITORY, THEIRS
 from llmops_kit.cli.rehearsal.lifecycle.shared import require, theirs, write_stack
 from llmops_kit.cli.rehearsal.stage import Stage
 from llmops_kit.cli.rehearsal.steps import Evidence, RehearsalStep

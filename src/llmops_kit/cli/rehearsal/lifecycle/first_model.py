@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.request import Request, urlopen
 
-from llmops_kit.cli.images.images import setting_of
+from llmops_kit.cli.images.stack_images import setting_of
 from llmops_kit.cli.rehearsal.base_model import base_version
 from llmops_kit.cli.rehearsal.lifecycle.shared import ENDPOINT, QUEUE, promote_version, require
 from llmops_kit.cli.rehearsal.prerequisites import images_of
@@ -13,9 +13,9 @@ from llmops_kit.cli.rehearsal.recipes import in_words, is_right, question_of
 from llmops_kit.cli.rehearsal.stage import Stage
 from llmops_kit.cli.rehearsal.steps import Evidence, RehearsalStep
 from llmops_kit.cli.runs.runs import is_between
-from llmops_kit.contract.documents.model import Golden
-from llmops_kit.contract.documents.recipe import ChatPage, Recipe
-from llmops_kit.contract.names import parse_promoted
+from llmops_kit.core.documents.model import Golden
+from llmops_kit.core.documents.recipe import ChatPage, Recipe
+from llmops_kit.core.names import parse_promoted
 
 _LONGEST_RUN = 6 * 3600.0
 """Timeout in seconds for a run that neither completes nor fails."""

@@ -3,9 +3,9 @@
 import json
 from typing import Any
 
-from llmops_kit.cli.rehearsal.clouds.cloud import THEIRS
+from llmops_kit.cli.rehearsal.cloud import THEIRS
 from llmops_kit.cli.rehearsal.stage import Stage
-from llmops_kit.contract.errors import KitError
+from llmops_kit.core.errors import KitError
 
 ENDPOINT = "assistant"
 QUEUE = "nightly"

@@ -17,10 +17,10 @@ from llmops_kit.cli.rehearsal.steps import (
     Result,
     Timeline,
 )
-from llmops_kit.contract.errors import KitError
+from llmops_kit.core.errors import KitError
 
 if TYPE_CHECKING:
-    from llmops_kit.cli.rehearsal.smoke.questions import Answered
+    from llmops_kit.cli.rehearsal.questions import Answered
 
 SCHEMAS = {"rehearsal": "rehearsal/1", "smoke": "smoke/1"}
 """Of report.json, by the kind of what is reported."""

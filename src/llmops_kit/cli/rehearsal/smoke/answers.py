@@ -3,10 +3,10 @@
 import re
 from collections.abc import Iterable
 
-from llmops_kit.cli.rehearsal.smoke.questions import CloudAnswer, Question
+from llmops_kit.cli.rehearsal.questions import CloudAnswer, Question
 from llmops_kit.cli.rehearsal.stage import Stage
 from llmops_kit.cli.rehearsal.steps import Result
-from llmops_kit.contract.errors import KitError
+from llmops_kit.core.errors import KitError
 
 
 def answers(questions: Iterable[Question], stage: Stage, result: Result) -> dict[str, dict[str, str]]:

@@ -15,8 +15,8 @@ def other_image(stage: Stage) -> str:
     Raises:
         KitError: it can't be built or pushed.
     """
-    from llmops_kit.cli.images.images import publish
-    from llmops_kit.hosting.images import ImageSource
+    from llmops_kit.cli.images.stack_images import publish
+    from llmops_kit.local_runtime.process_images import ImageSource
 
     own = ImageSource.of_kit("serving")
     with tempfile.TemporaryDirectory(prefix="llmops-") as temporary:

@@ -13,8 +13,8 @@ from typing import Any
 from llmops_kit.cli import __version__
 from llmops_kit.cli.platforms.exchanges import BYTES, MASK, TIME, recorded
 from llmops_kit.cli.terminal.plain_text import printable
-from llmops_kit.contract.errors import KitError
-from llmops_kit.hosting.files import write_atomic
+from llmops_kit.core.errors import KitError
+from llmops_kit.local_runtime.files import write_atomic
 
 SCHEMA = "smoke-recording/1"
 _DEEPEST = 50

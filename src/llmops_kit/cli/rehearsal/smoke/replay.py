@@ -7,14 +7,14 @@ from typing import Any
 
 from rich.console import Console
 
-from llmops_kit.cli.platforms.platform import Say
-from llmops_kit.cli.rehearsal.clouds.cloud import Cloud
+from llmops_kit.cli.interfaces.platform import Say
+from llmops_kit.cli.rehearsal.cloud import Cloud
 from llmops_kit.cli.rehearsal.smoke import recordings
 from llmops_kit.cli.rehearsal.smoke.recordings import Difference
 from llmops_kit.cli.rehearsal.smoke.smoke import Smoke, SmokeOptions
 from llmops_kit.cli.rehearsal.world import become, scrubbed
 from llmops_kit.cli.stacks.project import Project
-from llmops_kit.contract.errors import KitError
+from llmops_kit.core.errors import KitError
 
 _PACE = 0.05  # seconds of a status change of the twin
 

@@ -15,25 +15,25 @@ from llmops_kit.cli import __version__
 from llmops_kit.cli.platforms.exchanges import VARIABLE, recorder
 from llmops_kit.cli.rehearsal import runner
 from llmops_kit.cli.rehearsal.account import LimitError
-from llmops_kit.cli.rehearsal.clouds.cloud import Cloud
+from llmops_kit.cli.rehearsal.cloud import Cloud
 from llmops_kit.cli.rehearsal.cost_meter import Meter
+from llmops_kit.cli.rehearsal.questions import Question, table
 from llmops_kit.cli.rehearsal.recipes import find_recipe
 from llmops_kit.cli.rehearsal.report import report as reports
-from llmops_kit.cli.rehearsal.report.files import write
 from llmops_kit.cli.rehearsal.report.live_view import Show
 from llmops_kit.cli.rehearsal.report.report import Report
+from llmops_kit.cli.rehearsal.report.report_files import write
 from llmops_kit.cli.rehearsal.smoke import recordings
 from llmops_kit.cli.rehearsal.smoke.anonymous import anonymous
 from llmops_kit.cli.rehearsal.smoke.answers import answers
-from llmops_kit.cli.rehearsal.smoke.progress import Progress, Shelf
-from llmops_kit.cli.rehearsal.smoke.questions import Question, table
-from llmops_kit.cli.rehearsal.smoke.steps import BACK, DEPLOY, DOWN, END, STEPS
+from llmops_kit.cli.rehearsal.smoke.smoke_progress import Progress, Shelf
+from llmops_kit.cli.rehearsal.smoke.smoke_steps import BACK, DEPLOY, DOWN, END, STEPS
 from llmops_kit.cli.rehearsal.smoke.world import SmokeWorld
 from llmops_kit.cli.rehearsal.stage import Stage
 from llmops_kit.cli.rehearsal.steps import RehearsalStep, Result, chosen
 from llmops_kit.cli.stacks.project import Project
-from llmops_kit.contract.errors import KitError, RefusedError, require_packages
-from llmops_kit.hosting.files import locked
+from llmops_kit.core.errors import KitError, RefusedError, require_packages
+from llmops_kit.local_runtime.files import locked
 
 FOLDER = ".llmops/smoke"
 LAST = "last-{}.json"
@@ -213,7 +213,7 @@ class Smoke:
         self.shelf.save(self.progress)
 
     def _meter(self, stage: Stage) -> None:
-        from llmops_kit.cli.plan.prices import load_prices
+        from llmops_kit.cli.machines.prices import load_prices
 
         world, progress = stage.world, self.progress
         assert isinstance(world, SmokeWorld)

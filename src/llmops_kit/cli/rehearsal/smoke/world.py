@@ -12,13 +12,13 @@ from typing import Any
 
 import psutil
 
-from llmops_kit.cli.platforms.platform import Say
+from llmops_kit.cli.interfaces.platform import Say
 from llmops_kit.cli.rehearsal.account import AccountWorld, last_lines
-from llmops_kit.cli.rehearsal.clouds.cloud import Cloud
+from llmops_kit.cli.rehearsal.cloud import Cloud
 from llmops_kit.cli.rehearsal.recipes import shorten
-from llmops_kit.cli.rehearsal.smoke.progress import Progress
+from llmops_kit.cli.rehearsal.smoke.smoke_progress import Progress
 from llmops_kit.cli.stacks.project import Project
-from llmops_kit.contract.errors import KitError
+from llmops_kit.core.errors import KitError
 
 _NAME = re.compile(r"^name: .*$", re.MULTILINE)
 _END_SECONDS = 120

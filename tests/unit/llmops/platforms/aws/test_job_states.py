@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from llmops_kit.cli.plan.prices import Prices
+from llmops_kit.cli.machines.prices import Prices
 from llmops_kit.cli.platforms.aws.job_states import bill, cost, run_state, spot_saving, story
 
 BEGAN = datetime(2026, 11, 25, 12, 0, 0, tzinfo=UTC)

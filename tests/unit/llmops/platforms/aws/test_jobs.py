@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from llmops_kit.cli.platforms.aws.jobs import AwsRuns
-from llmops_kit.clouds.aws.jobs import SPEC_CHANNEL
+from llmops_kit.clouds.aws.job_requests import SPEC_CHANNEL
 
 FILE_SYSTEM = {"FileSystemDataSource": {"FileSystemId": "fs-1", "FileSystemType": "EFS", "DirectoryPath": "/"}}
 

@@ -3,10 +3,10 @@
 from typing import Any
 
 from llmops_kit.cli.platforms.aws.packages import properties
-from llmops_kit.contract.documents.model import Lineage, ModelManifest, Score, SuiteResult
-from llmops_kit.contract.documents.recipe_evaluation import GateCheck
-from llmops_kit.contract.documents.run import Pinned
-from llmops_kit.contract.names import ModelRef
+from llmops_kit.core.documents.model import Lineage, ModelManifest, Score, SuiteResult
+from llmops_kit.core.documents.recipe_evaluation import GateCheck
+from llmops_kit.core.documents.run import Pinned
+from llmops_kit.core.names import ModelRef
 from llmops_kit.training.evaluation.scoring import decide
 from llmops_twins.aws.wire.patterns import compiled
 from llmops_twins.aws.wire.reading import model_of

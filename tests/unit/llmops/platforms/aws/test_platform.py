@@ -5,9 +5,9 @@ from pydantic import ValidationError
 
 from llmops_kit.cli.platforms.aws.platform import AwsPlatform
 from llmops_kit.clouds.aws.settings import AwsSettings
-from llmops_kit.contract.documents.outputs import StackOutputs
-from llmops_kit.contract.documents.run import Compute
-from llmops_kit.contract.errors import KitError
+from llmops_kit.core.documents.outputs import StackOutputs
+from llmops_kit.core.documents.run import Compute
+from llmops_kit.core.errors import KitError
 
 OUTPUTS = StackOutputs.new(
     target="aws",

@@ -21,7 +21,7 @@ from llmops_kit.cli.platforms.shared_state import require_shared_state
 from llmops_kit.cli.stacks.project import Project
 from llmops_kit.cli.stacks.stack import PulumiStack
 from llmops_kit.clouds.aws.location import AwsCaller
-from llmops_kit.contract.errors import KitError
+from llmops_kit.core.errors import KitError
 
 CLOUD = AwsCaller("111111111111", "arn:aws:iam::111111111111:user/a", "us-east-1", "")
 TWIN = AwsCaller("000000000000", "arn:aws:iam::000000000000:root", "us-east-1", "http://127.0.0.1:1")

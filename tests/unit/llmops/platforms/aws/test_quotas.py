@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from llmops_kit.cli.plan.quotas import Machines, QuotaNeed
+from llmops_kit.cli.interfaces.quotas import Machines, QuotaNeed
 from llmops_kit.cli.platforms.aws.quotas import quotas_for
 
 REGION = "eu-central-1"

@@ -10,7 +10,7 @@ from llmops_kit.cli.platforms.aws.base_images import base_image
 from llmops_kit.cli.platforms.aws.clients import AwsClients
 from llmops_kit.cli.platforms.aws.invocations import bearer_token, openai_url
 from llmops_kit.clouds.aws.location import AwsCaller
-from llmops_kit.contract.errors import KitError
+from llmops_kit.core.errors import KitError
 
 
 @pytest.fixture
@@ -60,6 +60,6 @@ def test_without_credentials_the_way_out_is_named(clients: AwsClients, monkeypat
 
 
 def test_an_image_of_aws_needs_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("llmops_kit.contract.errors.find_spec", lambda _: None)
+    monkeypatch.setattr("llmops_kit.core.errors.find_spec", lambda _: None)
     with pytest.raises(KitError, match="sagemaker is not installed"):
         base_image("pytorch", "eu-central-1")

@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 from azure.core.exceptions import HttpResponseError
 
-from llmops_kit.cli.plan.prices import Prices
+from llmops_kit.cli.machines.prices import Prices
 from llmops_kit.cli.platforms.azure import job_log
 from llmops_kit.cli.platforms.azure.job_states import DETAILS, FAILURE, bill, cost, run_state
-from llmops_kit.contract.documents.outputs import AzureCompute
+from llmops_kit.core.documents.outputs import AzureCompute
 
 CLUSTERS = {
     "cpu": AzureCompute(vm_size="Standard_DS3_v2"),

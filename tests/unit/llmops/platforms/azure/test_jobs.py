@@ -9,11 +9,11 @@ import pytest
 
 from llmops_kit.cli.platforms.azure.jobs import AzureRuns
 from llmops_kit.clouds.azure.arm import ARM, ResourceManager
-from llmops_kit.clouds.azure.jobs import job_name
+from llmops_kit.clouds.azure.job_requests import job_name
 from llmops_kit.clouds.azure.session import AzureSession
-from llmops_kit.contract.documents.outputs import StackOutputs
-from llmops_kit.contract.documents.run import Compute, RunSpec, TrainerJob
-from llmops_kit.contract.errors import NotFoundError, RunError
+from llmops_kit.core.documents.outputs import StackOutputs
+from llmops_kit.core.documents.run import Compute, RunSpec, TrainerJob
+from llmops_kit.core.errors import NotFoundError, RunError
 from tests.support.checkout import EXAMPLES
 from tests.unit.clouds.azure.cloud import Cloud
 from tests.unit.llmops.store.test_remote_objects import MemoryObjects

@@ -7,8 +7,8 @@ import pytest
 from llmops_kit.cli.platforms.azure.live import look, set_traffic
 from llmops_kit.cli.platforms.azure.logs import overlap, read_logs
 from llmops_kit.clouds.azure.arm import ResourceManager
-from llmops_kit.contract.errors import KitError
-from llmops_kit.contract.layout import model_key
+from llmops_kit.core.errors import KitError
+from llmops_kit.core.layout import model_key
 from tests.unit.clouds.azure.cloud import Cloud
 
 WORKSPACE = "/subscriptions/s/resourceGroups/rg/providers/Microsoft.MachineLearningServices/workspaces/w"

@@ -12,10 +12,10 @@ from cryptography.hazmat.primitives.asymmetric.utils import Prehashed, decode_ds
 
 from llmops_kit.cli.platforms.azure.platform import AzurePlatform
 from llmops_kit.cli.platforms.registry import open_platform
-from llmops_kit.contract.documents.outputs import StackOutputs
-from llmops_kit.contract.documents.run import Compute
-from llmops_kit.contract.errors import KitError, require_packages
-from llmops_kit.contract.layout import MANIFEST
+from llmops_kit.core.documents.outputs import StackOutputs
+from llmops_kit.core.documents.run import Compute
+from llmops_kit.core.errors import KitError, require_packages
+from llmops_kit.core.layout import MANIFEST
 from tests.support.tiny_models.versions import open_verified, write_version
 
 SHA256 = "a" * 64

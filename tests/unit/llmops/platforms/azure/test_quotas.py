@@ -3,9 +3,9 @@
 from typing import Any
 from unittest import mock
 
-from llmops_kit.cli.plan.quotas import Machines
+from llmops_kit.cli.interfaces.quotas import Machines
 from llmops_kit.cli.platforms.azure.quotas import quotas_for
-from llmops_kit.contract.errors import KitError
+from llmops_kit.core.errors import KitError
 
 SIZES = {"value": [{"name": "Standard_DS3_v2", "family": "standardDSv2Family", "vCPUs": 4}]}
 

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from llmops_kit.cli.rehearsal.clouds.cloud import ByHand
+from llmops_kit.cli.rehearsal.cloud import ByHand
 from llmops_kit.cli.rehearsal.lifecycle import day_two
-from llmops_kit.contract.errors import KitError
+from llmops_kit.core.errors import KitError
 
 
 @dataclass

@@ -5,8 +5,8 @@ from types import SimpleNamespace
 from typing import Any
 
 from llmops_kit.cli.rehearsal.lifecycle import first_model
-from llmops_kit.contract.documents.model import Golden, GoldenCall, Message
-from llmops_kit.contract.documents.recipe import Recipe
+from llmops_kit.core.documents.model import Golden, GoldenCall, Message
+from llmops_kit.core.documents.recipe import Recipe
 from tests.support.runs.training import tiny_recipe
 
 TOOL = {"type": "function", "function": {"name": "clock", "parameters": {"type": "object", "properties": {}}}}

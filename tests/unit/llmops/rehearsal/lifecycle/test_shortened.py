@@ -9,12 +9,12 @@ import pytest
 
 from llmops_kit.cli.rehearsal.lifecycle import day_two, first_model
 from llmops_kit.cli.rehearsal.lifecycle.shared import promote_version
-from llmops_kit.contract.documents.model import GateResult, Golden, Message, ModelManifest
-from llmops_kit.contract.errors import KitError
+from llmops_kit.core.documents.model import GateResult, Golden, Message, ModelManifest
+from llmops_kit.core.errors import KitError
 from tests.support.checkout import CHECKOUT
 from tests.support.runs.training import tiny_recipe
 
-EXAMPLE = ModelManifest.load(CHECKOUT / "tests/unit/contract/examples/model-2.json")
+EXAMPLE = ModelManifest.load(CHECKOUT / "tests/unit/core/examples/model-2.json")
 ANY = Golden(messages=[Message(role="user", content="Hi")])
 
 

@@ -7,11 +7,11 @@ from xml.etree import ElementTree
 
 import pytest
 
-from llmops_kit.cli.rehearsal.report.files import write
 from llmops_kit.cli.rehearsal.report.plots import WIDTH
 from llmops_kit.cli.rehearsal.report.report import Report, compare, document, junit
+from llmops_kit.cli.rehearsal.report.report_files import write
 from llmops_kit.cli.rehearsal.steps import MARKS, Command, Evidence, PermissionCheck, Request, Result, Timeline
-from llmops_kit.contract.errors import KitError
+from llmops_kit.core.errors import KitError
 from tests.unit.llmops.rehearsal.conftest import step
 
 

@@ -10,12 +10,12 @@ from unittest import mock
 import pytest
 from rich.console import Console
 
-from llmops_kit.cli.platforms.platform import Say
+from llmops_kit.cli.interfaces.platform import Say
+from llmops_kit.cli.rehearsal.cloud import CloudCaller, Standing
 from llmops_kit.cli.rehearsal.clouds.aws import Aws
-from llmops_kit.cli.rehearsal.clouds.cloud import CloudCaller, Standing
+from llmops_kit.cli.rehearsal.questions import Question
 from llmops_kit.cli.rehearsal.report.report import Report
 from llmops_kit.cli.rehearsal.smoke import smoke, world
-from llmops_kit.cli.rehearsal.smoke.questions import Question
 from llmops_kit.cli.rehearsal.smoke.smoke import Smoke, SmokeOptions
 from llmops_kit.cli.rehearsal.stage import Stage
 from llmops_kit.cli.rehearsal.steps import Evidence, RehearsalStep

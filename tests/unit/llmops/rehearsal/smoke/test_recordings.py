@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 from llmops_kit.cli.cli import app
 from llmops_kit.cli.platforms.exchanges import Recorder
 from llmops_kit.cli.rehearsal.smoke.recordings import differences, read, write
-from llmops_kit.contract.errors import KitError
+from llmops_kit.core.errors import KitError
 
 
 def exchange(

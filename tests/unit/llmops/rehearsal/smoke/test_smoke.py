@@ -6,14 +6,14 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from llmops_kit.cli.rehearsal.clouds.cloud import Standing
+from llmops_kit.cli.rehearsal.cloud import Standing
 from llmops_kit.cli.rehearsal.lifecycle.shared import write_stack
+from llmops_kit.cli.rehearsal.questions import Question
 from llmops_kit.cli.rehearsal.smoke import smoke as smoking
-from llmops_kit.cli.rehearsal.smoke.questions import Question
-from llmops_kit.cli.rehearsal.smoke.steps import BACK, DEPLOY, STEPS
+from llmops_kit.cli.rehearsal.smoke.smoke_steps import BACK, DEPLOY, STEPS
 from llmops_kit.cli.rehearsal.stage import Stage
-from llmops_kit.contract.documents.recipe import Recipe
-from llmops_kit.contract.errors import KitError, RefusedError
+from llmops_kit.core.documents.recipe import Recipe
+from llmops_kit.core.errors import KitError, RefusedError
 from tests.support.checkout import CHECKOUT
 from tests.unit.llmops.rehearsal.smoke.conftest import Smoked
 

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from llmops_kit.cli.rehearsal.cost_meter import Meter
-from llmops_kit.cli.rehearsal.smoke.progress import Progress
+from llmops_kit.cli.rehearsal.smoke.smoke_progress import Progress
 from llmops_kit.cli.rehearsal.smoke.world import SmokeWorld
 from llmops_kit.cli.stacks.project import Project
-from llmops_kit.contract.errors import KitError
+from llmops_kit.core.errors import KitError
 from tests.unit.llmops.rehearsal.smoke.conftest import Account, Fake
 
 

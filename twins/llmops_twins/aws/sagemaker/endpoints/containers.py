@@ -8,14 +8,14 @@ import math
 import secrets
 from collections.abc import Iterable, Mapping
 
-from llmops_twins.aws.sagemaker import documents as store
-from llmops_twins.aws.sagemaker import images
-from llmops_twins.aws.sagemaker.documents import ENDPOINT
+from llmops_twins.aws import sagemaker_documents as store
+from llmops_twins.aws.calls import AwsApiError
+from llmops_twins.aws.sagemaker import image_lookup
 from llmops_twins.aws.sagemaker.endpoints import variants
 from llmops_twins.aws.sagemaker.fleet.fleet import PING
-from llmops_twins.aws.services.documents import Document, regions
+from llmops_twins.aws.sagemaker_documents import ENDPOINT
+from llmops_twins.aws.service_documents import Document, regions
 from llmops_twins.aws.twin import AccountTwin
-from llmops_twins.aws.wire.calls import AwsApiError
 from llmops_twins.core.fleet.plan import ContainerPlan, FleetPlan, GroupPlan, ModelDataSource, VariantPlan
 
 HEALTH_CHECK_SECONDS = 240
@@ -133,7 +133,7 @@ def _container(twin: AccountTwin, region: str, variant: Document, found: list[Do
     image = container.get("Image", "")
     return ContainerPlan(
         image=image,
-        reference=images.runnable(twin, image),
+        reference=image_lookup.runnable(twin, image),
         environ=container.get("Environment", {}),
         arguments=["serve"],
         data=list(_sources(container)),

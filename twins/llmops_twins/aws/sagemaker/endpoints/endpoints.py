@@ -7,15 +7,15 @@ https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_UpdateEndpoint.htm
 import copy
 from contextlib import suppress
 
-from llmops_twins.aws.sagemaker import documents as store
-from llmops_twins.aws.sagemaker.documents import CONFIG, ENDPOINT, Listing
+from llmops_twins.aws import sagemaker_documents as store
+from llmops_twins.aws.calls import ApiCall, AwsApiError
 from llmops_twins.aws.sagemaker.endpoints import containers as fleet
 from llmops_twins.aws.sagemaker.endpoints import guardrails
 from llmops_twins.aws.sagemaker.endpoints.rollout import EndpointRollout
 from llmops_twins.aws.sagemaker.endpoints.variants import deployed, summaries
-from llmops_twins.aws.services.documents import Document, ask, now, plain
+from llmops_twins.aws.sagemaker_documents import CONFIG, ENDPOINT, Listing
+from llmops_twins.aws.service_documents import Document, ask, now, plain
 from llmops_twins.aws.twin import AccountTwin
-from llmops_twins.aws.wire.calls import ApiCall, AwsApiError
 
 _ENDPOINTS = Listing(
     "Endpoints",

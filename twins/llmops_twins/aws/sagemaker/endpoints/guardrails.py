@@ -5,10 +5,10 @@ https://docs.aws.amazon.com/sagemaker/latest/dg/deployment-guardrails.html
 
 import math
 
+from llmops_twins.aws.calls import AwsApiError
+from llmops_twins.aws.service_documents import Document
 from llmops_twins.aws.services.cloudwatch.alarms import states
-from llmops_twins.aws.services.documents import Document
 from llmops_twins.aws.twin import AWS_TRANSITION_SECONDS, AccountTwin
-from llmops_twins.aws.wire.calls import AwsApiError
 
 DEFAULT_TIMEOUT_SECONDS = 14_400
 

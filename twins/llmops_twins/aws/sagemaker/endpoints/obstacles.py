@@ -3,12 +3,12 @@
 import time
 
 from llmops_twins.aws import faults
-from llmops_twins.aws.sagemaker import access, images
-from llmops_twins.aws.sagemaker import documents as store
-from llmops_twins.aws.sagemaker.documents import MODEL
+from llmops_twins.aws import sagemaker_documents as store
+from llmops_twins.aws.sagemaker import access, image_lookup
 from llmops_twins.aws.sagemaker.endpoints import containers as fleet
 from llmops_twins.aws.sagemaker.endpoints import variants
-from llmops_twins.aws.services.documents import Document
+from llmops_twins.aws.sagemaker_documents import MODEL
+from llmops_twins.aws.service_documents import Document
 from llmops_twins.aws.twin import AWS_TRANSITION_SECONDS, AccountTwin
 
 MODEL_MISSING_SECONDS = 3600
@@ -78,10 +78,10 @@ def _of_containers(
         return reason
     for container in containers:
         image = container.get("Image", "")
-        if not images.is_there(twin, image):
+        if not image_lookup.is_there(twin, image):
             return f"Requested image {image} not found."
         for uri in _model_data(container):
-            if not images.has_data(twin, uri):
+            if not image_lookup.has_data(twin, uri):
                 role = model.get("ExecutionRoleArn", "")
                 return (
                     f'Could not find model data at {uri}. Please ensure that the role "{role}" exists and that its '

@@ -9,13 +9,13 @@ from collections.abc import Iterable, Mapping
 from contextlib import suppress
 
 from llmops_twins.aws import faults
-from llmops_twins.aws.sagemaker import documents as store
-from llmops_twins.aws.sagemaker.documents import ENDPOINT
+from llmops_twins.aws import sagemaker_documents as store
+from llmops_twins.aws.calls import AwsApiError
 from llmops_twins.aws.sagemaker.endpoints import containers as fleet
 from llmops_twins.aws.sagemaker.endpoints import guardrails, obstacles, variants
-from llmops_twins.aws.services.documents import Document, now, regions
+from llmops_twins.aws.sagemaker_documents import ENDPOINT
+from llmops_twins.aws.service_documents import Document, now, regions
 from llmops_twins.aws.twin import AWS_TRANSITION_SECONDS, AccountTwin
-from llmops_twins.aws.wire.calls import AwsApiError
 
 _LOOK_SECONDS = 0.1
 # A twin whose transitions take no time still needs some for its own work: for an update, and to see an alarm.

@@ -3,12 +3,12 @@
 import math
 from typing import Any
 
+from llmops_twins.aws.calls import AwsApiError
 from llmops_twins.aws.sagemaker.endpoints.endpoints import set_instance_count
+from llmops_twins.aws.service_documents import Document, ask, new_id, now, regions, shelf
 from llmops_twins.aws.services.cloudwatch import cloudwatch
 from llmops_twins.aws.services.cloudwatch.metrics import in_window, metric_of, statistic
-from llmops_twins.aws.services.documents import Document, ask, new_id, now, regions, shelf
 from llmops_twins.aws.twin import AccountTwin
-from llmops_twins.aws.wire.calls import AwsApiError
 
 _SERVICE = "application-autoscaling"
 _TICK_SECONDS = 0.2

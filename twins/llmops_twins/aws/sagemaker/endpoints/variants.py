@@ -2,10 +2,10 @@
 
 from collections.abc import Mapping
 
-from llmops_twins.aws.sagemaker import documents as store
-from llmops_twins.aws.sagemaker import images
-from llmops_twins.aws.sagemaker.documents import MODEL
-from llmops_twins.aws.services.documents import Document, now
+from llmops_twins.aws import sagemaker_documents as store
+from llmops_twins.aws.sagemaker import image_lookup
+from llmops_twins.aws.sagemaker_documents import MODEL
+from llmops_twins.aws.service_documents import Document, now
 from llmops_twins.aws.twin import AccountTwin
 
 
@@ -48,7 +48,7 @@ def _live(twin: AccountTwin, region: str, variant: Document, retained: Mapping[s
     live["DeployedImages"] = [
         {
             "SpecifiedImage": container["Image"],
-            "ResolvedImage": images.resolved(twin, container["Image"]),
+            "ResolvedImage": image_lookup.resolved(twin, container["Image"]),
             "ResolutionTime": now(),
         }
         for container in containers(twin, region, variant) or []

@@ -3,8 +3,8 @@
 import tempfile
 from pathlib import Path
 
-from llmops_kit.contract.errors import KitError
-from llmops_kit.contract.integrity.archives import extract
+from llmops_kit.core.errors import KitError
+from llmops_kit.core.integrity.archives import extract
 from llmops_twins.aws.twin import AccountTwin
 from llmops_twins.core.fleet.cloud import ModelDataError
 from llmops_twins.core.fleet.plan import ModelDataSource
@@ -16,12 +16,12 @@ def fetch(twin: AccountTwin, source: ModelDataSource, target: Path) -> None:
     Raises:
         ModelDataError: the object does not exist or can't be read, or an archive can't be unpacked.
     """
-    from llmops_twins.aws import objects
-    from llmops_twins.aws.wire.calls import AwsApiError
+    from llmops_twins.aws import s3_objects
+    from llmops_twins.aws.calls import AwsApiError
 
-    place = objects.S3Location.of(source.uri)
+    place = s3_objects.S3Location.of(source.uri)
     try:
-        there = objects.found_below(twin, place)
+        there = s3_objects.found_below(twin, place)
         if not there:
             # unsure (60 %): no source found for the words of a download that fails; that it fails is documented
             # (https://docs.aws.amazon.com/sagemaker/latest/dg/large-model-inference-uncompressed.html)
@@ -30,11 +30,11 @@ def fetch(twin: AccountTwin, source: ModelDataSource, target: Path) -> None:
             if source.archive:
                 with tempfile.TemporaryDirectory(prefix=".unpacking-", dir=target.parent) as work:
                     packed, content = Path(work, "archive"), Path(work, "content")
-                    objects.link(twin, place.bucket, key, packed)
+                    s3_objects.link(twin, place.bucket, key, packed)
                     extract(packed, content)
                     _move(content, (target / path).parent)
             else:
-                objects.link(twin, place.bucket, key, target / path)
+                s3_objects.link(twin, place.bucket, key, target / path)
     except KitError as e:
         # the twin's own: an archive or a key that can't be a file here
         raise ModelDataError(f"{source.uri}: {e.what}") from e

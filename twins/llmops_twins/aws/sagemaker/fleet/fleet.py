@@ -4,12 +4,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from llmops_twins.aws import faults
-from llmops_twins.aws.sagemaker.fleet import data, metrics
+from llmops_twins.aws.sagemaker.fleet import data, request_metrics
 from llmops_twins.aws.twin import AccountTwin
 from llmops_twins.core.faults import Faults
 from llmops_twins.core.fleet.cloud import FleetRequest, Identity, Load, Trouble
+from llmops_twins.core.fleet.container_logs import KEPT_LINES
 from llmops_twins.core.fleet.fleet import Fleet, Lease, NoWorkerError
-from llmops_twins.core.fleet.logs import KEPT_LINES
 from llmops_twins.core.fleet.plan import ContainerPlan, ModelDataSource, Probe
 
 __all__ = ["PING", "Fleet", "Lease", "NoWorkerError", "install"]
@@ -55,16 +55,16 @@ class AwsFleetCloud:
         """Writes lines into CloudWatch Logs."""
         from llmops_twins.aws.services.logs import logs
 
-        region, stream = metrics.region_of(whose.endpoint_id), log_stream(whose.variant, whose.id)
+        region, stream = request_metrics.region_of(whose.endpoint_id), log_stream(whose.variant, whose.id)
         logs.put_events(self._twin, region, log_group(whose.endpoint), stream, list(lines), keep=KEPT_LINES)
 
     def put_counts(self, requests: Sequence[tuple[float, FleetRequest]], loads: Mapping[Load, int]) -> None:
         """Writes counts into CloudWatch's metrics."""
-        metrics.put(self._twin, requests, loads)
+        request_metrics.put(self._twin, requests, loads)
 
     def wants_idle(self, load: Load) -> bool:
         """Returns whether a scaling policy may read the variant's metrics."""
-        return metrics.is_scaled(self._twin, load)
+        return request_metrics.is_scaled(self._twin, load)
 
     def answers_well(self, status: int) -> bool:
         """Returns whether a status is 200: SageMaker accepts no other."""

@@ -9,13 +9,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from llmops_kit.contract.integrity import object_keys
-from llmops_twins.aws import objects
-from llmops_twins.aws.objects import S3Location
-from llmops_twins.aws.services.documents import Document
+from llmops_kit.core import object_keys
+from llmops_twins.aws import s3_objects
+from llmops_twins.aws.calls import AwsApiError
+from llmops_twins.aws.s3_objects import S3Location
+from llmops_twins.aws.service_documents import Document
 from llmops_twins.aws.twin import AccountTwin
-from llmops_twins.aws.wire.calls import AwsApiError
-from llmops_twins.core.jobs.run import loopback_addresses
+from llmops_twins.core.jobs.job_run import loopback_addresses
 
 CHECKPOINTS = "/opt/ml/checkpoints"
 MODEL, DATA, FAILURE = "opt/ml/model", "opt/ml/output/data", "opt/ml/output/failure"
@@ -142,7 +142,7 @@ def _fill(
 ) -> None:
     source = channel["DataSource"]["S3DataSource"]
     place = S3Location.of(source["S3Uri"])
-    found = objects.found_below(twin, place)
+    found = s3_objects.found_below(twin, place)
     if not found:
         text = f"Data download failed: No S3 objects found under S3 URL {source['S3Uri']!r}."
         raise AwsApiError("ValidationException", text)
@@ -159,7 +159,7 @@ def _restore(twin: AccountTwin, place: S3Location, folder: Path, going: Callable
     """Downloads the checkpoints that an earlier attempt, or another job, left at a location."""
     folder.mkdir(parents=True, exist_ok=True)
     beginning = S3Location(place.bucket, place.key.rstrip("/") + "/")
-    _download(twin, place.bucket, objects.found_below(twin, beginning), folder, going)
+    _download(twin, place.bucket, s3_objects.found_below(twin, beginning), folder, going)
 
 
 def _download(
@@ -168,7 +168,7 @@ def _download(
     for key, path in found:
         going()
         try:
-            objects.download(twin, bucket, key, folder / path)
+            s3_objects.download(twin, bucket, key, folder / path)
         except OSError as e:  # a key that is another's folder, or a name too long for a file
             text = f"Data download failed: s3://{bucket}/{key} can't be a file: {e.strerror}."
             raise AwsApiError("ValidationException", text) from e

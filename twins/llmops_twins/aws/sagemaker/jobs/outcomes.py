@@ -4,7 +4,7 @@ from pathlib import Path
 
 from llmops_twins.aws.sagemaker.jobs import states
 from llmops_twins.aws.sagemaker.jobs.folders import FAILURE, JobInstance
-from llmops_twins.core.jobs.run import Outcome
+from llmops_twins.core.jobs.job_run import Outcome
 
 STOPPED = Outcome("Stopped")
 

@@ -8,14 +8,14 @@ import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from llmops_twins.aws import objects
-from llmops_twins.aws.objects import S3Location
+from llmops_twins.aws import s3_objects
+from llmops_twins.aws.calls import AwsApiError
+from llmops_twins.aws.s3_objects import S3Location
 from llmops_twins.aws.sagemaker import access
 from llmops_twins.aws.sagemaker.jobs.folders import DATA, MODEL, JobInstance, checkpoints_path
-from llmops_twins.aws.services.documents import Document
+from llmops_twins.aws.service_documents import Document
 from llmops_twins.aws.twin import AccountTwin
-from llmops_twins.aws.wire.calls import AwsApiError
-from llmops_twins.core.jobs.files import Carrier, files
+from llmops_twins.core.jobs.job_files import Carrier, files
 
 _QUICKEST = 1  # of gzip's levels
 
@@ -83,4 +83,4 @@ class Outputs:
             reason = access.denied_upload(self._twin, self._job, place.uri, key_id)
         if reason:
             raise AwsApiError("AccessDenied", reason)
-        objects.upload(self._twin, file, place, key_id, move=move and not file.is_symlink())
+        s3_objects.upload(self._twin, file, place, key_id, move=move and not file.is_symlink())

@@ -5,9 +5,9 @@ https://docs.aws.amazon.com/sagemaker/latest/dg/train-warm-pools.html
 
 from typing import Any
 
-from llmops_twins.aws.sagemaker import documents as store
-from llmops_twins.aws.sagemaker.documents import JOB, SERVICE
-from llmops_twins.aws.services.documents import Document, now, shelf
+from llmops_twins.aws import sagemaker_documents as store
+from llmops_twins.aws.sagemaker_documents import JOB, SERVICE
+from llmops_twins.aws.service_documents import Document, now, shelf
 from llmops_twins.aws.twin import AccountTwin
 
 _PERIOD = "KeepAlivePeriodInSeconds"

@@ -5,8 +5,8 @@ https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_DescribeTrainingJo
 
 import math
 
-from llmops_twins.aws.sagemaker.documents import SERVICE
-from llmops_twins.aws.services.documents import Document, now, shelf
+from llmops_twins.aws.sagemaker_documents import SERVICE
+from llmops_twins.aws.service_documents import Document, now, shelf
 from llmops_twins.aws.twin import AccountTwin
 
 ENDED = ("Completed", "Failed", "Stopped")

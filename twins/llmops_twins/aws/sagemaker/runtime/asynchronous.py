@@ -10,15 +10,15 @@ import shutil
 import threading
 import time
 
-from llmops_twins.aws.sagemaker import documents as store
-from llmops_twins.aws.sagemaker.documents import ENDPOINT
+from llmops_twins.aws import sagemaker_documents as store
+from llmops_twins.aws.calls import ApiCall, AwsApiError
 from llmops_twins.aws.sagemaker.runtime.invocations import InvocationOperations, headers_of
 from llmops_twins.aws.sagemaker.runtime.work import InvocationInProgress, NotNowError
+from llmops_twins.aws.sagemaker_documents import ENDPOINT
+from llmops_twins.aws.service_documents import Document, new_id, now, plain, regions, shelf
 from llmops_twins.aws.services.cloudwatch import cloudwatch
 from llmops_twins.aws.services.cloudwatch.metrics import CloudWatchMetric, put
-from llmops_twins.aws.services.documents import Document, new_id, now, plain, regions, shelf
 from llmops_twins.aws.twin import AccountTwin, log
-from llmops_twins.aws.wire.calls import ApiCall, AwsApiError
 
 _QUEUE = "async-invocation"
 _FOLDER = "async"

@@ -12,13 +12,13 @@ from dataclasses import dataclass
 from typing import IO, Any
 
 from llmops_twins.aws import faults
-from llmops_twins.aws.sagemaker import documents as store
-from llmops_twins.aws.sagemaker.documents import ENDPOINT
+from llmops_twins.aws import sagemaker_documents as store
+from llmops_twins.aws.calls import ApiCall, AwsApiError, Deferred, Streaming
 from llmops_twins.aws.sagemaker.fleet.fleet import Lease, NoWorkerError, log_group, log_stream
 from llmops_twins.aws.sagemaker.runtime.stream import part, stream_error
-from llmops_twins.aws.services.documents import Document
+from llmops_twins.aws.sagemaker_documents import ENDPOINT
+from llmops_twins.aws.service_documents import Document
 from llmops_twins.aws.twin import AccountTwin
-from llmops_twins.aws.wire.calls import ApiCall, AwsApiError, Deferred, Streaming
 from llmops_twins.core.exchanges import ContainerError, Containers, Exchange
 from llmops_twins.core.pieces import Pieces
 

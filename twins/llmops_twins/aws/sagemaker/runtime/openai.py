@@ -12,6 +12,7 @@ from typing import Any
 from werkzeug.wrappers import Request, Response
 
 from llmops_twins.aws import faults
+from llmops_twins.aws.calls import ApiCall, AwsApiError
 from llmops_twins.aws.sagemaker.runtime import token as tokens
 from llmops_twins.aws.sagemaker.runtime.invocations import (
     ATTRIBUTES,
@@ -22,7 +23,6 @@ from llmops_twins.aws.sagemaker.runtime.invocations import (
 )
 from llmops_twins.aws.twin import AccountTwin, log
 from llmops_twins.aws.wire import principals
-from llmops_twins.aws.wire.calls import ApiCall, AwsApiError
 from llmops_twins.aws.wire.refusals import Refusals
 from llmops_twins.core.pieces import Pieces
 

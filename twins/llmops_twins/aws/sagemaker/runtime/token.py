@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from urllib.parse import parse_qsl, urlsplit
 
-from llmops_twins.aws.wire.calls import AwsApiError
+from llmops_twins.aws.calls import AwsApiError
 from llmops_twins.aws.wire.signatures import ALGORITHM, canonical_query, signed, signing_key
 
 _PREFIX = "sagemaker-api-key-"

@@ -12,16 +12,16 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from llmops_twins.aws import objects
+from llmops_twins.aws import s3_objects
+from llmops_twins.aws import sagemaker_documents as store
+from llmops_twins.aws.calls import AwsApiError
 from llmops_twins.aws.judges import platform
-from llmops_twins.aws.sagemaker import documents as store
-from llmops_twins.aws.sagemaker.documents import MODEL
 from llmops_twins.aws.sagemaker.fleet.fleet import log_group, log_stream
 from llmops_twins.aws.sagemaker.runtime.invocations import ContainerAnswer, Invocation, InvocationOperations
-from llmops_twins.aws.services.documents import Document, now
+from llmops_twins.aws.sagemaker_documents import MODEL
+from llmops_twins.aws.service_documents import Document, now
 from llmops_twins.aws.services.logs import logs
 from llmops_twins.aws.twin import AccountTwin
-from llmops_twins.aws.wire.calls import AwsApiError
 
 _INPUT_BYTES = 1 << 30
 _TOLD_BYTES = 128_000  # of an answer in a notice
@@ -93,8 +93,8 @@ class InvocationInProgress:
             self._input.write_bytes(base64.b64decode(self._item["Body"]))
             return
         self._require(platform.accesses_of_async_invocation(self._twin, self._item["EndpointArn"], location))
-        place = objects.S3Location.of(location)
-        objects.download(self._twin, place.bucket, place.key, self._input)
+        place = s3_objects.S3Location.of(location)
+        s3_objects.download(self._twin, place.bucket, place.key, self._input)
         if self._input.stat().st_size > _INPUT_BYTES:
             raise AwsApiError("ValidationError", f"{location} has more than {_INPUT_BYTES} bytes")
 
@@ -152,7 +152,7 @@ class InvocationInProgress:
         key = self._config["OutputConfig"].get("KmsKeyId", "")
         try:
             self._require(access for access in accesses if not access.action.startswith("sns:"))
-            objects.upload(self._twin, self._output, objects.S3Location.of(location), key, move=True)
+            s3_objects.upload(self._twin, self._output, s3_objects.S3Location.of(location), key, move=True)
         except AwsApiError as e:
             self.counted["InvocationFailures"] = 1
             self._log(f"Writing {location} failed. {e.message}")

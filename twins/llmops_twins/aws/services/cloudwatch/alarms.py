@@ -8,11 +8,11 @@ import json
 from collections.abc import Callable
 from typing import Any
 
+from llmops_twins.aws.calls import ApiCall, AwsApiError, not_judged
+from llmops_twins.aws.service_documents import Document, now, page, plain, shelf, tag_list, tag_map
 from llmops_twins.aws.services.cloudwatch.metric_queries import period_of, refuse_bad_metrics
 from llmops_twins.aws.services.cloudwatch.metrics import statistic
-from llmops_twins.aws.services.documents import Document, now, page, plain, shelf, tag_list, tag_map
 from llmops_twins.aws.twin import AccountTwin
-from llmops_twins.aws.wire.calls import ApiCall, AwsApiError, not_judged
 
 SERVICE = "cloudwatch"
 _DAY = 86400

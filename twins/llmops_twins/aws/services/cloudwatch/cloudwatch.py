@@ -4,13 +4,13 @@ import json
 from typing import Any
 from weakref import WeakKeyDictionary
 
+from llmops_twins.aws.calls import ApiCall, AwsApiError
+from llmops_twins.aws.service_documents import Document, implement_methods, now, page, regions, shelf
 from llmops_twins.aws.services import sns
 from llmops_twins.aws.services.cloudwatch.alarms import Action, MetricAlarms, states
 from llmops_twins.aws.services.cloudwatch.evaluation import AlarmEvaluation, seconds_of
 from llmops_twins.aws.services.cloudwatch.metrics import CloudWatchMetric, MetricOperations, put
-from llmops_twins.aws.services.documents import Document, implement_methods, now, page, regions, shelf
 from llmops_twins.aws.twin import AccountTwin, Tagged
-from llmops_twins.aws.wire.calls import ApiCall, AwsApiError
 
 __all__ = ["CloudWatchMetric", "act_on", "put", "seconds_of", "states"]
 _SERVICE = "cloudwatch"

@@ -8,10 +8,10 @@ import operator
 from collections.abc import Callable
 from itertools import pairwise
 
+from llmops_twins.aws.service_documents import Document, now, regions
 from llmops_twins.aws.services.cloudwatch.alarms import SERVICE, MetricAlarms, alarms
 from llmops_twins.aws.services.cloudwatch.metric_queries import period_of, value_of
 from llmops_twins.aws.services.cloudwatch.metrics import in_window, metric_of, statistic
-from llmops_twins.aws.services.documents import Document, now, regions
 from llmops_twins.aws.twin import AccountTwin
 
 _SHORTEST = 0.05  # seconds here of a period

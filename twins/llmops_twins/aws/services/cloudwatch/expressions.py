@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from llmops_twins.aws.wire.calls import AwsApiError, not_judged
+from llmops_twins.aws.calls import AwsApiError, not_judged
 
 _TOKEN = re.compile(r"\s*(?:(\d+\.?\d*|\.\d+)|([A-Za-z]\w*)|(==|!=|<=|>=|&&|\|\||[-+*/^<>(),]))")
 _COMPARISONS: dict[str, Callable[[float, float], bool]] = {

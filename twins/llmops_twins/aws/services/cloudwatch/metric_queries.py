@@ -7,11 +7,11 @@ https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/alarm-limits.html
 
 import re
 
+from llmops_twins.aws.calls import AwsApiError, not_judged
+from llmops_twins.aws.service_documents import Document
 from llmops_twins.aws.services.cloudwatch.expressions import evaluate
 from llmops_twins.aws.services.cloudwatch.metrics import in_window, metric_of, statistic
-from llmops_twins.aws.services.documents import Document
 from llmops_twins.aws.twin import AccountTwin
-from llmops_twins.aws.wire.calls import AwsApiError, not_judged
 
 _ID = re.compile(r"[a-z][A-Za-z0-9_]*")
 _MOST = 10  # of the metrics, and of the expressions, of an alarm

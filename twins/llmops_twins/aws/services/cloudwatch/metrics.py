@@ -11,9 +11,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from llmops_twins.aws.services.documents import Document, now, page, plain, shelf
+from llmops_twins.aws.calls import ApiCall, AwsApiError, not_judged
+from llmops_twins.aws.service_documents import Document, now, page, plain, shelf
 from llmops_twins.aws.twin import AccountTwin
-from llmops_twins.aws.wire.calls import ApiCall, AwsApiError, not_judged
 
 _KEPT_POINTS = 5000  # of each metric
 _SERVICE = "cloudwatch"

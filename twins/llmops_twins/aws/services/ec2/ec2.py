@@ -4,10 +4,10 @@ flow logs.
 
 from typing import Any
 
-from llmops_twins.aws.services import iam
-from llmops_twins.aws.services.documents import Document, shelf
+from llmops_twins.aws.calls import ApiCall, AwsApiError
+from llmops_twins.aws.identity import iam
+from llmops_twins.aws.service_documents import Document, shelf
 from llmops_twins.aws.twin import AccountTwin
-from llmops_twins.aws.wire.calls import ApiCall, AwsApiError
 
 _SERVICE = "ec2"
 _SOURCES = {
@@ -83,7 +83,7 @@ class _Ec2:
         """Returns whether an endpoint serves a model in a subnet or security group, and so has network interfaces
         there.
         """
-        from llmops_twins.aws.sagemaker import documents as sagemaker
+        from llmops_twins.aws import sagemaker_documents as sagemaker
 
         used = set()
         for endpoint in sagemaker.documents(self._twin, sagemaker.ENDPOINT, call.region).values():

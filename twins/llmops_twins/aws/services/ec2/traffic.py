@@ -10,7 +10,7 @@ import ipaddress
 from collections.abc import Iterable
 from typing import Any
 
-from llmops_twins.aws.services.documents import Document
+from llmops_twins.aws.service_documents import Document
 from llmops_twins.aws.twin import AccountTwin
 
 _NUMBERS = {"tcp": "6", "udp": "17", "icmp": "1"}

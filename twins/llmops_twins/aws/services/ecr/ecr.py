@@ -6,15 +6,15 @@ import json
 import logging
 from datetime import UTC, datetime, timedelta
 
-from llmops_kit.contract.errors import KitError
-from llmops_twins.aws.registry import front, registry
-from llmops_twins.aws.services import kms, policies
-from llmops_twins.aws.services.documents import Document
-from llmops_twins.aws.services.ecr import images
+from llmops_kit.core.errors import KitError
+from llmops_twins.aws.calls import ApiCall, AwsApiError
+from llmops_twins.aws.identity import policies
+from llmops_twins.aws.registry import registry, registry_host, repository_images
+from llmops_twins.aws.service_documents import Document
+from llmops_twins.aws.services import kms
 from llmops_twins.aws.twin import AccountTwin
-from llmops_twins.aws.wire.calls import ApiCall, AwsApiError
-from llmops_twins.core.registry import registry as common
-from llmops_twins.core.registry.storage import Storage
+from llmops_twins.core.registry import pull_names as common
+from llmops_twins.core.registry.registry_storage import Storage
 
 UNJUDGED = [
     "images: layers are neither encrypted, whatever key a repository has, nor scanned",
@@ -34,7 +34,7 @@ def install(twin: AccountTwin) -> None:
     twin.mend("ecr", "GetAuthorizationToken", lambda call, answer: _authorize(twin, call, answer))
     twin.unjudged += UNJUDGED
     storage = Storage(common.folder(twin), "twins aws up")
-    twin.route("/v2/", front.front(twin, storage))
+    twin.route("/v2/", registry_host.front(twin, storage))
     twin.after("ecr", "BatchDeleteImage", lambda call, answer: _drop_images(twin, storage, call, answer))
     twin.after(
         "ecr",
@@ -84,7 +84,7 @@ def _refuse_bad_policy(twin: AccountTwin, call: ApiCall) -> None:
 
 def _refuse_bad_image(twin: AccountTwin, call: ApiCall) -> None:
     name = call.parameters["repositoryName"]
-    images.repository(twin, call.region, name)
+    repository_images.repository(twin, call.region, name)
     try:
         json.loads(call.parameters["imageManifest"])
     except ValueError as e:
@@ -96,11 +96,11 @@ def _refuse_bad_image(twin: AccountTwin, call: ApiCall) -> None:
         text = f"The calculated digest '{digest}' does not match the provided digest '{asked}'"
         raise AwsApiError("ImageDigestDoesNotMatchException", text)
 
-    images.require_free(twin, call.region, name, call.parameters.get("imageTag", ""), digest)
+    repository_images.require_free(twin, call.region, name, call.parameters.get("imageTag", ""), digest)
 
 
 def _scan_on_push(twin: AccountTwin, call: ApiCall, answer: Document) -> None:
-    repository = images.repository(twin, call.region, call.parameters["repositoryName"])
+    repository = repository_images.repository(twin, call.region, call.parameters["repositoryName"])
     if (repository.image_scanning_configuration or {}).get("scanOnPush"):
         for image in repository.images:
             if image.get_image_digest() == answer["image"]["imageId"]["imageDigest"]:
@@ -134,7 +134,7 @@ def _empty(twin: AccountTwin, storage: Storage) -> None:
 def _drop_images(twin: AccountTwin, storage: Storage, call: ApiCall, answer: Document) -> None:
     """Deletes from the registry's storage the images that have lost their last tag, or were deleted by digest."""
     name = call.parameters["repositoryName"]
-    left = images.digests(twin, call.region, name)
+    left = repository_images.digests(twin, call.region, name)
     try:
         for digest in {each["imageDigest"] for each in answer.get("imageIds", [])} - left:
             storage.delete(f"{call.region}/{name}", digest)

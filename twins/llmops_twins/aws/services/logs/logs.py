@@ -3,12 +3,12 @@
 from collections.abc import Iterable
 from typing import Any
 
+from llmops_twins.aws.calls import ApiCall, AwsApiError
+from llmops_twins.aws.service_documents import Document, implement_methods, now, page, plain, shelf
 from llmops_twins.aws.services import kms
 from llmops_twins.aws.services.cloudwatch import cloudwatch
-from llmops_twins.aws.services.documents import Document, implement_methods, now, page, plain, shelf
 from llmops_twins.aws.services.logs import patterns
 from llmops_twins.aws.twin import AccountTwin
-from llmops_twins.aws.wire.calls import ApiCall, AwsApiError
 
 _SERVICE = "logs"
 _RETENTIONS = (

@@ -11,7 +11,7 @@ from fnmatch import fnmatchcase
 from functools import cache
 from typing import Any
 
-from llmops_twins.aws.wire.calls import AwsApiError
+from llmops_twins.aws.calls import AwsApiError
 
 Fields = dict[str, Any]
 """The fields of a matching event: selector `$.path` is looked up in "$", `$name` is a field's text."""

@@ -21,11 +21,11 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl
 
-from llmops_twins.aws import objects
+from llmops_twins.aws import s3_objects
+from llmops_twins.aws.calls import ApiCall, AwsApiError, Deferred
 from llmops_twins.aws.judges.s3 import copy_source
-from llmops_twins.aws.services.documents import Document
+from llmops_twins.aws.service_documents import Document
 from llmops_twins.aws.twin import AccountTwin
-from llmops_twins.aws.wire.calls import ApiCall, AwsApiError, Deferred
 
 LARGEST_SOURCE = 5 << 30
 _SMALLEST_PART = 5 << 20
@@ -75,7 +75,7 @@ class _Copies:
             digest, etag = _sums(body)
             with self._twin.lock:
                 made = self._put(given, etag=etag, encryption=given.get("ServerSideEncryption"))
-                objects.give_body(made, body)
+                s3_objects.give_body(made, body)
                 made.set_metadata(_metadata(given) if replaced else source.metadata)
                 backend = self._backend()
                 if given.get("TaggingDirective") == "REPLACE":
@@ -108,7 +108,7 @@ class _Copies:
             digest, etag = _sums(body)
             with self._twin.lock:
                 part = upload.set_part(given["PartNumber"], b"")
-                objects.give_body(part, body)
+                s3_objects.give_body(part, body)
                 part._etag, part.checksum_value = etag, digest
                 self._twin.changed()
         summed = {"ChecksumSHA256": digest} if _algorithm(upload) == _ALGORITHM else {}
@@ -122,10 +122,10 @@ class _Copies:
         if given.get("IfNoneMatch") == "*" and backend.get_object(given["Bucket"], given["Key"]) is not None:
             raise _precondition("If-None-Match")
         etags = b"".join(bytes.fromhex(part.etag.strip('"')) for part in parts)
-        with objects.new_body(self._twin) as body:
+        with s3_objects.new_body(self._twin) as body:
             body.touch()
             for part in parts:
-                objects.write_body(part, body)
+                s3_objects.write_body(part, body)
             made = self._put(
                 given,
                 etag=f"{md5(etags, usedforsecurity=False).hexdigest()}-{len(parts)}",
@@ -133,7 +133,7 @@ class _Copies:
                 kms_key_id=upload.kms_key_id,
                 multipart=upload,
             )
-            objects.give_body(made, body)
+            s3_objects.give_body(made, body)
         made.set_metadata(upload.metadata)
         backend.put_object_tagging(made, upload.tags)
         made.set_acl(upload.acl or made.acl)
@@ -182,10 +182,10 @@ class _Copies:
     @contextmanager
     def _body(self, source: Any, start: int = 0, length: int = -1) -> Iterator[Path]:
         """Yields a file with an object's content, or a range of it."""
-        with objects.new_body(self._twin) as body:
+        with s3_objects.new_body(self._twin) as body:
             body.touch(mode=0o600)
             with self._twin.lock:
-                objects.write_body(source, body, start, length)
+                s3_objects.write_body(source, body, start, length)
             yield body
 
     def _backend(self) -> Any:

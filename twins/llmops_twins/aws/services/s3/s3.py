@@ -5,12 +5,12 @@ import ipaddress
 import re
 from typing import Any
 
-from llmops_twins.aws.services import policies
-from llmops_twins.aws.services.documents import Document, plain, shelf
+from llmops_twins.aws.buckets import bucket_named
+from llmops_twins.aws.calls import ApiCall, AwsApiError
+from llmops_twins.aws.identity import policies
+from llmops_twins.aws.service_documents import Document, plain, shelf
 from llmops_twins.aws.services.kms import key_state
-from llmops_twins.aws.services.s3.buckets import bucket_named
 from llmops_twins.aws.twin import AccountTwin
-from llmops_twins.aws.wire.calls import ApiCall, AwsApiError
 
 _NAME = re.compile(r"^(?!xn--|sthree-|amzn-s3-demo-)(?!.*\.\.)(?!.*-s3alias$)[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$")
 _EVERYWHERE = "aws"  # bucket names are global

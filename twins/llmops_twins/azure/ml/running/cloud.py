@@ -6,12 +6,12 @@ https://learn.microsoft.com/azure/machine-learning/how-to-troubleshoot-online-en
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from llmops_twins.azure.arm.errors import ArmError
 from llmops_twins.azure.ml.references import workspace_of
 from llmops_twins.azure.ml.running import plans
-from llmops_twins.azure.ml.running.files import FilesError, Folder
+from llmops_twins.azure.ml.running.datastore_files import FilesError, Folder
 from llmops_twins.azure.ml.running.reports import RunFailure
-from llmops_twins.azure.monitor import lines as logs
+from llmops_twins.azure.protocol.arm_errors import ArmError
+from llmops_twins.azure.telemetry import lines as logs
 from llmops_twins.azure.twin import TenantTwin
 from llmops_twins.core.faults import Faults
 from llmops_twins.core.fleet.cloud import FleetRequest, Identity, Load, ModelDataError, Trouble

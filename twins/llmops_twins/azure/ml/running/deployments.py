@@ -9,15 +9,15 @@ https://learn.microsoft.com/azure/machine-learning/how-to-troubleshoot-online-en
 import secrets
 from typing import Any
 
-from llmops_kit.contract.errors import KitError
-from llmops_twins.azure.arm.calls import Document
-from llmops_twins.azure.arm.errors import ArmError
-from llmops_twins.azure.arm.ids import key
+from llmops_kit.core.errors import KitError
 from llmops_twins.azure.ml.running import plans
 from llmops_twins.azure.ml.running.cloud import AzureCloud, failure_of
-from llmops_twins.azure.ml.running.images import ImageError
+from llmops_twins.azure.ml.running.environment_images import ImageError
 from llmops_twins.azure.ml.running.reports import RunFailure, deployment_settled
-from llmops_twins.azure.monitor import lines
+from llmops_twins.azure.protocol.arm_errors import ArmError
+from llmops_twins.azure.protocol.calls import Document
+from llmops_twins.azure.protocol.ids import key
+from llmops_twins.azure.telemetry import lines
 from llmops_twins.azure.twin import TenantTwin
 from llmops_twins.core.fleet.fleet import Fleet, Lease
 from llmops_twins.core.fleet.plan import FleetPlan, GroupPlan, VariantPlan

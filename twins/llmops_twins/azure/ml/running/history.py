@@ -16,12 +16,12 @@ from typing import Any
 
 from werkzeug.wrappers import Request, Response
 
-from llmops_twins.azure.arm.calls import Document, Reply
-from llmops_twins.azure.arm.errors import ArmError
-from llmops_twins.azure.arm.replies import read_json, route
 from llmops_twins.azure.entra import tokens
 from llmops_twins.azure.ml.running import job_logs
 from llmops_twins.azure.ml.running.reports import ENDED
+from llmops_twins.azure.protocol.arm_errors import ArmError
+from llmops_twins.azure.protocol.calls import Document, Reply
+from llmops_twins.azure.replies import read_json, route
 from llmops_twins.azure.twin import TenantTwin
 
 PREFIX, LOGS = "/history/v1.0/", "/joblogs/"

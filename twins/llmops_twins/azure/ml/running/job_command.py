@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from llmops_twins.azure.arm.calls import Document
-from llmops_twins.azure.arm.ids import Id
+from llmops_twins.azure.protocol.calls import Document
+from llmops_twins.azure.protocol.ids import Id
 
 _PLACEHOLDER = re.compile(r"\$\{\{\s*(inputs|outputs)\.(\w+)\s*\}\}")
 _OPTIONAL = re.compile(r"\$\[\[(.*?)\]\]", re.S)

@@ -6,11 +6,11 @@ https://learn.microsoft.com/azure/machine-learning/how-to-read-write-data-v2
 from collections.abc import Callable
 from pathlib import Path
 
-from llmops_twins.azure.arm.calls import Document
 from llmops_twins.azure.ml import references
-from llmops_twins.azure.ml.running.files import FilesError, Folder
+from llmops_twins.azure.ml.running.datastore_files import FilesError, Folder
+from llmops_twins.azure.protocol.calls import Document
 from llmops_twins.azure.twin import TenantTwin
-from llmops_twins.core.jobs.files import Carrier
+from llmops_twins.core.jobs.job_files import Carrier
 
 _DATA = {"uri_folder": "data", "uri_file": "data", "mltable": "data"}
 _LITERAL = "literal"

@@ -7,9 +7,9 @@ import shutil
 from collections.abc import Iterable
 from pathlib import Path
 
-from llmops_kit.contract.integrity.digest import sha256_bytes
-from llmops_kit.hosting.jobs import Said
-from llmops_twins.azure.arm.ids import key
+from llmops_kit.core.hashes import sha256_bytes
+from llmops_kit.local_runtime.job_containers import Said
+from llmops_twins.azure.protocol.ids import key
 from llmops_twins.azure.twin import TenantTwin
 
 FOLDER = "job-logs"

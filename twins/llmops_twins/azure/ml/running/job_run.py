@@ -7,26 +7,26 @@ from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
 
-from llmops_kit.contract.errors import HostingError, KitError
-from llmops_kit.hosting import jobs as hosting_jobs
-from llmops_kit.hosting import runtimes
-from llmops_kit.hosting.jobs import Job, JobSpec
-from llmops_kit.hosting.ports import choose_port
-from llmops_twins.azure.arm.calls import Document
-from llmops_twins.azure.arm.errors import ArmError
+from llmops_kit.core.errors import HostingError, KitError
+from llmops_kit.local_runtime import job_containers as hosting_jobs
+from llmops_kit.local_runtime import runtimes
+from llmops_kit.local_runtime.job_containers import Job, JobSpec
+from llmops_kit.local_runtime.ports import choose_port
 from llmops_twins.azure.entra import principals
-from llmops_twins.azure.ml import needs, references
-from llmops_twins.azure.ml.documents import seconds
-from llmops_twins.azure.ml.running import images, job_command, job_logs
-from llmops_twins.azure.ml.running.files import FilesError
-from llmops_twins.azure.ml.running.images import ImageError
+from llmops_twins.azure.ml import references
+from llmops_twins.azure.ml.ml_documents import seconds
+from llmops_twins.azure.ml.running import environment_images, job_command, job_logs, needs
+from llmops_twins.azure.ml.running.datastore_files import FilesError
+from llmops_twins.azure.ml.running.environment_images import ImageError
 from llmops_twins.azure.ml.running.job_command import JobProcess
 from llmops_twins.azure.ml.running.job_folders import Folders
 from llmops_twins.azure.ml.running.nodes import Nodes
 from llmops_twins.azure.ml.running.reports import RunFailure, job_moved
+from llmops_twins.azure.protocol.arm_errors import ArmError
+from llmops_twins.azure.protocol.calls import Document
 from llmops_twins.azure.twin import TenantTwin
 from llmops_twins.core.faults import Faults
-from llmops_twins.core.jobs.run import (
+from llmops_twins.core.jobs.job_run import (
     INTERRUPTED,
     LOOK_SECONDS,
     ClosedError,
@@ -152,7 +152,7 @@ class CommandRun(JobRun):
         self._move("Preparing")
         with self._twin.lock:
             image = self._checked_image()
-            reference, _ = images.runnable(self._twin, image)
+            reference, _ = environment_images.runnable(self._twin, image)
         chosen = needs.identity_of_job(self._job, self._compute)
         folders = Folders(self._twin, self._job, chosen[1] if chosen else "", self.home)
         if reference.startswith("docker:"):

@@ -6,10 +6,10 @@ https://learn.microsoft.com/azure/machine-learning/how-to-create-attach-compute-
 import time
 from collections.abc import Mapping
 
-from llmops_twins.azure.arm.calls import Document
-from llmops_twins.azure.arm.ids import key
 from llmops_twins.azure.ml import sizes
-from llmops_twins.azure.ml.documents import seconds
+from llmops_twins.azure.ml.ml_documents import seconds
+from llmops_twins.azure.protocol.calls import Document
+from llmops_twins.azure.protocol.ids import key
 from llmops_twins.azure.twin import TenantTwin
 
 

@@ -7,10 +7,10 @@ https://learn.microsoft.com/azure/machine-learning/reference-yaml-deployment-man
 from dataclasses import dataclass
 from typing import Any
 
-from llmops_twins.azure.arm.calls import Document
 from llmops_twins.azure.ml import references
-from llmops_twins.azure.ml.documents import identities_of, seconds
-from llmops_twins.azure.ml.running import images
+from llmops_twins.azure.ml.ml_documents import identities_of, seconds
+from llmops_twins.azure.ml.running import environment_images
+from llmops_twins.azure.protocol.calls import Document
 from llmops_twins.azure.twin import TenantTwin
 from llmops_twins.core.fleet.plan import ContainerPlan, ModelDataSource, Probe
 
@@ -50,7 +50,7 @@ def container_of(twin: TenantTwin, deployment: Document) -> ContainerPlan:
     routes = environment["properties"].get("inferenceConfig") or {}
     data, environ = _model(twin, workspace, properties)
     port = (routes.get("scoringRoute") or {}).get("port") or 8080
-    reference, arguments = images.runnable(twin, image)
+    reference, arguments = environment_images.runnable(twin, image)
     return ContainerPlan(
         image=image,
         reference=reference,

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from llmops_twins.azure.arm import operations
-from llmops_twins.azure.arm.calls import Document, timestamp
+from llmops_twins.azure.protocol.calls import Document, timestamp
 from llmops_twins.azure.twin import TenantTwin
 
 ENDED = ("Completed", "Failed", "Canceled", "NotResponding")

@@ -14,13 +14,13 @@ from typing import Any
 
 from werkzeug.wrappers import Request, Response
 
-from llmops_kit.hosting.routing.balance import Turns
-from llmops_twins.azure.arm.calls import Document
-from llmops_twins.azure.arm.errors import ArmError
+from llmops_kit.local_runtime.routing.balance import Turns
 from llmops_twins.azure.ml.running import plans, scoring_auth
 from llmops_twins.azure.ml.running.deployments import Deployments
 from llmops_twins.azure.ml.running.plans import RequestSettings
-from llmops_twins.azure.monitor.metering import RequestMeter
+from llmops_twins.azure.protocol.arm_errors import ArmError
+from llmops_twins.azure.protocol.calls import Document
+from llmops_twins.azure.telemetry.metering import RequestMeter
 from llmops_twins.azure.twin import TenantTwin
 from llmops_twins.core.exchanges import ContainerError, Containers, Exchange
 from llmops_twins.core.fleet.fleet import Lease, NoWorkerError

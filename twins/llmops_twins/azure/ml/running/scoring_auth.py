@@ -6,9 +6,9 @@ https://learn.microsoft.com/azure/machine-learning/how-to-authenticate-online-en
 import hmac
 from collections.abc import Mapping
 
-from llmops_twins.azure.arm.calls import Document
 from llmops_twins.azure.entra import tokens
 from llmops_twins.azure.ml.endpoints import token_audience
+from llmops_twins.azure.protocol.calls import Document
 from llmops_twins.azure.twin import TenantTwin
 
 SCORE = "Microsoft.MachineLearningServices/workspaces/onlineEndpoints/score/action"

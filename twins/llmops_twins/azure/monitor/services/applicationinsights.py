@@ -5,16 +5,16 @@ https://learn.microsoft.com/rest/api/application-insights/components
 
 import uuid
 
-from llmops_twins.azure.arm import bodies
-from llmops_twins.azure.arm.calls import ArmCall, Document, timestamp
-from llmops_twins.azure.arm.declared import READ_ONLY
-from llmops_twins.azure.arm.errors import ArmError
-from llmops_twins.azure.arm.kinds import ResourceKind
 from llmops_twins.azure.monitor.services.operationalinsights import WORKSPACES
+from llmops_twins.azure.protocol import body_checks
+from llmops_twins.azure.protocol.arm_errors import ArmError
+from llmops_twins.azure.protocol.calls import ArmCall, Document, timestamp
+from llmops_twins.azure.protocol.declared import READ_ONLY
+from llmops_twins.azure.protocol.kinds import ResourceKind
 from llmops_twins.azure.twin import TenantTwin
 
 COMPONENTS = "Microsoft.Insights/components"
-_BODY = bodies.Body(
+_BODY = body_checks.Body(
     COMPONENTS,
     required=("properties.Application_Type",),
     more={"properties.Ver": READ_ONLY},  # which no client has
@@ -41,7 +41,7 @@ def _put(twin: TenantTwin, call: ArmCall, there: Document | None) -> Document:
             400, "ResourceNotFound" if workspace else "BadRequest", message, "properties.WorkspaceResourceId"
         )
     if properties.setdefault("RetentionInDays", 90) not in _RETENTIONS:
-        raise bodies.refused(f"RetentionInDays is one of {_RETENTIONS}.", "properties.RetentionInDays")
+        raise body_checks.refused(f"RetentionInDays is one of {_RETENTIONS}.", "properties.RetentionInDays")
     key = before.get("InstrumentationKey") or str(uuid.uuid4())
     app = before.get("AppId") or str(uuid.uuid4())
     name = call.id.rpartition("/")[2]

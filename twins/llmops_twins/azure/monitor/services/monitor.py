@@ -8,12 +8,12 @@ Unsure (70 %): the limits are the reference's, which names no codes; codes and m
 import re
 import uuid
 
-from llmops_twins.azure.arm import bodies
-from llmops_twins.azure.arm.calls import ArmCall, Document, timestamp
-from llmops_twins.azure.arm.errors import ArmError
-from llmops_twins.azure.arm.ids import Id, key
-from llmops_twins.azure.arm.kinds import ResourceKind
-from llmops_twins.azure.monitor.services import bodies as monitor_bodies
+from llmops_twins.azure.monitor.services import insights_bodies as monitor_bodies
+from llmops_twins.azure.protocol import body_checks
+from llmops_twins.azure.protocol.arm_errors import ArmError
+from llmops_twins.azure.protocol.calls import ArmCall, Document, timestamp
+from llmops_twins.azure.protocol.ids import Id, key
+from llmops_twins.azure.protocol.kinds import ResourceKind
 from llmops_twins.azure.twin import TenantTwin
 
 AUTOSCALE = "Microsoft.Insights/autoscaleSettings"
@@ -58,7 +58,7 @@ def seconds_of(duration: str, path: str) -> int:
         ArmError: 400, it is not such a duration.
     """
     if not _DURATION.fullmatch(duration):
-        raise bodies.refused(f"The value {duration!r} is no duration.", path)
+        raise body_checks.refused(f"The value {duration!r} is no duration.", path)
     parts = {unit: int(number) for number, unit in re.findall(r"(\d+)([DHMS])", duration)}
     return sum(parts.get(unit, 0) * size for unit, size in (("D", 86_400), ("H", 3600), ("M", 60), ("S", 1)))
 
@@ -68,7 +68,7 @@ def _put_autoscale(twin: TenantTwin, call: ArmCall, _there: Document | None) -> 
     properties = body["properties"]
     _require(twin, properties.get("targetResourceUri", ""), "properties.targetResourceUri")
     if not 1 <= len(properties["profiles"]) <= 20:
-        raise bodies.refused("An autoscale setting has 1 to 20 profiles.", "properties.profiles")
+        raise body_checks.refused("An autoscale setting has 1 to 20 profiles.", "properties.profiles")
     for i, profile in enumerate(properties["profiles"]):
         path = f"properties.profiles[{i}]"
         _check_capacity(profile["capacity"], f"{path}.capacity")
@@ -83,9 +83,9 @@ def _check_capacity(capacity: Document, path: str) -> None:
     try:
         least, most, default = (int(capacity[name]) for name in ("minimum", "maximum", "default"))
     except ValueError:
-        raise bodies.refused("minimum, maximum and default are whole numbers, as texts.", path) from None
+        raise body_checks.refused("minimum, maximum and default are whole numbers, as texts.", path) from None
     if not 1 <= least <= default <= most:
-        raise bodies.refused("1 <= minimum <= default <= maximum must hold.", path)
+        raise body_checks.refused("1 <= minimum <= default <= maximum must hold.", path)
 
 
 def _check_rule(twin: TenantTwin, rule: Document, path: str) -> None:
@@ -95,25 +95,27 @@ def _check_rule(twin: TenantTwin, rule: Document, path: str) -> None:
     window = seconds_of(trigger["timeWindow"], f"{path}.metricTrigger.timeWindow")
     if not 60 <= grain <= 43_200 or not 300 <= window <= 43_200 or grain > window:
         message = "timeGrain is 1 minute to 12 hours, timeWindow 5 minutes to 12 hours and no less than timeGrain."
-        raise bodies.refused(message, f"{path}.metricTrigger")
+        raise body_checks.refused(message, f"{path}.metricTrigger")
     if not 60 <= seconds_of(rule["scaleAction"]["cooldown"], f"{path}.scaleAction.cooldown") <= 604_800:
-        raise bodies.refused("The cooldown is 1 minute to 1 week.", f"{path}.scaleAction.cooldown")
+        raise body_checks.refused("The cooldown is 1 minute to 1 week.", f"{path}.scaleAction.cooldown")
     rule["scaleAction"].setdefault("value", "1")
 
 
 def _put_action_group(_twin: TenantTwin, call: ArmCall, _there: Document | None) -> Document:
     body = monitor_bodies.ACTION_GROUP.judged(call)
     if body["location"] not in ("global", "swedencentral", "germanywestcentral", "northcentralus", "southcentralus"):
-        raise bodies.refused(f"Action groups are not in location '{body['location']}': give global.", "location")
+        raise body_checks.refused(f"Action groups are not in location '{body['location']}': give global.", "location")
     properties = body["properties"]
     if not 1 <= len(properties["groupShortName"]) <= 12:
-        raise bodies.refused("The short name has 1 to 12 characters.", "properties.groupShortName")
+        raise body_checks.refused("The short name has 1 to 12 characters.", "properties.groupShortName")
     names = [each["name"] for kind in _RECEIVERS for each in properties.setdefault(kind, [])]
     if len({name.lower() for name in names}) != len(names):
-        raise bodies.refused("The names of receivers must be unique in an action group.", "properties")
+        raise body_checks.refused("The names of receivers must be unique in an action group.", "properties")
     for receiver in properties["emailReceivers"]:
         if not re.fullmatch(r"[^@\s]+@[^@\s]+", receiver["emailAddress"]):
-            raise bodies.refused(f"{receiver['emailAddress']!r} is no e-mail address.", "properties.emailReceivers")
+            raise body_checks.refused(
+                f"{receiver['emailAddress']!r} is no e-mail address.", "properties.emailReceivers"
+            )
         receiver["status"] = "Enabled"
     return body
 
@@ -122,15 +124,17 @@ def _put_metric_alert(twin: TenantTwin, call: ArmCall, there: Document | None) -
     body = monitor_bodies.METRIC_ALERT.judged(call)
     properties = body["properties"]
     if body["location"] != "global":
-        raise bodies.refused("The location of a metric alert is global.", "location", "InvalidLocation")
+        raise body_checks.refused("The location of a metric alert is global.", "location", "InvalidLocation")
     if not 0 <= properties["severity"] <= 4:
-        raise bodies.refused("The severity is 0 to 4.", "properties.severity")
+        raise body_checks.refused("The severity is 0 to 4.", "properties.severity")
     _check_scopes(twin, properties["scopes"], there, "The scopes of a metric alert cannot be changed.")
     every, window = _times(properties)
     if every not in (60, 300, 900, 1800, 3600) or window not in (60, 300, 900, 1800, 3600, 21_600, 43_200, 86_400):
-        raise bodies.refused("evaluationFrequency is PT1M to PT1H, windowSize PT1M to P1D.", "properties.windowSize")
+        raise body_checks.refused(
+            "evaluationFrequency is PT1M to PT1H, windowSize PT1M to P1D.", "properties.windowSize"
+        )
     if window < every:
-        raise bodies.refused("windowSize must not be less than evaluationFrequency.", "properties.windowSize")
+        raise body_checks.refused("windowSize must not be less than evaluationFrequency.", "properties.windowSize")
     _check_actions(twin, [each["actionGroupId"] for each in properties.setdefault("actions", [])])
     properties.setdefault("autoMitigate", True)
     properties["lastUpdatedTime"] = timestamp()
@@ -143,7 +147,7 @@ def _put_query_rule(twin: TenantTwin, call: ArmCall, there: Document | None) -> 
     _check_scopes(twin, properties["scopes"], there, "Scopes of an existing rule cannot be changed.")
     every, window = _times(properties)
     if window < every and not properties.get("overrideQueryTimeRange"):
-        raise bodies.refused("windowSize must not be less than evaluationFrequency.", "properties.windowSize")
+        raise body_checks.refused("windowSize must not be less than evaluationFrequency.", "properties.windowSize")
     _check_actions(twin, (properties.get("actions") or {}).get("actionGroups") or [])
     properties.setdefault("enabled", True)
     properties["createdWithApiVersion"] = call.api_version
@@ -157,7 +161,7 @@ def _check_scopes(twin: TenantTwin, scopes: list[str], there: Document | None, c
     for scope in scopes:
         _require(twin, scope, "properties.scopes")
     if there and [key(s) for s in there["properties"]["scopes"]] != [key(s) for s in scopes]:
-        raise bodies.refused(changed, "properties.scopes", "BadRequest")
+        raise body_checks.refused(changed, "properties.scopes", "BadRequest")
 
 
 def _times(properties: Document) -> tuple[int, int]:
@@ -171,7 +175,7 @@ def _put_diagnostics(twin: TenantTwin, call: ArmCall, there: Document | None) ->
     properties = body["properties"]
     sinks = [name for name in monitor_bodies.SINKS if properties.get(name)]
     if not sinks:
-        raise bodies.refused(
+        raise body_checks.refused(
             f"At least one of {', '.join(monitor_bodies.SINKS)} is needed.", "properties", "BadRequest"
         )
     for name in sinks[:2]:
@@ -204,11 +208,11 @@ def _check_actions(twin: TenantTwin, groups: list[str]) -> None:
     for group in groups:
         found = twin.find(group)
         if found is None or found["type"] != ACTION_GROUPS:
-            raise bodies.refused(f"The action group '{group}' was not found.", "properties.actions", "BadRequest")
+            raise body_checks.refused(f"The action group '{group}' was not found.", "properties.actions", "BadRequest")
 
 
 def _require(twin: TenantTwin, resource_id: str, path: str) -> None:
     parsed = Id.parse(resource_id)
     subscription = parsed.subscription.lower() == twin.subscription.lower() and not parsed.group
     if not resource_id or (twin.find(resource_id) is None and not subscription):
-        raise bodies.refused(f"The resource '{resource_id}' was not found.", path, "ResourceNotFound")
+        raise body_checks.refused(f"The resource '{resource_id}' was not found.", path, "ResourceNotFound")

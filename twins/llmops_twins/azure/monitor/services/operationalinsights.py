@@ -7,15 +7,16 @@ import base64
 import secrets
 import uuid
 
-from llmops_twins.azure.arm import bodies, soft_delete
-from llmops_twins.azure.arm.calls import ArmCall, Document, timestamp
-from llmops_twins.azure.arm.ids import key
-from llmops_twins.azure.arm.kinds import ResourceKind, SoftDelete
+from llmops_twins.azure.arm import soft_delete
+from llmops_twins.azure.protocol import body_checks
+from llmops_twins.azure.protocol.calls import ArmCall, Document, timestamp
+from llmops_twins.azure.protocol.ids import key
+from llmops_twins.azure.protocol.kinds import ResourceKind, SoftDelete
 from llmops_twins.azure.twin import TenantTwin
 
 WORKSPACES = "Microsoft.OperationalInsights/workspaces"
 SECONDS = 30.0
-_BODY = bodies.Body(WORKSPACES)
+_BODY = body_checks.Body(WORKSPACES)
 
 
 def install(twin: TenantTwin) -> None:
@@ -43,7 +44,7 @@ def _put(twin: TenantTwin, call: ArmCall, there: Document | None) -> Document:
     properties.setdefault("retentionInDays", 30)
     if not 30 <= properties["retentionInDays"] <= 730:
         message = f"The value {properties['retentionInDays']} of retentionInDays is not in the range of 30 to 730."
-        raise bodies.refused(message, "properties.retentionInDays", "InvalidParameter")
+        raise body_checks.refused(message, "properties.retentionInDays", "InvalidParameter")
     now = timestamp()
     properties |= {"customerId": before.get("customerId") or str(uuid.uuid4()), "modifiedDate": now}
     properties["createdDate"] = before.get("createdDate") or now

@@ -18,8 +18,8 @@ from azure.core.exceptions import (
 )
 from azure.storage.blob import BlobBlock, BlobServiceClient, ContainerClient
 
-from llmops_twins.azure.arm.calls import Principal
 from llmops_twins.azure.blobs import blobs
+from llmops_twins.azure.protocol.calls import Principal
 from tests.support.servers.serving import until
 from twins.tests.support.azure_hosts import LOCATION, Hosts, running_hosts
 

@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from llmops_twins.azure.arm.calls import Principal
 from llmops_twins.azure.entra import principals, tokens
+from llmops_twins.azure.protocol.calls import Principal
 from llmops_twins.azure.registry import registry
 from llmops_twins.azure.registry import tokens as registry_tokens
 from llmops_twins.core import root

@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 
-from llmops_twins.azure.arm.calls import Principal
+from llmops_twins.azure.protocol.calls import Principal
 from twins.tests.support.azure_hosts import LOCATION, Hosts, running_hosts
 
 VERSION = "2024-11-01"

@@ -12,7 +12,7 @@ from urllib.parse import urlencode
 
 import pytest
 
-from llmops_kit.contract.twins import owner_headers
+from llmops_kit.core.twins import owner_headers
 from llmops_twins.azure import control
 from llmops_twins.azure.entra import certificates
 from tests.support.programs import Program

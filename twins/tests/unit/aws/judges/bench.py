@@ -3,9 +3,9 @@
 import json
 from typing import Any
 
+from llmops_twins.aws.calls import ApiCall, AwsApiError
 from llmops_twins.aws.judges.permissions import AwsPermissionJudge
 from llmops_twins.aws.twin import AccountTwin
-from llmops_twins.aws.wire.calls import ApiCall, AwsApiError
 
 ACCOUNT = "000000000000"
 REGION = "eu-central-1"

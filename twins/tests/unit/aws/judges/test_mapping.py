@@ -5,10 +5,10 @@ from typing import Any
 import botocore.session
 import pytest
 
-from llmops_twins.aws.judges import tables
+from llmops_twins.aws.judges import operation_tables
 from llmops_twins.aws.judges.access import JudgedAction
 from llmops_twins.aws.judges.reference import PREFIXES
-from llmops_twins.aws.services.documents import shelf
+from llmops_twins.aws.service_documents import shelf
 from twins.tests.unit.aws.judges.bench import ACCOUNT, REGION, Bench
 
 SERVICES = [
@@ -271,9 +271,9 @@ def test_every_operation_is_an_action_on_resources_of_its_types(bench: Bench, se
     wrong = []
     for operation in list[str](model.operation_names):  # pyright: ignore[reportArgumentType]
         own = PREFIXES.get(service, service)
-        name = tables.ACTIONS.get((service, operation), f"{own}:{operation}")
+        name = operation_tables.ACTIONS.get((service, operation), f"{own}:{operation}")
         unknown = service != "s3" and known.action(name) is None  # newer than the reference: refused, see below
-        if unknown or operation in UNMAPPED or (service, operation) in tables.FREE:
+        if unknown or operation in UNMAPPED or (service, operation) in operation_tables.FREE:
             continue
         for access in needs(bench, service, operation, sample(model.operation_model(operation).input_shape)):
             action = known.action(access.action)

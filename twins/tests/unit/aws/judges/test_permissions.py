@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from llmops_kit.contract.errors import KitError
+from llmops_kit.core.errors import KitError
+from llmops_twins.aws import buckets
+from llmops_twins.aws.calls import ApiCall, AwsApiError
 from llmops_twins.aws.judges.permissions import AwsPermissionJudge
-from llmops_twins.aws.services.s3 import buckets
 from llmops_twins.aws.twin import AccountTwin, TwinSettings
-from llmops_twins.aws.wire.calls import ApiCall, AwsApiError
 from llmops_twins.core import web_identity
 from twins.tests.unit.aws.judges.bench import ACCOUNT, REGION, ROOT, Bench, allow, deny, policy
 

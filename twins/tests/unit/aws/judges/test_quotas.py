@@ -8,9 +8,9 @@ from typing import Any
 import botocore.session
 import pytest
 
+from llmops_twins.aws.calls import ApiCall, AwsApiError
 from llmops_twins.aws.judges import quotas
 from llmops_twins.aws.judges.quotas import QuotaJudge
-from llmops_twins.aws.wire.calls import ApiCall, AwsApiError
 from twins.tests.unit.aws.judges.bench import ACCOUNT, REGION, ROOT, Bench, allow, policy
 
 REGISTRY = f"{ACCOUNT}.dkr.ecr.{REGION}.amazonaws.com"

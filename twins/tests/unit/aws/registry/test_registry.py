@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from llmops_twins.aws.calls import ApiCall
 from llmops_twins.aws.registry import registry
 from llmops_twins.aws.twin import AccountTwin
-from llmops_twins.aws.wire.calls import ApiCall
 
 
 def basic(password: str, user: str = "AWS") -> str:

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
+from llmops_twins.aws.calls import AwsApiError
 from llmops_twins.aws.services.cloudwatch.expressions import evaluate
 from llmops_twins.aws.services.cloudwatch.metric_queries import evaluate_all, period_of, refuse_bad_metrics
-from llmops_twins.aws.wire.calls import AwsApiError
 
 Series = list[float | None]
 

@@ -6,8 +6,9 @@ from typing import Any
 import pytest
 from moto.moto_server.werkzeug_app import BackendRequest
 
-from llmops_twins.aws.wire import authentication, front, reading
-from llmops_twins.aws.wire.calls import AwsApiError
+from llmops_twins.aws import request_pipeline
+from llmops_twins.aws.calls import AwsApiError
+from llmops_twins.aws.wire import authentication, reading
 from llmops_twins.aws.wire.refusals import Refusals
 from llmops_twins.aws.wire.signatures import Signer, signature_of
 
@@ -148,5 +149,5 @@ def test_buckets_in_the_host_become_the_paths_first_part(host: str, path: str) -
 def test_what_changes_state() -> None:
     changes = ("CreateModel", "PutObject", "AssumeRole", "BatchDeleteImage", "TagResource", "UpdateEndpoint")
     reads = ("DescribeEndpoint", "ListModels", "GetObject", "HeadObject", "BatchGetImage")
-    assert [front.mutates(name) for name in changes] == [True] * 6
-    assert [front.mutates(name) for name in reads] == [False] * 5
+    assert [request_pipeline.mutates(name) for name in changes] == [True] * 6
+    assert [request_pipeline.mutates(name) for name in reads] == [False] * 5

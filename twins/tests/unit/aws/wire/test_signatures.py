@@ -5,8 +5,8 @@ from hashlib import sha256
 import pytest
 from moto.core.request import Request
 
+from llmops_twins.aws.calls import AwsApiError
 from llmops_twins.aws.wire import payloads
-from llmops_twins.aws.wire.calls import AwsApiError
 from llmops_twins.aws.wire.refusals import Refusals
 from llmops_twins.aws.wire.signatures import (
     ALGORITHM,

@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
+from llmops_twins.aws.calls import AwsApiError
 from llmops_twins.aws.wire import validation
-from llmops_twins.aws.wire.calls import AwsApiError
 from llmops_twins.aws.wire.reading import Reading, model_of
 
 

@@ -8,11 +8,11 @@ import pytest
 from werkzeug.test import Client
 
 from llmops_twins.azure import faults
-from llmops_twins.azure.arm.calls import ArmCall, Document
-from llmops_twins.azure.arm.errors import ArmError
-from llmops_twins.azure.arm.front import ManagerApp
-from llmops_twins.azure.arm.kinds import ResourceKind, SoftDelete
 from llmops_twins.azure.entra import principals, tokens
+from llmops_twins.azure.main_port import ManagerApp
+from llmops_twins.azure.protocol.arm_errors import ArmError
+from llmops_twins.azure.protocol.calls import ArmCall, Document
+from llmops_twins.azure.protocol.kinds import ResourceKind, SoftDelete
 from llmops_twins.azure.twin import TenantTwin
 from tests.support.clouds.azure import Arm, local_twin
 

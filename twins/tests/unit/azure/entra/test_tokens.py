@@ -9,11 +9,11 @@ import jwt
 import pytest
 from werkzeug.test import Client
 
-from llmops_kit.contract.twins import key_headers
+from llmops_kit.core.twins import key_headers
 from llmops_twins.azure import faults, metadata
-from llmops_twins.azure.arm.errors import ArmError
-from llmops_twins.azure.arm.front import ManagerApp
 from llmops_twins.azure.entra import identity_endpoints, principals, token_service, tokens
+from llmops_twins.azure.main_port import ManagerApp
+from llmops_twins.azure.protocol.arm_errors import ArmError
 from llmops_twins.azure.twin import TenantTwin
 from llmops_twins.core import root
 from llmops_twins.core.control import own_key

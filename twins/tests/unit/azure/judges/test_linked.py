@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from llmops_twins.azure.arm.kinds import ResourceKind
 from llmops_twins.azure.judges.linked import LINKS
+from llmops_twins.azure.protocol.kinds import ResourceKind
 from llmops_twins.azure.twin import TenantTwin
 from tests.support.clouds.azure import Answer, Arm, local_twin
 

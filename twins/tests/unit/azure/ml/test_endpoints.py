@@ -6,11 +6,11 @@ from typing import Any
 import pytest
 
 from llmops_twins.azure.arm import operations
-from llmops_twins.azure.arm.calls import Document
 from llmops_twins.azure.entra import tokens
-from llmops_twins.azure.ml import needs
 from llmops_twins.azure.ml.endpoints import token_audience
+from llmops_twins.azure.ml.running import needs
 from llmops_twins.azure.ml.running.reports import NothingRuns, RunFailure, deployment_settled
+from llmops_twins.azure.protocol.calls import Document
 from twins.tests.unit.azure.services.workspace import IMAGE, VERSION, Workspace
 
 A, B = "/onlineEndpoints/chat/deployments/chat-a", "/onlineEndpoints/chat/deployments/chat-b"

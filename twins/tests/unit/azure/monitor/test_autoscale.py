@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from llmops_twins.azure.arm.calls import Document
 from llmops_twins.azure.monitor.autoscale import Autoscale
 from llmops_twins.azure.monitor.services.monitor import AUTOSCALE
+from llmops_twins.azure.protocol.calls import Document
 from twins.tests.unit.azure.services.workspace import Workspace
 
 ENDPOINT, DEPLOYMENT = "/onlineEndpoints/chat", "/onlineEndpoints/chat/deployments/chat-a"

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from llmops_twins.azure.ml.running.runner import Runner
 from llmops_twins.azure.monitor.insights import Insights
+from llmops_twins.azure.runner import Runner
 from twins.tests.unit.azure.services.workspace import Workspace
 
 VERSION = "2024-02-01"

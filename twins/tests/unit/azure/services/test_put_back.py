@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from llmops_twins.azure.arm.ids import Id
 from llmops_twins.azure.entra import principals
-from llmops_twins.azure.monitor.services.bodies import DIAGNOSTICS
+from llmops_twins.azure.monitor.services.insights_bodies import DIAGNOSTICS
+from llmops_twins.azure.protocol.ids import Id
 from llmops_twins.azure.services.network import ZONES
 from tests.support.clouds.azure import Arm, local_twin
 from twins.tests.unit.azure.monitor.services import test_monitor as monitor

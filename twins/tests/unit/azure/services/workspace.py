@@ -3,22 +3,22 @@
 from pathlib import Path
 from typing import Any
 
-from llmops_twins.azure.arm.calls import ArmCall, Document
-from llmops_twins.azure.arm.kinds import ResourceKind
+from llmops_twins.azure import ml_provider
 from llmops_twins.azure.entra import principals
 from llmops_twins.azure.ml import (
     assets,
+    command_jobs,
     computes,
     datastores,
     deployments,
     endpoints,
-    jobs,
-    provider,
     schedules,
     sizes,
     workspaces,
 )
 from llmops_twins.azure.ml.running.reports import NothingRuns
+from llmops_twins.azure.protocol.calls import ArmCall, Document
+from llmops_twins.azure.protocol.kinds import ResourceKind
 from llmops_twins.azure.twin import TenantTwin
 from tests.support.clouds.azure import Answer, Arm, local_twin
 
@@ -30,13 +30,13 @@ ROUTES = {
     for name, path in (("liveness", "/health/live"), ("readiness", "/health/ready"), ("scoring", "/"))
 }
 _SERVICES = (
-    provider,
+    ml_provider,
     assets,
     computes,
     datastores,
     deployments,
     endpoints,
-    jobs,
+    command_jobs,
     schedules,
     sizes,
     workspaces,

@@ -9,7 +9,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from llmops_kit.contract.twins import TWIN_SUBSCRIPTION
+from llmops_kit.core.twins import TWIN_SUBSCRIPTION
 from llmops_twins.plugins.azure_native import session
 from llmops_twins.plugins.azure_native.session import PluginSession, check_config, open_session
 from llmops_twins.plugins.plugin import ProviderError

@@ -15,7 +15,7 @@ import pulumi
 from pulumi_aws import cloudwatch
 
 from llmops_kit.clouds.aws.names import SERVING, VARIANT
-from llmops_kit.infra.names import CloudNames
+from llmops_kit.infra.resource_names import CloudNames
 from llmops_kit.infra.targets.aws.limits import rollout_window
 from llmops_kit.infra.targets.aws.resources.context import AwsContext
 from llmops_kit.infra.targets.aws.resources.observe import quality_metric

@@ -9,10 +9,10 @@ import pulumi_aws as aws
 from llmops_kit.clouds.aws.location import AwsCaller, AwsLocation
 from llmops_kit.clouds.aws.names import COST_TAG, stack_tags
 from llmops_kit.clouds.aws.settings import AwsSettings
-from llmops_kit.contract.expiry import EXPIRES_TAG
-from llmops_kit.infra.names import CloudNames
-from llmops_kit.infra.targets.aws.account import AwsAccount
-from llmops_kit.infra.targets.aws.preparation import IN_STATE
+from llmops_kit.core.expiry import EXPIRES_TAG
+from llmops_kit.infra.resource_names import CloudNames
+from llmops_kit.infra.targets.aws.providers.account import AwsAccount
+from llmops_kit.infra.targets.aws.providers.preparation import IN_STATE
 
 _SERVICES = (
     "applicationautoscaling",

@@ -9,14 +9,14 @@ from typing import Any
 import pulumi
 from pulumi_aws import sagemaker
 
-from llmops_kit.clouds.aws.jobs import has_local_disks
+from llmops_kit.clouds.aws.job_requests import has_local_disks
 from llmops_kit.clouds.aws.names import VARIANT, serving_environment
-from llmops_kit.contract.layout import model_key
-from llmops_kit.infra import names
+from llmops_kit.core.layout import model_key
+from llmops_kit.infra import resource_names
 from llmops_kit.infra.targets.aws.limits import rollout_window
-from llmops_kit.infra.targets.aws.live import AwsLive
-from llmops_kit.infra.targets.aws.preparation import AwsPreparation
-from llmops_kit.infra.targets.aws.quiet import QuietAlarms
+from llmops_kit.infra.targets.aws.providers.live import AwsLive
+from llmops_kit.infra.targets.aws.providers.preparation import AwsPreparation
+from llmops_kit.infra.targets.aws.providers.quiet_alarms import QuietAlarms
 from llmops_kit.infra.targets.aws.resources.alarms import EndpointAlarms, rollout_alarm_names
 from llmops_kit.infra.targets.aws.resources.context import AwsContext
 from llmops_kit.infra.targets.aws.resources.identity import AwsRole
@@ -128,7 +128,7 @@ class _EndpointParts:
             window=rollout_window(self.resolved),
         )
         endpoint = sagemaker.Endpoint(
-            names.endpoint(name),
+            resource_names.endpoint(name),
             name=self.physical,
             endpoint_config_name=configuration.name,
             deployment_config=self.deployment([alarm.name for alarm in alarms]),

@@ -16,7 +16,8 @@ def declare_scaling(
 ) -> Sequence[pulumi.Resource]:
     """Declare the scaling between two counts of instances.
 
-    The tag makes the target anew when the instance type changes: see llmops_kit.infra.targets.aws.preparation.
+    The tag makes the target anew when the instance type changes: see
+    llmops_kit.infra.targets.aws.providers.preparation.
     """
     target = appautoscaling.Target(
         f"scaling-{name}",

@@ -10,15 +10,15 @@ from typing import Any
 import pulumi
 from pulumi_aws import sagemaker, scheduler
 
-from llmops_kit.clouds.aws.jobs import JobPlace, training_job
-from llmops_kit.contract.documents.run import RunSpec, StoredSpec
-from llmops_kit.contract.integrity.digest import sha256_bytes
-from llmops_kit.contract.layout import SPEC, schedule_key
+from llmops_kit.clouds.aws.job_requests import JobPlace, training_job
+from llmops_kit.core.documents.run import RunSpec, StoredSpec
+from llmops_kit.core.hashes import sha256_bytes
+from llmops_kit.core.layout import SPEC, schedule_key
+from llmops_kit.infra.targets.aws.providers.scheduled_spec import AwsScheduledSpec
 from llmops_kit.infra.targets.aws.resources.context import AwsContext
 from llmops_kit.infra.targets.aws.resources.identity import AwsRole
 from llmops_kit.infra.targets.aws.resources.network import AwsNetwork
 from llmops_kit.infra.targets.aws.resources.storage import AwsStorage
-from llmops_kit.infra.targets.aws.scheduled_spec import AwsScheduledSpec
 from llmops_kit.settings.resolved import ResolvedSchedule
 
 _EXECUTION = "<aws.scheduler.execution-id>"  # the scheduler writes an id there

@@ -1,6 +1,6 @@
 """Monitoring of one endpoint: its logs, and alerts on errors, latency and quality.
 
-Azure ML does not roll back on alerts: llmops_kit.infra.targets.azure.traffic does, with the same limits.
+Azure ML does not roll back on alerts: llmops_kit.infra.targets.azure.providers.traffic does, with the same limits.
 """
 
 from collections.abc import Sequence
@@ -8,8 +8,8 @@ from collections.abc import Sequence
 import pulumi
 from pulumi_azure_native import monitor
 
-from llmops_kit.infra.targets.azure.metrics import LATENCY_P90
-from llmops_kit.infra.targets.azure.resources.stack import AzureStack, SharedResources, as_scope
+from llmops_kit.infra.targets.azure.deployment_metrics import LATENCY_P90
+from llmops_kit.infra.targets.azure.resources.context import AzureStack, SharedResources, as_scope
 
 LOGS = ("AmlOnlineEndpointConsoleLog", "AmlOnlineEndpointTrafficLog", "AmlOnlineEndpointEventLog")
 """Categories, and tables in Log Analytics: output of containers, requests, events of containers.

@@ -16,17 +16,17 @@ from urllib.parse import urlsplit
 import pulumi
 from pulumi_azure_native import machinelearningservices as ml
 
-from llmops_kit.contract.layout import model_key
-from llmops_kit.contract.names import ModelRef
-from llmops_kit.infra.targets.azure.asset import Asset
-from llmops_kit.infra.targets.azure.live import AzureLive
+from llmops_kit.core.layout import model_key
+from llmops_kit.core.names import ModelRef
 from llmops_kit.infra.targets.azure.online import remove_broken
-from llmops_kit.infra.targets.azure.preparation import AzurePreparation
+from llmops_kit.infra.targets.azure.providers.asset import Asset
+from llmops_kit.infra.targets.azure.providers.live import AzureLive
+from llmops_kit.infra.targets.azure.providers.preparation import AzurePreparation
+from llmops_kit.infra.targets.azure.providers.traffic import Traffic
 from llmops_kit.infra.targets.azure.resources.alerts import declare_alerts
+from llmops_kit.infra.targets.azure.resources.context import AzureStack, SharedResources
 from llmops_kit.infra.targets.azure.resources.scaling import declare_scaling
-from llmops_kit.infra.targets.azure.resources.stack import AzureStack, SharedResources
 from llmops_kit.infra.targets.azure.resources.training import AzureEnvironment
-from llmops_kit.infra.targets.azure.traffic import Traffic
 from llmops_kit.settings.resolved import ResolvedEndpoint
 from llmops_kit.settings.stack_settings import Endpoint as Entry
 
@@ -133,7 +133,7 @@ def _prepare(stack: AzureStack, name: str, entry: Entry, shared: SharedResources
 
 def _endpoint(stack: AzureStack, name: str, shared: SharedResources, prepared: AzurePreparation) -> ml.OnlineEndpoint:
     """Declares an endpoint with its live traffic, so that traffic is never a change of it: see
-    llmops_kit.infra.targets.azure.preparation.
+    llmops_kit.infra.targets.azure.providers.preparation.
     """
     own = stack.inventory.endpoint(name)
     return ml.OnlineEndpoint(

@@ -8,9 +8,9 @@ from pulumi_azure_native import authorization, managedidentity
 
 from llmops_kit.clouds.azure.roles import BUILT_IN
 from llmops_kit.infra.targets.azure import grants
-from llmops_kit.infra.targets.azure.access import DataAccess
 from llmops_kit.infra.targets.azure.grants import RoleGrant
-from llmops_kit.infra.targets.azure.resources.stack import AzureIdentity, AzureStack, AzureStorage, as_scope
+from llmops_kit.infra.targets.azure.providers.access import DataAccess
+from llmops_kit.infra.targets.azure.resources.context import AzureIdentity, AzureStack, AzureStorage, as_scope
 
 Ready = Mapping[str, Sequence[pulumi.Resource]]
 """A resource's key in grants -> the resource that must exist before a role is assigned on it."""

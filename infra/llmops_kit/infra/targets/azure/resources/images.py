@@ -5,7 +5,7 @@ from typing import Any
 import pulumi
 from pulumi_azure_native import containerregistry
 
-from llmops_kit.infra.targets.azure.resources.stack import AzureIdentity, AzureRegistry, AzureStack
+from llmops_kit.infra.targets.azure.resources.context import AzureIdentity, AzureRegistry, AzureStack
 
 _IMAGES = ("training", "serving")
 _UNTAGGED_DAYS = 14

@@ -11,7 +11,7 @@ from typing import TypeVar
 import pulumi
 
 from llmops_kit.infra.targets.azure.inventory import PRIVATE_LINKS, ZONES
-from llmops_kit.infra.targets.azure.resources.stack import (
+from llmops_kit.infra.targets.azure.resources.context import (
     AzureRegistry,
     AzureScratch,
     AzureStack,

@@ -6,8 +6,8 @@ from typing import Any
 import pulumi
 from pulumi_azure_native import applicationinsights, monitor, operationalinsights
 
-from llmops_kit.infra.targets.azure.budget import MonthlyBudget
-from llmops_kit.infra.targets.azure.resources.stack import AzureRecords, AzureStack, as_scope
+from llmops_kit.infra.targets.azure.providers.budget import MonthlyBudget
+from llmops_kit.infra.targets.azure.resources.context import AzureRecords, AzureStack, as_scope
 
 
 def declare_records(stack: AzureStack) -> AzureRecords:

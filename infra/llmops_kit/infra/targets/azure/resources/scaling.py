@@ -9,8 +9,8 @@ from functools import partial
 import pulumi
 from pulumi_azure_native import monitor
 
-from llmops_kit.infra.targets.azure.metrics import REQUESTS
-from llmops_kit.infra.targets.azure.resources.stack import AzureStack
+from llmops_kit.infra.targets.azure.deployment_metrics import REQUESTS
+from llmops_kit.infra.targets.azure.resources.context import AzureStack
 from llmops_kit.settings.stack_settings import Endpoint as Entry
 
 _SCALE_IN_SHARE = 0.5

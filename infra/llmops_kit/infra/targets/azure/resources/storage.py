@@ -13,7 +13,7 @@ import pulumi
 from pulumi_azure_native import storage
 
 from llmops_kit.infra.targets.azure.inventory import CHECKPOINTS, CONTAINERS
-from llmops_kit.infra.targets.azure.resources.stack import AzureIdentity, AzureScratch, AzureStack, AzureStorage
+from llmops_kit.infra.targets.azure.resources.context import AzureIdentity, AzureScratch, AzureStack, AzureStorage
 
 _SOFT_DELETE_DAYS = 30
 _WORK_FOLDERS = ("runs", "captures")

@@ -10,16 +10,16 @@ from typing import Any, Literal
 import pulumi
 from pulumi_azure_native import machinelearningservices as ml
 
-from llmops_kit.clouds.azure.jobs import SCHEDULED_RUN, AzureJobContext, command_job
+from llmops_kit.clouds.azure.job_requests import SCHEDULED_RUN, AzureJobContext, command_job
 from llmops_kit.clouds.azure.settings import Cluster
-from llmops_kit.contract.documents.outputs import AzureCompute
-from llmops_kit.contract.documents.run import RunSpec, StoredSpec
-from llmops_kit.contract.integrity.digest import sha256_bytes
-from llmops_kit.contract.layout import SPEC, schedule_key
-from llmops_kit.infra.targets.azure.asset import Asset
-from llmops_kit.infra.targets.azure.cluster_removal import ClusterRemoval
-from llmops_kit.infra.targets.azure.resources.stack import AzureStack, SharedResources
-from llmops_kit.infra.targets.azure.scheduled_spec import AzureScheduledSpec
+from llmops_kit.core.documents.outputs import AzureCompute
+from llmops_kit.core.documents.run import RunSpec, StoredSpec
+from llmops_kit.core.hashes import sha256_bytes
+from llmops_kit.core.layout import SPEC, schedule_key
+from llmops_kit.infra.targets.azure.providers.asset import Asset
+from llmops_kit.infra.targets.azure.providers.cluster_removal import ClusterRemoval
+from llmops_kit.infra.targets.azure.providers.scheduled_spec import AzureScheduledSpec
+from llmops_kit.infra.targets.azure.resources.context import AzureStack, SharedResources
 from llmops_kit.settings.resolved import ImageField, ResolvedSchedule
 
 ImageName = Literal["training"] | ImageField

@@ -3,8 +3,8 @@
 import pulumi
 from pulumi_azure_native import keyvault
 
-from llmops_kit.infra.targets.azure.resources.stack import AzureSigningKey, AzureStack, AzureVault
-from llmops_kit.infra.targets.azure.signing import Signing
+from llmops_kit.infra.targets.azure.providers.signing_key import Signing
+from llmops_kit.infra.targets.azure.resources.context import AzureSigningKey, AzureStack, AzureVault
 
 _RETENTION_DAYS = 90
 

@@ -10,7 +10,7 @@ import pulumi
 from pulumi_azure_native import machinelearningservices as ml
 
 from llmops_kit.infra.targets.azure.inventory import CHECKPOINTS, CONTAINERS
-from llmops_kit.infra.targets.azure.resources.stack import (
+from llmops_kit.infra.targets.azure.resources.context import (
     AzureIdentity,
     AzureRecords,
     AzureRegistry,

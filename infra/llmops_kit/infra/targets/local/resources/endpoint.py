@@ -6,14 +6,14 @@ from typing import Any
 import pulumi
 from pulumi import dynamic
 
-from llmops_kit.contract.engines.engine_settings import engine_fields
-from llmops_kit.contract.layout import model_key
-from llmops_kit.contract.limits import limit_variables
-from llmops_kit.hosting.spec import VariantRollout
-from llmops_kit.infra import names
+from llmops_kit.core.engines.engine_settings import engine_fields
+from llmops_kit.core.layout import model_key
+from llmops_kit.core.limits import limit_variables
+from llmops_kit.infra import resource_names
 from llmops_kit.infra.targets.dynamic import Properties
-from llmops_kit.infra.targets.local.endpoint import OFF, RUNNING, EndpointProvider, HostingProvider
+from llmops_kit.infra.targets.local.providers.endpoints import OFF, RUNNING, EndpointProvider, HostingProvider
 from llmops_kit.infra.targets.local.resources.images import Image
+from llmops_kit.local_runtime.spec import VariantRollout
 from llmops_kit.settings.stack_settings import Endpoint as EndpointSettings
 
 
@@ -24,13 +24,15 @@ class Hosting(dynamic.Resource, module="llmops", name="Hosting"):
 
     def __init__(
         self,
-        home: names.StackHome,
+        home: resource_names.StackHome,
         endpoints: Iterable[str],
         prefix: str = "",
         parent: pulumi.Resource | None = None,
     ) -> None:
         props: dict[str, Any] = {"home": str(home.hosting), "endpoints": sorted(endpoints)}
-        super().__init__(HostingProvider(), prefix + names.HOSTING, props, pulumi.ResourceOptions(parent=parent))
+        super().__init__(
+            HostingProvider(), prefix + resource_names.HOSTING, props, pulumi.ResourceOptions(parent=parent)
+        )
 
 
 class LocalEndpoint(dynamic.Resource, module="llmops", name="Endpoint"):
@@ -42,7 +44,7 @@ class LocalEndpoint(dynamic.Resource, module="llmops", name="Endpoint"):
         self,
         name: str,
         settings: EndpointSettings,
-        home: names.StackHome,
+        home: resource_names.StackHome,
         *,
         image: Image,
         key_files: Mapping[str, str],
@@ -62,10 +64,10 @@ class LocalEndpoint(dynamic.Resource, module="llmops", name="Endpoint"):
         """
         props = _properties(name, settings, home, image) | {"key_files": dict(key_files)}
         options = pulumi.ResourceOptions(parent=parent, depends_on=[image, *after])
-        super().__init__(EndpointProvider(), names.endpoint(name), props, options)
+        super().__init__(EndpointProvider(), resource_names.endpoint(name), props, options)
 
 
-def _properties(name: str, settings: EndpointSettings, home: names.StackHome, image: Image) -> Properties:
+def _properties(name: str, settings: EndpointSettings, home: resource_names.StackHome, image: Image) -> Properties:
     """Returns the inputs, readable in a preview; each has an effect."""
     version = settings.version
     return {
@@ -89,7 +91,7 @@ def _properties(name: str, settings: EndpointSettings, home: names.StackHome, im
 
 
 def _rollout(settings: EndpointSettings) -> Properties:
-    """Returns the settings that hosting has, by its own rules; the target has refused all others."""
+    """Returns the settings that the local runtime has, by its own rules; the target has refused all others."""
     rollout = settings.rollout
     if rollout.strategy != "canary":
         return {"strategy": rollout.strategy}

@@ -5,8 +5,8 @@ from typing import Any
 import pulumi
 from pulumi import dynamic
 
-from llmops_kit.infra import names
-from llmops_kit.infra.targets.local.images import ImageProvider
+from llmops_kit.infra import resource_names
+from llmops_kit.infra.targets.local.providers.image import ImageProvider
 
 
 class Image(dynamic.Resource, module="llmops", name="Image"):
@@ -15,9 +15,9 @@ class Image(dynamic.Resource, module="llmops", name="Image"):
     reference: pulumi.Output[str]
 
     def __init__(self, name: str, runtime: str, prefix: str, parent: pulumi.Resource) -> None:
-        from llmops_kit.hosting import images
+        from llmops_kit.local_runtime import process_images
 
-        process = images.reference(name)
+        process = process_images.reference(name)
         # A process' reference is known before it is built, so a preview shows who will run another one.
         reference = process if runtime == "process" else None
         props: dict[str, Any] = {
@@ -26,6 +26,8 @@ class Image(dynamic.Resource, module="llmops", name="Image"):
             "source": process.rpartition(":")[2],
             "reference": reference,
         }
-        super().__init__(ImageProvider(), prefix + names.image(name), props, pulumi.ResourceOptions(parent=parent))
+        super().__init__(
+            ImageProvider(), prefix + resource_names.image(name), props, pulumi.ResourceOptions(parent=parent)
+        )
         self.name = name
         self.stated: pulumi.Input[str] = reference or self.reference

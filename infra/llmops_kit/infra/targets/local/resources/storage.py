@@ -6,8 +6,8 @@ from typing import Any
 import pulumi
 from pulumi import dynamic
 
-from llmops_kit.infra import names
-from llmops_kit.infra.targets.local.storage import StoreProvider
+from llmops_kit.infra import resource_names
+from llmops_kit.infra.targets.local.providers.store import StoreProvider
 
 
 class LocalStore(dynamic.Resource, module="llmops", name="Store"):
@@ -16,8 +16,13 @@ class LocalStore(dynamic.Resource, module="llmops", name="Store"):
     folder: pulumi.Output[str]
     url: pulumi.Output[str]
 
-    def __init__(self, home: names.StackHome, stack: str, project: Path, prefix: str, parent: pulumi.Resource) -> None:
+    def __init__(
+        self, home: resource_names.StackHome, stack: str, project: Path, prefix: str, parent: pulumi.Resource
+    ) -> None:
         props: dict[str, Any] = {"folder": str(home.store), "stack": stack, "project": str(project), "url": None}
         super().__init__(
-            StoreProvider(), names.kept(f"{prefix}store"), props, pulumi.ResourceOptions(parent=parent, protect=True)
+            StoreProvider(),
+            resource_names.kept(f"{prefix}store"),
+            props,
+            pulumi.ResourceOptions(parent=parent, protect=True),
         )

@@ -5,9 +5,9 @@ from typing import Any
 import pulumi
 from pulumi import dynamic
 
-from llmops_kit.infra import names
+from llmops_kit.infra import resource_names
+from llmops_kit.infra.targets.local.providers.training_place import TrainingPlaceProvider
 from llmops_kit.infra.targets.local.resources.images import Image
-from llmops_kit.infra.targets.local.training import TrainingPlaceProvider
 
 
 class TrainingPlace(dynamic.Resource, module="llmops", name="TrainingPlace"):
@@ -16,7 +16,7 @@ class TrainingPlace(dynamic.Resource, module="llmops", name="TrainingPlace"):
     runs: pulumi.Output[str]
     image: pulumi.Output[str]
 
-    def __init__(self, home: names.StackHome, image: Image, prefix: str, parent: pulumi.Resource) -> None:
+    def __init__(self, home: resource_names.StackHome, image: Image, prefix: str, parent: pulumi.Resource) -> None:
         props: dict[str, Any] = {"runs": str(home.runs), "image": image.stated}
         options = pulumi.ResourceOptions(parent=parent, depends_on=[image])
-        super().__init__(TrainingPlaceProvider(), prefix + names.TRAINING, props, options)
+        super().__init__(TrainingPlaceProvider(), prefix + resource_names.TRAINING, props, options)

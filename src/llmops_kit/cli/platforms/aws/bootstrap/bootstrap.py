@@ -6,6 +6,7 @@ Idempotent: what is there is looked at, what differs is changed and named, and n
 from dataclasses import dataclass
 from typing import Any
 
+from llmops_kit.cli.interfaces.platform import Say
 from llmops_kit.cli.platforms.aws.bootstrap.costs import cost_allocation_tag
 from llmops_kit.cli.platforms.aws.bootstrap.github import github_roles
 from llmops_kit.cli.platforms.aws.bootstrap.given_resources import Given
@@ -14,9 +15,8 @@ from llmops_kit.cli.platforms.aws.bootstrap.state import state_bucket, state_key
 from llmops_kit.cli.platforms.aws.bootstrap.steps import AwsSteps
 from llmops_kit.cli.platforms.aws.clients import AwsClients
 from llmops_kit.cli.platforms.github import GithubRepository
-from llmops_kit.cli.platforms.platform import Say
 from llmops_kit.clouds.aws.errors import explained, find
-from llmops_kit.contract.errors import KitError
+from llmops_kit.core.errors import KitError
 
 
 @dataclass(frozen=True)

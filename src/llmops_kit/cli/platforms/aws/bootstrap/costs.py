@@ -5,7 +5,7 @@ from botocore.exceptions import ClientError
 from llmops_kit.cli.platforms.aws.bootstrap.steps import AwsSteps
 from llmops_kit.clouds.aws.errors import error_code
 from llmops_kit.clouds.aws.names import COST_TAG
-from llmops_kit.contract.errors import KitError
+from llmops_kit.core.errors import KitError
 
 _WHAT = f"cost allocation tag {COST_TAG}"
 _ZERO = "until it is active, budgets of stacks read $0"

@@ -16,10 +16,10 @@ from llmops_kit.cli.platforms.aws.bootstrap.reach import Reach
 from llmops_kit.cli.platforms.aws.bootstrap.steps import TAGS, AwsSteps, same_json, tags
 from llmops_kit.cli.platforms.aws.bootstrap.within import require_within
 from llmops_kit.cli.platforms.github import GithubRepository, contexts, without_ids
+from llmops_kit.clouds.account_names import readable
 from llmops_kit.clouds.aws.errors import find
 from llmops_kit.clouds.aws.policies import Policy
-from llmops_kit.clouds.names import readable
-from llmops_kit.contract.errors import KitError
+from llmops_kit.core.errors import KitError
 
 _INLINE = "llmops"
 _AUDIENCE = "sts.amazonaws.com"

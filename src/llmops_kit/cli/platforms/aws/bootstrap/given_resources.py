@@ -7,7 +7,7 @@ from llmops_kit.cli.stacks.project import Project
 from llmops_kit.cli.stacks.stack_file import StackFile
 from llmops_kit.clouds.aws.names import repository_arns
 from llmops_kit.clouds.aws.settings import AwsSettings
-from llmops_kit.contract.errors import KitError
+from llmops_kit.core.errors import KitError
 
 
 @dataclass(frozen=True)

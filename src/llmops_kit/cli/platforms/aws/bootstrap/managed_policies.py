@@ -7,7 +7,7 @@ from llmops_kit.cli.platforms.aws.bootstrap.names import AwsNames
 from llmops_kit.cli.platforms.aws.bootstrap.steps import AwsSteps, same_json, tags
 from llmops_kit.clouds.aws.errors import find
 from llmops_kit.clouds.aws.policies import Policy
-from llmops_kit.contract.errors import KitError
+from llmops_kit.core.errors import KitError
 
 LIMIT = 6_144
 """Characters of a managed policy, white space not counted."""

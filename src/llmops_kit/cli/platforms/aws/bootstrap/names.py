@@ -3,8 +3,8 @@
 import hashlib
 from dataclasses import dataclass
 
+from llmops_kit.clouds.account_names import readable
 from llmops_kit.clouds.aws.names import ci_path, role_path
-from llmops_kit.clouds.names import readable
 
 
 @dataclass(frozen=True)

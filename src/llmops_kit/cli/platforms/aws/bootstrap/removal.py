@@ -7,7 +7,7 @@ from llmops_kit.cli.platforms.aws.bootstrap.steps import TAGS
 from llmops_kit.cli.platforms.aws.clients import AwsClients
 from llmops_kit.cli.platforms.aws.removal import delete_versions, tag_map
 from llmops_kit.clouds.aws.errors import explained, find
-from llmops_kit.contract.errors import KitError
+from llmops_kit.core.errors import KitError
 
 _WAIT_DAYS = 7  # the fewest that KMS takes
 

@@ -7,7 +7,7 @@ from botocore.exceptions import ClientError
 
 from llmops_kit.cli.platforms.aws.bootstrap.steps import AwsSteps, tags
 from llmops_kit.clouds.aws.errors import error_code, find
-from llmops_kit.contract.errors import KitError
+from llmops_kit.core.errors import KitError
 
 _SID = "DenyPlainHttp"
 _PUBLIC = dict.fromkeys(("BlockPublicAcls", "IgnorePublicAcls", "BlockPublicPolicy", "RestrictPublicBuckets"), True)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from llmops_kit.cli.platforms.aws.bootstrap.names import AwsNames
 from llmops_kit.cli.platforms.aws.clients import AwsClients
-from llmops_kit.cli.platforms.steps import ADMINISTRATOR, Steps
+from llmops_kit.cli.platforms.bootstrap_steps import ADMINISTRATOR, Steps
 from llmops_kit.clouds.aws.errors import explained
 
 TAGS = {"llmops:managed-by": "bootstrap"}

@@ -8,7 +8,7 @@ from fnmatch import fnmatchcase
 from typing import Any
 
 from llmops_kit.clouds.aws.policies import Policy
-from llmops_kit.contract.errors import KitError
+from llmops_kit.core.errors import KitError
 
 INLINE_LIMIT = 10_240
 """https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_iam-quotas.html"""

@@ -1,4 +1,4 @@
-"""AWS's part of recording what a deployer must be allowed (llmops_kit.cli.plan.policy)."""
+"""AWS's part of recording what a deployer must be allowed (llmops_kit.cli.deploying.policy)."""
 
 import json
 import os
@@ -16,13 +16,13 @@ from llmops_kit.cli.platforms.aws.recording import stand_ins
 from llmops_kit.cli.stacks.stack import PulumiStack
 from llmops_kit.clouds.aws.names import SAGEMAKER, SCHEDULER
 from llmops_kit.clouds.aws.policies import owned_by
-from llmops_kit.contract.documents.outputs import StackOutputs
-from llmops_kit.contract.errors import KitError, require_packages
-from llmops_kit.contract.twins import owner_headers
+from llmops_kit.core.documents.outputs import StackOutputs
+from llmops_kit.core.errors import KitError, require_packages
+from llmops_kit.core.twins import owner_headers
 
 
 class AwsRecording:
-    """See llmops_kit.cli.plan.policy.Recording."""
+    """See llmops_kit.cli.interfaces.recording.Recording."""
 
     some_types = ("ml.m5.xlarge", "ml.m5.2xlarge")
     bake_seconds = None
@@ -91,7 +91,7 @@ class AwsRecording:
 
     def document(self, records: list[dict[str, Any]]) -> dict[str, Any]:
         """Returns an IAM policy of the recorded calls, with IAM's conditions on the use of roles."""
-        from llmops_twins.aws.judges.recording import policy_document
+        from llmops_twins.aws.judges.recorded_policy import policy_document
 
         place = {"account": self._account, "region": self._region, "partition": self._partition}
         document = policy_document([*records, *histories(records)], **place)

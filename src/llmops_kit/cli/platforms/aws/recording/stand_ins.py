@@ -8,8 +8,8 @@ from typing import Any
 from llmops_kit.cli.platforms.aws.clients import AwsClients
 from llmops_kit.cli.platforms.aws.removal import STORE_KEYS, WORK_KEYS, repository_name
 from llmops_kit.clouds.aws.names import SAGEMAKER, SCHEDULER
-from llmops_kit.contract.documents.outputs import StackOutputs
-from llmops_kit.contract.twins import TWIN_ACCOUNT, owner_headers
+from llmops_kit.core.documents.outputs import StackOutputs
+from llmops_kit.core.twins import TWIN_ACCOUNT, owner_headers
 
 ALL = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "*", "Resource": "*"}]}
 _TRUST = {

@@ -4,13 +4,13 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from llmops_kit.cli.plan.prices import Price, Prices
+from llmops_kit.cli.machines.prices import Price, Prices
 from llmops_kit.cli.platforms.aws.clients import AwsClients
 from llmops_kit.cli.platforms.aws.removal import tag_map
 from llmops_kit.cli.platforms.sweep import Thing
 from llmops_kit.clouds.aws.errors import find
 from llmops_kit.clouds.aws.names import PROJECT_TAG, STACK_TAG
-from llmops_kit.contract.expiry import EXPIRES_TAG
+from llmops_kit.core.expiry import EXPIRES_TAG
 
 _HOURS_A_MONTH = 730
 
@@ -27,7 +27,7 @@ class AwsLook:
 
     @property
     def prefix(self) -> str:
-        """Prefix of names of the project's resources (infra/names.py)."""
+        """Prefix of names of the project's resources (infra/resource_names.py)."""
         return f"{''.join(c if c.isalnum() else '-' for c in self.project.lower())}-"
 
     def thing(self, kind: str, name: str, arn: str, tags: Mapping[str, str] | None = None, **more: Any) -> Thing:

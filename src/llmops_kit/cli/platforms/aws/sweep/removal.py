@@ -6,9 +6,9 @@ from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
+from llmops_kit.cli.interfaces.platform import Say
 from llmops_kit.cli.platforms.aws import removal
 from llmops_kit.cli.platforms.aws.clients import AwsClients
-from llmops_kit.cli.platforms.platform import Say
 from llmops_kit.cli.platforms.sweep import RUN, Thing
 from llmops_kit.clouds.aws.errors import find, is_missing
 from llmops_kit.clouds.aws.names import scalable_target

@@ -7,12 +7,12 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
-from llmops_kit.cli.plan.prices import load_prices
+from llmops_kit.cli.interfaces.platform import Say
+from llmops_kit.cli.machines.prices import load_prices
 from llmops_kit.cli.platforms.aws.clients import AwsClients
 from llmops_kit.cli.platforms.aws.removal import tag_map
 from llmops_kit.cli.platforms.aws.sweep import network, removal, sagemaker
 from llmops_kit.cli.platforms.aws.sweep.look import AwsLook
-from llmops_kit.cli.platforms.platform import Say
 from llmops_kit.cli.platforms.sweep import Thing
 from llmops_kit.clouds.aws.errors import error_code, explained
 from llmops_kit.clouds.aws.names import ENDPOINT_LOGS, PROJECT_TAG

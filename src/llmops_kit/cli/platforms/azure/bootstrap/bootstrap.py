@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
+from llmops_kit.cli.interfaces.platform import Say
+from llmops_kit.cli.platforms.azure.bootstrap.foundations import stack_place
 from llmops_kit.cli.platforms.azure.bootstrap.github import github_identities
 from llmops_kit.cli.platforms.azure.bootstrap.names import CONTAINER, KEY, AzureBootstrapNames, AzureBootstrapSteps
-from llmops_kit.cli.platforms.azure.bootstrap.stack import stack_place
 from llmops_kit.cli.platforms.azure.bootstrap.state import (
     caller_roles,
     providers,
@@ -18,13 +19,12 @@ from llmops_kit.cli.platforms.azure.bootstrap.state import (
     state_account,
     state_key,
 )
+from llmops_kit.cli.platforms.bootstrap_steps import ADMINISTRATOR
 from llmops_kit.cli.platforms.github import GithubRepository
-from llmops_kit.cli.platforms.platform import Say
-from llmops_kit.cli.platforms.steps import ADMINISTRATOR
 from llmops_kit.clouds.azure.errors import explained
 from llmops_kit.clouds.azure.names import IDENTITIES
 from llmops_kit.clouds.azure.session import AzureSession
-from llmops_kit.contract.errors import KitError
+from llmops_kit.core.errors import KitError
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
+from llmops_kit.cli.platforms.azure.bootstrap.foundations import StackPlace, identity
 from llmops_kit.cli.platforms.azure.bootstrap.names import TAGS, AzureBootstrapSteps
 from llmops_kit.cli.platforms.azure.bootstrap.roles import (
     assign,
@@ -21,10 +22,9 @@ from llmops_kit.cli.platforms.azure.bootstrap.roles import (
     use_states_key,
     write_states,
 )
-from llmops_kit.cli.platforms.azure.bootstrap.stack import StackPlace, identity
 from llmops_kit.cli.platforms.github import GithubRepository, contexts, subject_of
 from llmops_kit.clouds.azure.names import IDENTITIES
-from llmops_kit.contract.errors import KitError
+from llmops_kit.core.errors import KitError
 
 ISSUER = "https://token.actions.githubusercontent.com"
 _AUDIENCE = "api://AzureADTokenExchange"
@@ -82,7 +82,8 @@ def _trust(work: AzureBootstrapSteps, identity: str, repository: GithubRepositor
     """Writes an identity's federated credentials, one at a time: Azure rejects concurrent changes of them.
 
     Each one has a single subject, so a context has two if tokens are trusted with ids and without: NAME-ids and NAME.
-    The limit of an identity is 20: https://learn.microsoft.com/entra/workload-id/workload-identity-federation-considerations
+    The limit of an identity is 20:
+    https://learn.microsoft.com/entra/workload-id/workload-identity-federation-considerations
     """
     root = f"{work.names.id(IDENTITIES, identity)}/federatedIdentityCredentials"
     there = {each["name"]: each["properties"] for each in work.session.arm.list(root)}

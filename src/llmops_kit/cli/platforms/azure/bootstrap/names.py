@@ -6,7 +6,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
-from llmops_kit.cli.platforms.steps import ADMINISTRATOR, Steps
+from llmops_kit.cli.platforms.bootstrap_steps import ADMINISTRATOR, Steps
 from llmops_kit.clouds.azure.errors import explained
 from llmops_kit.clouds.azure.names import ACCOUNTS, VAULTS
 from llmops_kit.clouds.azure.session import AzureSession

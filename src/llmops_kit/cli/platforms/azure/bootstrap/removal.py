@@ -2,7 +2,7 @@
 
 from llmops_kit.cli.platforms.azure.bootstrap.names import TAGS, AzureBootstrapNames
 from llmops_kit.clouds.azure.session import AzureSession
-from llmops_kit.contract.errors import KitError
+from llmops_kit.core.errors import KitError
 
 
 def remove(session: AzureSession, project: str) -> None:

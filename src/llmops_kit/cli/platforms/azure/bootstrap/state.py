@@ -7,7 +7,7 @@ from llmops_kit.cli.platforms.azure.bootstrap.names import CONTAINER, KEY, TAGS,
 from llmops_kit.cli.platforms.azure.bootstrap.roles import assign
 from llmops_kit.clouds.azure.objects import AzureContainer
 from llmops_kit.clouds.azure.roles import until_allowed
-from llmops_kit.contract.errors import KitError
+from llmops_kit.core.errors import KitError
 
 PROVIDERS = (
     "Microsoft.Cdn",

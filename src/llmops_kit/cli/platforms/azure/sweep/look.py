@@ -5,13 +5,13 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from llmops_kit.cli.plan.prices import Price, Prices, load_prices
+from llmops_kit.cli.machines.prices import Price, Prices, load_prices
 from llmops_kit.cli.platforms.azure.job_states import moment
 from llmops_kit.cli.platforms.sweep import Thing
+from llmops_kit.clouds.account_names import named_after
 from llmops_kit.clouds.azure.arm import Document, ResourceManager
 from llmops_kit.clouds.azure.names import PROJECT_TAG, STACK_TAG
-from llmops_kit.clouds.names import named_after
-from llmops_kit.contract.expiry import EXPIRES_TAG
+from llmops_kit.core.expiry import EXPIRES_TAG
 
 NO_KIND = "no kind of thing that the kit makes"
 _HOURS_A_MONTH, _DAYS_A_MONTH = 730, 730 / 24
@@ -107,7 +107,7 @@ class AzureLook:
         return (tags or {}).get(PROJECT_TAG) == self.project
 
     def named(self, stacks: Iterable[str], *things: str) -> dict[str, str]:
-        """Returns name -> stack for the program's names of stacks' resources (infra/names.py)."""
+        """Returns name -> stack for the program's names of stacks' resources (infra/resource_names.py)."""
         return {named_after(self.project, stack, thing): stack for stack in stacks for thing in things}
 
     def prices(self, location: str) -> Prices:

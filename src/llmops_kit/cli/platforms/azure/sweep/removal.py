@@ -3,13 +3,13 @@
 from collections.abc import Callable, Collection
 from typing import Any
 
+from llmops_kit.cli.interfaces.platform import Say
 from llmops_kit.cli.platforms.azure.sweep import look as kinds
-from llmops_kit.cli.platforms.platform import Say
 from llmops_kit.cli.platforms.sweep import RUN, Thing
 from llmops_kit.clouds.azure.arm import ResourceManager
 from llmops_kit.clouds.azure.assets import archived
 from llmops_kit.clouds.azure.session import AzureSession
-from llmops_kit.contract.errors import KitError
+from llmops_kit.core.errors import KitError
 
 # Resources that Azure itself creates in the group of an Application Insights component, and leaves there.
 _AZURES_OWN = ("microsoft.alertsmanagement/smartdetectoralertrules",)

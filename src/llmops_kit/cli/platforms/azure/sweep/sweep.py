@@ -3,9 +3,9 @@
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
+from llmops_kit.cli.interfaces.platform import Say
 from llmops_kit.cli.platforms.azure.sweep import removal, untagged, workspace
 from llmops_kit.cli.platforms.azure.sweep.look import GROUP, IDENTITY, NO_KIND, TYPES, AzureLook, Type, created
-from llmops_kit.cli.platforms.platform import Say
 from llmops_kit.cli.platforms.sweep import Thing
 from llmops_kit.clouds.azure.session import AzureSession
 

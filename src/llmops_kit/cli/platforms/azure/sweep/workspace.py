@@ -22,7 +22,7 @@ from llmops_kit.cli.platforms.azure.sweep.look import (
 )
 from llmops_kit.cli.platforms.sweep import RUN, Thing
 from llmops_kit.clouds.azure.arm import Document
-from llmops_kit.clouds.azure.jobs import JOBS_TAG
+from llmops_kit.clouds.azure.job_requests import JOBS_TAG
 
 _WORKSPACES = "Microsoft.MachineLearningServices/workspaces"
 _RUNS = Type(RUN)

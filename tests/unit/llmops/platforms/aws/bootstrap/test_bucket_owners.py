@@ -15,7 +15,7 @@ from llmops_kit.cli.platforms.aws.bootstrap.names import AwsNames
 from llmops_kit.cli.platforms.aws.bootstrap.reach import Reach
 from llmops_kit.cli.platforms.aws.recording.recording import conditioned
 from llmops_kit.clouds.aws.policies import Policy
-from llmops_kit.contract.documents.outputs import StackOutputs
+from llmops_kit.core.documents.outputs import StackOutputs
 
 ACCOUNT = "123456789012"
 REACH = Reach(

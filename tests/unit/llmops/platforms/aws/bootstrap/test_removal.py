@@ -5,7 +5,7 @@ import pytest
 from llmops_kit.cli.platforms.aws.bootstrap.bootstrap import bootstrap
 from llmops_kit.cli.platforms.aws.bootstrap.removal import remove
 from llmops_kit.cli.platforms.aws.clients import AwsClients
-from llmops_kit.contract.errors import KitError
+from llmops_kit.core.errors import KitError
 
 
 def test_bucket_and_key_go_with_every_state_and_nothing_else(clients: AwsClients) -> None:

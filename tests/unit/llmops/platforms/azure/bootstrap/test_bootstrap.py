@@ -7,13 +7,13 @@ from typing import Any
 import pytest
 
 from llmops_kit.cli.platforms.azure import preflight
-from llmops_kit.cli.platforms.azure.bootstrap import stack as bootstrap_stack
+from llmops_kit.cli.platforms.azure.bootstrap import foundations as bootstrap_stack
 from llmops_kit.cli.platforms.azure.bootstrap.github import permissions_of
 from llmops_kit.cli.platforms.azure.bootstrap.names import AzureBootstrapNames
 from llmops_kit.cli.platforms.azure.bootstrap.roles import GRANTED
 from llmops_kit.cli.platforms.azure.recording import role_definition
 from llmops_kit.cli.platforms.azure.state_locks import account_url
-from llmops_kit.contract.errors import KitError
+from llmops_kit.core.errors import KitError
 from llmops_twins.azure.judges import roles
 
 SUBSCRIPTION = "11111111-2222-3333-4444-555555555555"

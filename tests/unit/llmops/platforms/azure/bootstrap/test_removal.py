@@ -8,7 +8,7 @@ import pytest
 from llmops_kit.cli.platforms.azure.bootstrap.names import TAGS, AzureBootstrapNames
 from llmops_kit.cli.platforms.azure.bootstrap.removal import remove
 from llmops_kit.clouds.azure.arm import ResourceManager
-from llmops_kit.contract.errors import KitError
+from llmops_kit.core.errors import KitError
 from tests.unit.clouds.azure.cloud import Cloud
 
 SUBSCRIPTION = "11111111-2222-3333-4444-555555555555"

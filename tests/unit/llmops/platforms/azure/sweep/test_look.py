@@ -4,10 +4,10 @@ from typing import Any
 
 import pytest
 
-from llmops_kit.cli.plan.prices import Prices
+from llmops_kit.cli.machines.prices import Prices
 from llmops_kit.cli.platforms.azure.sweep.look import ENDPOINT, GROUP, METRIC_ALERT, REGISTRY, AzureLook, created
-from llmops_kit.contract.expiry import EXPIRES_TAG
-from llmops_kit.infra.names import CloudNames
+from llmops_kit.core.expiry import EXPIRES_TAG
+from llmops_kit.infra.resource_names import CloudNames
 
 STAMP = {"source": "list", "date": "2026-11-20"}
 TABLE = {"regions": {"westeurope": {"registry": {**STAMP, "prices": {"registry_premium_day": 1.2}}}}}

@@ -5,7 +5,7 @@ from typing import Any
 
 from llmops_kit.cli.platforms.azure.sweep.removal import remove
 from llmops_kit.cli.platforms.sweep import RUN, Thing
-from llmops_kit.contract.errors import KitError
+from llmops_kit.core.errors import KitError
 
 GROUP = "/subscriptions/s/resourceGroups/g"
 WORKSPACE = f"{GROUP}/providers/Microsoft.MachineLearningServices/workspaces/w"

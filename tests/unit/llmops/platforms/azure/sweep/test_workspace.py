@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from llmops_kit.cli.plan.prices import Prices
+from llmops_kit.cli.machines.prices import Prices
 from llmops_kit.cli.platforms.azure.sweep.look import AzureLook
 from llmops_kit.cli.platforms.azure.sweep.workspace import things
 from llmops_kit.cli.platforms.sweep import RUN, Thing

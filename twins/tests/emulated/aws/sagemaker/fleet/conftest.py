@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from llmops_kit.hosting.images import build
+from llmops_kit.local_runtime.process_images import build
 from tests.support.servers.echo import echo_source
 from tests.support.servers.serving import until
 from twins.tests.support.aws import RunningTwin, await_status, made_role

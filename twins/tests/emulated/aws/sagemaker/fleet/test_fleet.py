@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from llmops_kit.hosting.images import build
+from llmops_kit.local_runtime.process_images import build
 from tests.support.servers.serving import sign_version, until
 from tests.support.tiny_models.models import copy_model, tiny_model
 from twins.tests.support.aws_fleet import Cloud

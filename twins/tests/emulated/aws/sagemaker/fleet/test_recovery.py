@@ -6,7 +6,7 @@ from pathlib import Path
 
 import psutil
 
-from llmops_kit.hosting.child import MARK
+from llmops_kit.local_runtime.child import MARK
 from llmops_twins.aws import control
 from llmops_twins.core.state_log import STATE_FILE
 from tests.support.servers.serving import until

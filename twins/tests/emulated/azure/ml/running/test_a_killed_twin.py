@@ -7,7 +7,7 @@ from pathlib import Path
 import psutil
 from azure.identity import DefaultAzureCredential
 
-from llmops_kit.hosting.images import build
+from llmops_kit.local_runtime.process_images import build
 from llmops_twins.azure import control
 from llmops_twins.azure.entra import certificates
 from llmops_twins.core.state_log import STATE_FILE

@@ -9,7 +9,7 @@ from typing import Any
 import openai
 import pytest
 
-from llmops_kit.hosting.images import build
+from llmops_kit.local_runtime.process_images import build
 from llmops_twins.azure.blobs import blobs
 from tests.support.servers.serving import sign_version
 from tests.support.tiny_models.models import copy_model, tiny_model

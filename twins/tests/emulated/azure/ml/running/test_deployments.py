@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from llmops_kit.hosting.images import build
+from llmops_kit.local_runtime.process_images import build
 from llmops_twins.azure import faults
-from llmops_twins.azure.monitor.metering import ScoredRequest
+from llmops_twins.azure.telemetry.metering import ScoredRequest
 from tests.support.runs.jobs import trainee
 from tests.support.servers.echo import echo_source
 from twins.tests.support.azure_ml import VERSION, Ml, running_ml, wait

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from llmops_kit.hosting.images import build
-from llmops_twins.azure.arm.calls import Document
+from llmops_kit.local_runtime.process_images import build
+from llmops_twins.azure.protocol.calls import Document
 from tests.support.servers.echo import echo_source
 from twins.tests.support.azure_hosts import LOCATION
 from twins.tests.support.azure_ml import VERSION, Ml, fetch, running_ml, wait

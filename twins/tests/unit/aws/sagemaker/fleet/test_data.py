@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from llmops_twins.aws import objects
+from llmops_twins.aws import s3_objects
 from llmops_twins.aws.judges.account import JudgedAccount
 from llmops_twins.aws.sagemaker.fleet import data
 from llmops_twins.aws.twin import AccountTwin
@@ -43,7 +43,7 @@ def target(tmp_path: Path) -> Path:
 
 def put(twin: AccountTwin, tmp_path: Path, key: str, content: bytes) -> None:
     (tmp_path / "body").write_bytes(content)
-    objects.upload(twin, tmp_path / "body", objects.S3Location(BUCKET, key))
+    s3_objects.upload(twin, tmp_path / "body", s3_objects.S3Location(BUCKET, key))
     (tmp_path / "body").unlink()
 
 

@@ -6,14 +6,14 @@ from typing import Any
 
 import pytest
 
-from llmops_kit.hosting.daemon import Daemon
+from llmops_kit.local_runtime.daemon import Daemon
 from llmops_twins.aws.sagemaker.endpoints import containers
-from llmops_twins.aws.sagemaker.fleet import metrics
+from llmops_twins.aws.sagemaker.fleet import request_metrics
 from llmops_twins.aws.sagemaker.fleet.fleet import PING, AwsFleetCloud, Fleet, NoWorkerError
 from llmops_twins.aws.twin import AccountTwin
 from llmops_twins.core.fleet.cloud import FleetRequest, Identity
+from llmops_twins.core.fleet.container_logs import LogTails
 from llmops_twins.core.fleet.fleet import _Endpoint
-from llmops_twins.core.fleet.logs import LogTails
 from llmops_twins.core.fleet.plan import ContainerPlan, FleetPlan, GroupPlan, VariantPlan
 from llmops_twins.core.fleet.worker import Worker, WorkerContext
 
@@ -113,7 +113,7 @@ def test_shares_of_two_groups_and_of_the_one_that_stays() -> None:
 @pytest.mark.parametrize(("status", "errors"), [(200, (0, 0)), (404, (1, 0)), (500, (0, 1)), (0, (0, 1))])
 def test_a_request_counts_as(status: int, errors: tuple[int, int]) -> None:
     request = FleetRequest(ARN, "e", "v", status, 4, 0.5, 0.001, 0.25)
-    values = {name: value for name, value, _ in metrics.values(request)}
+    values = {name: value for name, value, _ in request_metrics.values(request)}
     assert (values["Invocation4XXErrors"], values["Invocation5XXErrors"]) == errors
     assert values["InvocationsPerInstance"] == 0.25
     assert (values["ModelLatency"], values["FirstChunkModelLatency"]) == (5e5, 2.5e5)
@@ -125,7 +125,7 @@ def test_a_request_counts_for_its_variant_and_for_the_fleet_of_its_configuration
 
     twin = AccountTwin(tmp_path)
     for group, status in (("old", 500), ("new", 200)):
-        metrics.put(twin, [(1.0, FleetRequest(ARN, "e", "v", status, 1, 0.5, 0.001, None, group))], {})
+        request_metrics.put(twin, [(1.0, FleetRequest(ARN, "e", "v", status, 1, 0.5, 0.001, None, group))], {})
 
     def errors(*more: tuple[str, str]) -> list[float]:
         metric = CloudWatchMetric(

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from llmops_twins.aws.calls import AwsApiError
 from llmops_twins.aws.sagemaker.jobs import folders
-from llmops_twins.aws.wire.calls import AwsApiError
 
 GROUPS = [
     {"InstanceGroupName": "big", "InstanceType": "ml.p4d.24xlarge", "InstanceCount": 1},

@@ -4,8 +4,8 @@ import json
 
 import pytest
 
+from llmops_twins.aws.calls import AwsApiError
 from llmops_twins.aws.services.logs.patterns import compiled, selected
-from llmops_twins.aws.wire.calls import AwsApiError
 
 EVENT = json.dumps(
     {

@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
-from llmops_twins.aws import objects
+from llmops_twins.aws import s3_objects
+from llmops_twins.aws.calls import ApiCall, AwsApiError
 from llmops_twins.aws.object_bodies import ObjectBody
 from llmops_twins.aws.server import install
 from llmops_twins.aws.services.s3.copies import LARGEST_SOURCE
 from llmops_twins.aws.twin import AccountTwin, TwinSettings
-from llmops_twins.aws.wire.calls import ApiCall, AwsApiError
 
 
 @pytest.fixture
@@ -37,10 +37,10 @@ def test_one_call_copies_5_gb_and_no_more(twin: AccountTwin) -> None:
 
     backend: Any = s3_backends[twin.account]["aws"]
     backend.create_bucket("b-of-tests", "us-east-1")
-    with objects.new_body(twin) as body:
+    with s3_objects.new_body(twin) as body:
         body.touch()
         os.truncate(body, LARGEST_SOURCE + 1)
-        objects.give_body(backend.put_object("b-of-tests", "huge", b"", etag="0" * 32), body)
+        s3_objects.give_body(backend.put_object("b-of-tests", "huge", b"", etag="0" * 32), body)
     source = {"Bucket": "b-of-tests", "Key": "huge"}
     with pytest.raises(AwsApiError, match="maximum allowable size for a copy source: 5368709120"):
         ask(twin, "CopyObject", Key="copy", CopySource=source)
@@ -58,9 +58,9 @@ def test_holes_and_zeros_are_copied_as_holes(tmp_path: Path) -> None:
         file.write(b"b" * piece)
     target.write_bytes(b"before")
     key = SimpleNamespace(_value_buffer=ObjectBody(source), size=source.stat().st_size)
-    objects.write_body(key, target)
+    s3_objects.write_body(key, target)
     assert target.read_bytes() == b"before" + source.read_bytes()
     assert target.stat().st_blocks * 512 < 4 * piece
     target.write_bytes(b"")
-    objects.write_body(key, target, 2 * piece - 1, 3)
+    s3_objects.write_body(key, target, 2 * piece - 1, 3)
     assert target.read_bytes() == b"a\0\0"

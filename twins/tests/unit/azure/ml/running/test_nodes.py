@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from llmops_twins.azure.arm.calls import Document
 from llmops_twins.azure.ml.running.nodes import Nodes
-from llmops_twins.azure.ml.running.runner import Runner
+from llmops_twins.azure.protocol.calls import Document
+from llmops_twins.azure.runner import Runner
 from llmops_twins.azure.twin import TenantTwin, TwinSettings
 
 ID = "/subscriptions/s/resourceGroups/rg/providers/Microsoft.MachineLearningServices/workspaces/w/computes/cpu"

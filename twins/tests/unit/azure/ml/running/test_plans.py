@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from llmops_twins.azure.ml.running import images, plans
+from llmops_twins.azure.ml.running import environment_images, plans
 from llmops_twins.azure.ml.running.cloud import failure_of
 from llmops_twins.azure.ml.running.plans import RequestSettings
 from llmops_twins.core.fleet.plan import ContainerPlan
@@ -16,7 +16,7 @@ MOUNT = "/var/azureml-app/azureml-models/chat/1"
 
 @pytest.fixture
 def ml(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workspace:
-    monkeypatch.setattr(images, "runnable", lambda _twin, image: (f"docker:{image}", []))
+    monkeypatch.setattr(environment_images, "runnable", lambda _twin, image: (f"docker:{image}", []))
     return Workspace(tmp_path, pace=0.5).make()
 
 

@@ -1,0 +1,1 @@
+"""Servers and their connections: limits, keys, hand-over, unix sockets."""

@@ -1,0 +1,83 @@
+"""The endpoint of a model version: the serving image with the version's folder, its keys and its settings."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from llmops_kit.core.engines.engine_settings import EngineSettings, engine_variables
+from llmops_kit.core.limits import API_KEYS_FILE
+from llmops_kit.core.network.api_key import key_digest
+from llmops_kit.local_runtime.spec import EndpointSpec
+
+# Paths in the container.
+_MODEL = "/opt/ml/model"
+_API_KEY = "/run/llmops/api.key"
+_PUBLIC_KEY = "/run/llmops/signing.pub"
+_KEYS = "/run/llmops/keys"
+
+
+@dataclass(frozen=True)
+class ServedVersion:
+    """A signed version on this machine."""
+
+    folder: Path
+    public_key_file: Path
+    """Of who signed it; never in the version's own folder."""
+    model: str
+    """The name in /v1/models."""
+    sha256: str
+    """The identity that alone is served."""
+
+
+def endpoint_spec(
+    version: ServedVersion,
+    *,
+    name: str,
+    image: str,
+    key_file: Path,
+    engine: str,
+    settings: EngineSettings | None = None,
+    limits: Mapping[str, str] | None = None,
+    key_files: Mapping[str, Path] | None = None,
+    **fields: Any,
+) -> EndpointSpec:
+    """Returns the endpoint that serves a version.
+
+    Args:
+        version: what it serves.
+        name: the endpoint's.
+        image: reference of a serving image.
+        key_file: holds the API key that callers send.
+        engine: auto, or one that the image has.
+        settings: of the engine; None: the defaults.
+        limits: variables of the server, as llmops_kit.core.limits names them.
+        key_files: variable of the server -> file of keys.
+        fields: further fields of EndpointSpec.
+    """
+    mounted = key_files or {}
+    folders = {_MODEL: version.folder, _API_KEY: key_file, _PUBLIC_KEY: version.public_key_file}
+    # Their folders: Docker would go on with the old file where one is replaced by another.
+    folders |= {f"{_KEYS}/{number}": path.parent for number, path in enumerate(mounted.values())}
+    environ = {
+        "LLMOPS_AUTH": "key",
+        "LLMOPS_API_KEY_FILE": _API_KEY,
+        "LLMOPS_PUBLIC_KEY_FILE": _PUBLIC_KEY,
+        "LLMOPS_MODEL_NAME": version.model,
+        "LLMOPS_MODEL_SHA256": version.sha256,
+        "LLMOPS_ENGINE": engine,
+        **engine_variables(settings or EngineSettings()),
+        **(limits or {}),
+        **{variable: f"{_KEYS}/{number}/{path.name}" for number, (variable, path) in enumerate(mounted.items())},
+    }
+    return EndpointSpec.model_validate(
+        {
+            "name": name,
+            "image": image,
+            "folders": {path: str(folder) for path, folder in folders.items()},
+            "environ": environ,
+            "key_sha256": key_digest(key_file.read_text().strip()),
+            "keys_file": str(mounted.get(API_KEYS_FILE, "")),
+            **fields,
+        }
+    )

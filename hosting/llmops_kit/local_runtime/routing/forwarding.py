@@ -1,0 +1,106 @@
+"""What both ways of forwarding a request have in common: the hand-over of its connection, and the relay."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Mapping
+
+import aiohttp
+from aiohttp import hdrs, web
+from multidict import CIMultiDict
+
+from llmops_kit.core.network.handover import MOST_REQUEST_BYTES
+from llmops_kit.local_runtime.routing.http_handler import refusal
+
+VARIANT_HEADER = "X-Llmops-Variant"
+_HOP_BY_HOP = frozenset(
+    {"connection", "keep-alive", "proxy-authenticate", "proxy-authorization", "proxy-connection", "te", "trailer"}
+    | {"transfer-encoding", "upgrade"}
+)
+
+
+class NotAnsweredError(Exception):
+    """Error for a backend that gave no byte of an answer.
+
+    `sent`: it may have seen the request. `down`: it refused the connection.
+    """
+
+    def __init__(self, reason: str, *, sent: bool, down: bool = False) -> None:
+        super().__init__(reason)
+        self.sent = sent
+        self.down = down
+
+
+class LongBody:
+    """A body too long to keep: its beginning, then the rest as the client sends it. Can be sent once.
+
+    `refusal` is the answer when the client is at fault.
+    """
+
+    def __init__(
+        self, kept: bytes, rest: aiohttp.StreamReader, most: int, seconds: float, received: Callable[[], int]
+    ) -> None:
+        self._kept, self._rest, self._most, self._seconds, self._received = kept, rest, most, seconds, received
+        self._left = most - len(kept)
+        self.begun = False
+        self.refusal: web.Response | None = None
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        self.begun = True
+        yield self._kept
+        while chunk := await self._next():
+            self._left -= len(chunk)
+            if self._left < 0 or self._received() > 2 * self._most:  # with its chunks' frames
+                self.refusal = too_large(self._most)
+                raise ValueError("too large")
+            yield chunk
+
+    async def _next(self) -> bytes:
+        try:
+            return await asyncio.wait_for(self._rest.readany(), self._seconds)
+        except Exception:
+            self.refusal = too_slow(self._seconds)
+            raise
+
+
+async def take_body(
+    request: web.BaseRequest, most: int, seconds: float, received: Callable[[], int]
+) -> bytes | LongBody:
+    """Returns a request's body; one that is too long to keep is read when it is sent.
+
+    Args:
+        request: whose headers have come.
+        most: bytes of a body.
+        seconds: time for each part of a long one.
+        received: gives the bytes of the request so far, as they were sent.
+    """
+    if not request.body_exists:
+        return b""
+    kept = bytearray()
+    while len(kept) <= MOST_REQUEST_BYTES:
+        chunk = await request.content.readany()
+        if not chunk:
+            return bytes(kept)
+        kept += chunk
+    return LongBody(bytes(kept), request.content, most, seconds, received)
+
+
+def too_large(most: int) -> web.Response:
+    """Returns the answer to a body that is too long."""
+    return refusal(413, f"a body has at most {most} bytes", "body_too_large", close=True)
+
+
+def too_slow(seconds: float) -> web.Response:
+    """Returns the answer to a body that comes too slowly."""
+    return refusal(408, f"the body did not come within {seconds:g} s", "body_timeout", close=True)
+
+
+def not_forwarded(headers: Mapping[str, str]) -> frozenset[str]:
+    """Returns the names, in lower case, of the headers that concern one connection, those that `Connection` names among
+    them.
+    """
+    return _HOP_BY_HOP | {name.strip().lower() for name in headers.get(hdrs.CONNECTION, "").split(",")}
+
+
+def end_to_end(headers: Mapping[str, str], leave_out: tuple[str, ...] = ()) -> CIMultiDict[str]:
+    """Returns the headers that are forwarded."""
+    dropped = not_forwarded(headers) | set(leave_out)
+    return CIMultiDict((k, v) for k, v in headers.items() if k.lower() not in dropped)

@@ -1,0 +1,122 @@
+"""Specification and state of an endpoint."""
+
+import json
+from typing import ClassVar, Literal
+
+from pydantic import Field
+
+from llmops_kit.core.document import Document, Part
+from llmops_kit.core.hashes import sha256_bytes
+from llmops_kit.core.names import Name
+from llmops_kit.core.rollout import WatchedRollout
+
+ROUTER_BODY_BYTES = 32 << 20
+"""Maximum bytes of a request's body that the router of an endpoint takes."""
+
+
+class VariantRollout(WatchedRollout):
+    """Strategy of an endpoint's change to a new variant."""
+
+    strategy: Literal["all_at_once", "canary", "manual"] = Field(  # pyright: ignore[reportIncompatibleVariableOverride] (frozen)
+        default="all_at_once",
+        description="all_at_once: switch when ready. canary: a watched share first, rolled back if it fails. "
+        "manual: start the new variant without traffic, and leave the rest to `Host.set_traffic`.",
+    )
+    most_errors: float = Field(
+        default=0.05,
+        ge=0,
+        le=1,
+        description="Share of failing requests above the old variant's that the canary may have.",
+    )
+    drain_seconds: float = Field(default=30.0, ge=0, description="Time that the old variant has to finish requests.")
+
+
+class EndpointSpec(Part):
+    """An endpoint as it should be. `model_dump_json` and `model_validate_json` make the round trip."""
+
+    name: Name
+    image: str = Field(description="process:NAME@sha256:… or docker:NAME@sha256:….")
+    command: list[str] = Field(
+        default=["python", "-m", "llmops_kit.serving", "serve"],
+        description="`python` is the image's own; it must answer GET /ping with 200 once it is ready. "
+        "Empty: what the image starts by itself.",
+    )
+    arguments: list[str] = Field(default=[], description="After the command.")
+    folders: dict[str, str] = Field(
+        default={}, description="Path in the container -> folder or file on this machine; read-only."
+    )
+    environ: dict[str, str] = Field(
+        default={},
+        description="The container's variables. A value that is a path of `folders`, or below one, follows it.",
+    )
+    key_sha256: str = Field(
+        default="",
+        description="Of the API key that the server asks for: the router reads no body without it. Empty: it asks for "
+        "none, or a platform in front authenticates callers.",
+    )
+    keys_file: str = Field(
+        default="",
+        description="File on this machine of further keys that the server takes (llmops_kit.core.key_file).",
+    )
+    instances: int = Field(default=1, ge=1, le=64)
+    container_port: int = Field(default=8080, ge=1, le=65535, description="Where the image listens inside Docker.")
+    port: int = Field(default=0, ge=0, le=65535, description="Where the endpoint listens; 0: chosen once and kept.")
+    bind: str = Field(default="127.0.0.1", description="Address where it listens.")
+    rollout: VariantRollout = VariantRollout()
+    ready_seconds: float = Field(default=300.0, gt=0, description="Time that an instance has to become ready.")
+
+    @property
+    def variant(self) -> str:
+        """Identity of what its instances run; instances of equal variants are interchangeable."""
+        parts = [self.image, [*self.command, *self.arguments], self.folders, self.environ, self.key_sha256]
+        return "v" + sha256_bytes(json.dumps(parts, sort_keys=True).encode())[:11]
+
+
+class InstanceState(Part):
+    """One worker. `pid` is 0 while it does not run; `restarts` counts the starts after the first."""
+
+    port: int
+    pid: int
+    ready: bool
+    restarts: int
+
+
+class VariantState(Part):
+    """A variant, its share of the requests in per cent, and its workers."""
+
+    id: str
+    weight: int
+    instances: list[InstanceState]
+
+
+class EndpointState(Part):
+    """An endpoint as it is. `ready`: some instance with traffic answers. `spec`: the last that was applied whole."""
+
+    name: str
+    on: bool
+    url: str
+    port: int
+    ready: bool
+    router_pid: int
+    spec: EndpointSpec | None
+    variants: list[VariantState]
+
+
+class VariantRecord(Part):
+    """Record from which a variant's workers are started and recognised."""
+
+    spec: EndpointSpec
+    ports: list[int]
+
+
+class EndpointRecord(Document):
+    """endpoint.json: what hosting must remember of an endpoint, written before each step that it describes."""
+
+    SCHEMA: ClassVar[str] = "endpoint/1"
+
+    name: str
+    on: bool = False
+    port: int = 0
+    bind: str = "127.0.0.1"
+    spec: EndpointSpec | None = None
+    variants: dict[str, VariantRecord] = Field(default={}, description="Newest last.")

@@ -1,0 +1,1 @@
+"""Dynamic providers of AWS; llmops_kit.infra.providers has their released names."""

@@ -1,0 +1,1 @@
+"""Dynamic providers of Azure; llmops_kit.infra.providers has their released names."""

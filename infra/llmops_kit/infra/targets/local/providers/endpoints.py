@@ -1,0 +1,136 @@
+"""Endpoints on this machine: a resource for each promoted model version, behind the local runtime's supervisor and
+router.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pulumi import dynamic
+
+from llmops_kit.core.network.api_key import make_api_key
+from llmops_kit.infra.targets.dynamic import KitProvider, Properties, gone, inputs_of, say
+
+if TYPE_CHECKING:
+    from llmops_kit.local_runtime.host import Host
+    from llmops_kit.local_runtime.spec import EndpointSpec
+
+RUNNING, OFF, STOPPED = "running", "off", "stopped"
+
+
+class HostingProvider(KitProvider):
+    """Names the endpoints that may exist, before any of them does.
+
+    So an endpoint that an interrupted update left behind is found again: taking its entry away changes this list.
+    """
+
+    def create(self, props: Properties) -> dynamic.CreateResult:
+        """Stops what an earlier, interrupted update left; idempotent."""
+        _keep_only(props)
+        return dynamic.CreateResult(props["home"], inputs_of(props))
+
+    def update(self, _id: str, _olds: Properties, _news: Properties) -> dynamic.UpdateResult:
+        """Stop what is no longer listed; all of it, if the home is another one now."""
+        if _olds["home"] != _news["home"]:
+            _host(_olds).shutdown()
+        _keep_only(_news)
+        return dynamic.UpdateResult(inputs_of(_news))
+
+    def delete(self, _id: str, _props: Properties) -> None:
+        """Stop everything, the supervisor too."""
+        _host(_props).shutdown()
+
+
+class EndpointProvider(KitProvider):
+    """Brings an endpoint to what its properties say; the local runtime replaces only what differs, without losing a
+    request.
+    """
+
+    def create(self, props: Properties) -> dynamic.CreateResult:
+        """Applies the endpoint; idempotent: adopts one of this name in this home."""
+        return dynamic.CreateResult(props["endpoint"], _apply(props))
+
+    def read(self, id_: str, props: Properties) -> dynamic.ReadResult:
+        """Reads the live state: gone, stopped if its supervisor is, or another version than was declared."""
+        live = _live(props)
+        if live is None:
+            return gone()
+        # As inputs too: so a preview after a refresh shows what the next update will change (stopped => running).
+        found = inputs_of(props) | live
+        return dynamic.ReadResult(id_, found, {k: v for k, v in found.items() if k != "url"})
+
+    def update(self, _id: str, _olds: Properties, _news: Properties) -> dynamic.UpdateResult:
+        """Updates in place, by the endpoint's rollout."""
+        if _olds["home"] != _news["home"]:
+            _host(_olds).remove(_olds["endpoint"])
+        return dynamic.UpdateResult(_apply(_news))
+
+    def delete(self, _id: str, _props: Properties) -> None:
+        """Stop it, and forget its port and API key."""
+        _host(_props).remove(_props["endpoint"])
+        Path(_props["key_file"]).unlink(missing_ok=True)
+
+
+def _host(props: Properties) -> Host:
+    from llmops_kit.local_runtime.host import Host
+
+    return Host(Path(props["home"]))
+
+
+def _keep_only(props: Properties) -> None:
+    host = _host(props)
+    for state in host.list():
+        if state.name not in props["endpoints"]:
+            say(f"removing endpoint {state.name}, which is not (or no longer) in the settings")
+            host.remove(state.name)
+
+
+def _apply(props: Properties) -> Properties:
+    """Make it so; the properties with its address."""
+    make_api_key(Path(props["key_file"]))
+    host = _host(props)
+    if props["status"] == RUNNING:
+        return inputs_of(props) | {"url": host.apply(_spec(props), say).url}
+    if props["endpoint"] in _names(host):
+        host.stop(props["endpoint"])
+    return inputs_of(props) | {"url": ""}
+
+
+def _live(props: Properties) -> Properties | None:
+    """Returns the properties that differ from the declaration because of somebody's or something's interference; None
+    if there is no endpoint.
+    """
+    host, name = _host(props), props["endpoint"]
+    if name not in _names(host):
+        return {} if props["status"] == OFF else None
+    state = host.state(name)
+    if not state.on:
+        return {"status": OFF, "url": ""}
+    live: Properties = {"status": RUNNING if host.alive() else STOPPED, "url": state.url}
+    if state.spec:
+        live["sha256"] = state.spec.environ["LLMOPS_MODEL_SHA256"]
+        live["instances"] = state.spec.instances
+    return live
+
+
+def _names(host: Host) -> set[str]:
+    return {state.name for state in host.list()}
+
+
+def _spec(props: Properties) -> EndpointSpec:
+    from llmops_kit.core.engines.engine_settings import EngineSettings
+    from llmops_kit.local_runtime.model_endpoint import ServedVersion, endpoint_spec
+
+    version = ServedVersion(Path(props["folder"]), Path(props["public_key_file"]), props["model"], props["sha256"])
+    return endpoint_spec(
+        version,
+        name=props["endpoint"],
+        image=props["image"],
+        key_file=Path(props["key_file"]),
+        engine=props["engine"],
+        settings=EngineSettings.model_validate({name: props[name] for name in EngineSettings.model_fields}),
+        limits=props["limits"],
+        key_files={variable: Path(path) for variable, path in props["key_files"].items()},
+        **{key: props[key] for key in ("instances", "port", "rollout")},
+    )

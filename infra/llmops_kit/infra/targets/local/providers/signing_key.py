@@ -1,0 +1,38 @@
+"""The key pair that signs model versions. Only paths get into the state."""
+
+from pathlib import Path
+
+from pulumi import dynamic
+
+from llmops_kit.infra.targets.dynamic import KitProvider, Properties, gone, inputs_of
+from llmops_kit.infra.targets.local.providers.store import require_moved
+
+
+class SigningKeyProvider(KitProvider):
+    """Makes an ECDSA P-256 key pair, or takes over the one that is there."""
+
+    def create(self, props: Properties) -> dynamic.CreateResult:
+        """Creates the key pair; idempotent: an existing key is never replaced."""
+        return dynamic.CreateResult(props["private_key"], _make_pair(props))
+
+    def read(self, id_: str, props: Properties) -> dynamic.ReadResult:
+        """Reports the pair as gone if the private key's file is."""
+        return dynamic.ReadResult(id_, props) if Path(props["private_key"]).exists() else gone()
+
+    def update(self, _id: str, _olds: Properties, _news: Properties) -> dynamic.UpdateResult:
+        """Requires that the keys were moved to the new folder."""
+        require_moved(Path(_olds["private_key"]), Path(_news["private_key"]))
+        return dynamic.UpdateResult(_make_pair(_news))
+
+    def delete(self, _id: str, _props: Properties) -> None:
+        """Remove the pair. The engine asks only after the resource was unprotected."""
+        for name in ("private_key", "public_key_file"):
+            Path(_props[name]).unlink(missing_ok=True)
+
+
+def _make_pair(props: Properties) -> Properties:
+    from llmops_kit.core.integrity.signing import make_key
+
+    public_key = make_key(Path(props["private_key"]))
+    Path(props["public_key_file"]).write_text(public_key)
+    return inputs_of(props) | {"public_key": public_key}

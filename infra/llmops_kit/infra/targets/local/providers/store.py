@@ -1,0 +1,99 @@
+"""The store: a folder of dataset and model versions, which outlives its stack."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from pulumi import dynamic
+
+from llmops_kit.core.errors import KitError
+from llmops_kit.infra.targets.dynamic import KitProvider, Properties, gone, inputs_of
+
+_DOCUMENT = "store.json"
+
+
+class StoreProvider(KitProvider):
+    """Makes a store's folder, or takes over the one that is there."""
+
+    def create(self, props: Properties) -> dynamic.CreateResult:
+        """Claims the folder; idempotent."""
+        _claim(props)
+        return dynamic.CreateResult(props["folder"], _outputs(props))
+
+    def read(self, id_: str, props: Properties) -> dynamic.ReadResult:
+        """Reports the store as gone if its document is."""
+        return dynamic.ReadResult(id_, props) if (Path(props["folder"]) / _DOCUMENT).exists() else gone()
+
+    def update(self, _id: str, _olds: Properties, _news: Properties) -> dynamic.UpdateResult:
+        """Requires that the data were moved to the new folder, which the kit does not do itself, and claims it."""
+        require_moved(Path(_olds["folder"]) / _DOCUMENT, Path(_news["folder"]) / _DOCUMENT)
+        _claim(_news)
+        return dynamic.UpdateResult(_outputs(_news))
+
+    def delete(self, _id: str, _props: Properties) -> None:
+        """Remove an empty store. The engine asks only after the resource was unprotected.
+
+        Raises:
+            KitError: versions are left.
+        """
+        folder = Path(_props["folder"])
+        left = next(_versions(folder), None)
+        if left:
+            raise KitError(
+                "the store is not empty: its versions would be lost",
+                where=str(left),
+                fix="`llmops down --data NAME` empties it, or move what you want to keep and remove the rest",
+            )
+        if folder.is_dir():
+            import shutil
+
+            shutil.rmtree(folder)
+
+
+def read_store(folder: Path, key: str) -> bytes | None:
+    """Returns an object's content from a store's folder; None if there is none."""
+    try:
+        return (folder / key).read_bytes()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+
+
+def require_moved(old: Path, new: Path) -> None:
+    """Refuse to leave data behind.
+
+    Raises:
+        KitError: there is something at `old` and nothing at `new`.
+    """
+    if old.exists() and not new.exists():
+        raise KitError(
+            f"the stack's data is in {old.parent}, and {new.parent} is to take its place",
+            where="setting local_home",
+            fix=f"move the folder first (`mv {old.parent} {new.parent}`), or set local_home back",
+        )
+
+
+def _outputs(props: Properties) -> Properties:
+    return inputs_of(props) | {"url": Path(props["folder"]).as_uri()}
+
+
+def _claim(props: Properties) -> None:
+    """Write the store's document, unless another checkout's stack lives there."""
+    from llmops_kit.core.documents.store import StoreDocument
+
+    path = Path(props["folder"]) / _DOCUMENT
+    if path.exists():
+        found = StoreDocument.load(path)
+        other = found.stack != props["stack"] or (
+            found.project not in ("", props["project"]) and Path(found.project).is_dir()
+        )
+        if other:
+            raise KitError(
+                f"belongs to stack {found.stack} of {found.project or 'another project'}",
+                where=str(path),
+                fix="choose another folder with local_home, or another name for this stack",
+            )
+    StoreDocument.new(stack=props["stack"], project=props["project"]).write(path)
+
+
+def _versions(folder: Path) -> Iterator[Path]:
+    for kind in ("models", "datasets"):
+        yield from (folder / kind).glob("*")

@@ -1,0 +1,55 @@
+"""The place where runs execute: a folder for each, and the image. A run itself is an event, never a resource."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pulumi import dynamic
+
+from llmops_kit.infra.targets.dynamic import KitProvider, Properties, gone, inputs_of
+
+if TYPE_CHECKING:
+    import psutil
+
+
+class TrainingPlaceProvider(KitProvider):
+    """Makes the folder of the runs."""
+
+    def create(self, props: Properties) -> dynamic.CreateResult:
+        """Creates the folder of runs; idempotent."""
+        Path(props["runs"]).mkdir(parents=True, exist_ok=True)
+        return dynamic.CreateResult(props["runs"], inputs_of(props))
+
+    def read(self, id_: str, props: Properties) -> dynamic.ReadResult:
+        """Reports the folder as gone if it is missing."""
+        return dynamic.ReadResult(id_, props) if Path(props["runs"]).is_dir() else gone()
+
+    def update(self, _id: str, _olds: Properties, _news: Properties) -> dynamic.UpdateResult:
+        """Creates the new folder; new runs use it and the new image, running ones continue where they are."""
+        Path(_news["runs"]).mkdir(parents=True, exist_ok=True)
+        return dynamic.UpdateResult(inputs_of(_news))
+
+    def delete(self, _id: str, _props: Properties) -> None:
+        """Stop the runs that are going on, and keep their folders: they are the history of the model versions."""
+        for state in Path(_props["runs"]).glob("*/state.json"):
+            _stop_run(state)
+
+
+def _stop_run(path: Path) -> None:
+    import psutil
+
+    from llmops_kit.core.documents.run import RunState
+    from llmops_kit.local_runtime.processes import is_running
+
+    state = RunState.load(path)
+    if state.pid and is_running(state.pid, state.pid_started):
+        _end(psutil.Process(state.pid))
+
+
+def _end(process: "psutil.Process") -> None:
+    import psutil
+
+    process.terminate()
+    try:
+        process.wait(30)  # it writes a checkpoint
+    except psutil.TimeoutExpired:
+        process.kill()

@@ -1,0 +1,1 @@
+"""Brings a stack to what its file says: promotion, deployment, and the permissions that these need."""

@@ -1,0 +1,274 @@
+"""Promotion: the one line of the stack file that says which model version an endpoint serves; and the way back.
+
+The line is what counts, and is reviewed and reverted like any other. The store keeps a log of promotions beside it, so
+that `rollback` knows which version came before, in a checkout without history too.
+"""
+
+import getpass
+import re
+from dataclasses import dataclass
+
+from llmops_kit.cli.evaluation.production import compare_with_production
+from llmops_kit.cli.interfaces.platform import Platform, Say
+from llmops_kit.cli.stacks.stack_file import PromotedEntry, StackFile
+from llmops_kit.cli.store.store import Store, now
+from llmops_kit.cli.terminal.plain_text import printable
+from llmops_kit.core.documents.model import ModelManifest
+from llmops_kit.core.errors import KitError, NotFoundError, RefusedError
+from llmops_kit.core.layout import rejection_log
+from llmops_kit.core.names import NAME_PATTERN, ModelRef, parse_promoted
+from llmops_kit.core.validation import did_you_mean
+
+MOST_REASON = 200
+"""Characters of the reason for which a gate is waived."""
+_FORCE = '`--force --reason "why"` promotes it all the same, as `gate: waived`'
+_UNKNOWN = "not recorded"
+"""Of a gate that was waived by hand, or by an older kit."""
+
+
+@dataclass(frozen=True)
+class PromotionChange:
+    """What was written into the stack file."""
+
+    endpoint: str
+    before: str
+    after: ModelRef
+    waived: bool
+    diff: str
+
+
+def promote(
+    platform: Platform,
+    file: StackFile,
+    version: str,
+    endpoint: str = "",
+    reason: str = "",
+    say: Say = lambda _: None,
+) -> PromotionChange:
+    """Write a model version into the stack file, after its signature, its files and its gate were checked.
+
+    A gate with `not_worse_than: production` is held against the version that the endpoint was deployed with.
+
+    Args:
+        platform: the stack in operation.
+        file: the stack's file, which is written.
+        version: name@number or name@latest.
+        endpoint: the entry; empty: the one that serves this name, or else one of this name.
+        reason: why a version is taken whose gate was not passed, with `gate: waived`; empty: it is refused.
+        say: told how files are checked, and how the version compares with production.
+
+    Raises:
+        KitError: not in the store, changed, not signed by this stack, or its gate was not passed (with reasons); or
+            `reason` is no single line of at most MOST_REASON characters.
+    """
+    _require_reason(reason)
+    store = platform.store()
+    ref = store.find(version)
+    written = store.manifest(ref)  # before its files are looked at
+    written.require_task(ref.alias, "text-generation", "feature-extraction")
+    _require_gate(written, store, ref, reason)
+    manifest = store.verify_model(ref, platform.outputs.signing.public_key, say)
+    passed = _require_gate(manifest, store, ref, reason)
+    _require_not_rejected(store, ref)
+    if "openvino" not in manifest.engines:
+        say(f"{ref.alias} has no OpenVINO form: an endpoint on CPUs needs that of `llmops models convert {ref.alias}`")
+    name = endpoint or _serving(file, ref.name) or ref.name
+    if not re.fullmatch(NAME_PATTERN, name) or not 3 <= len(name) <= 32:
+        raise KitError(
+            f"{name!r} is no name for an endpoint",
+            where="--endpoint",
+            fix="3 to 32 small letters, digits and single dashes, a letter first",
+        )
+    passed &= _require_not_worse(platform, ref, manifest, name, reason, say)
+    return _write(platform, file, name, ref, reason="" if passed else reason, kind="promote")
+
+
+def rollback(platform: Platform, file: StackFile, endpoint: str = "", say: Say = lambda _: None) -> PromotionChange:
+    """Write the version that an endpoint had before into the stack file; again, the one before that.
+
+    Raises:
+        KitError: no endpoint, several without saying which, or nothing came before.
+    """
+    entries = file.promoted()
+    name = endpoint or _only(list(entries), str(file.path))
+    if name not in entries:
+        fix = did_you_mean(name, entries) or f"there are: {', '.join(entries) or 'none'}"
+        raise NotFoundError(f"there is no endpoint {name}", where=str(file.path), fix=fix)
+    current = entries[name].model
+    before = _before(_history(platform.store(), name), current)
+    if not before:
+        raise KitError(
+            f"no version of {name} came before {_short(current)}",
+            where=str(file.path),
+            fix="`llmops models list` shows the versions, `llmops promote NAME@N` takes one",
+        )
+    text, reason = before
+    ref = parse_promoted(text)
+    store = platform.store()
+    _require_not_rejected(store, ref)
+    store.verify_model(ref, platform.outputs.signing.public_key, say)
+    return _write(platform, file, name, ref, reason=reason, kind="rollback")
+
+
+def waivers(store: Store, endpoint: str = "") -> list[dict[str, str]]:
+    """Promotions and rollbacks to versions whose gate was waived, oldest first; of one endpoint, or of all.
+
+    Returns:
+        Entries of the log with `endpoint`, `model` (name@number@sha256:…), `reason`, `by` and `at`. Older kits recorded
+        no reason.
+    """
+    keys = store.objects.list(f"{promotion_log(endpoint)}/" if endpoint else "promotions/")
+    names = sorted({key.split("/")[1] for key in keys})
+    return [
+        {"endpoint": name, "reason": "", **entry}
+        for name in names
+        for entry in store.read_log(promotion_log(name))
+        if entry["gate"] == "waived"
+    ]
+
+
+def promoted(store: Store) -> dict[str, str]:
+    """Returns endpoint -> the version (name@number@sha256:…) that was promoted or rolled back to last."""
+    names = sorted({key.split("/")[1] for key in store.objects.list("promotions/")})
+    return {name: store.read_log(promotion_log(name))[-1]["model"] for name in names}
+
+
+def _require_reason(reason: str) -> None:
+    if len(reason) > MOST_REASON or printable(reason) != reason or "\n" in reason or "\t" in reason:
+        raise KitError(
+            "is no reason that can be shown in a line",
+            where="--reason",
+            fix=f"write one line of at most {MOST_REASON} characters, without control characters",
+        )
+
+
+def _require_gate(manifest: ModelManifest, store: Store, ref: ModelRef, reason: str) -> bool:
+    """Whether the gate was passed.
+
+    Raises:
+        KitError: it was not, and the promotion is not forced.
+    """
+    passed = manifest.gate is not None and manifest.gate.passed
+    if not passed and not reason:
+        reasons = "".join(f"\n    {r}" for r in manifest.gate.reasons) if manifest.gate else ""
+        raise RefusedError(
+            f"the gate of {ref.alias} was not passed:{reasons}"
+            if manifest.gate
+            else f"{ref.alias} was never evaluated",
+            where=f"{store.objects.url}/models/{ref.sha256}",
+            fix=f"change data or recipe and train again; {_FORCE}",
+        )
+    return passed
+
+
+def _require_not_worse(
+    platform: Platform, ref: ModelRef, manifest: ModelManifest, endpoint: str, reason: str, say: Say
+) -> bool:
+    """Whether the version is not worse than production, where its gate asks for that.
+
+    Raises:
+        RefusedError: it is worse, or that is unknown, and no reason to promote it anyway is given.
+    """
+    verdict = compare_with_production(platform, ref, manifest, endpoint)
+    if not verdict.passed and not reason:
+        raise RefusedError(
+            f"{ref.alias} is not shown to be as good as production: {'; '.join(verdict.reasons)}",
+            where=f"endpoint {endpoint}",
+            fix=f"{verdict.fix or 'change data or recipe and train again'}; {_FORCE}",
+        )
+    for line in verdict.reasons:
+        say(line)
+    return verdict.passed
+
+
+def _require_not_rejected(store: Store, ref: ModelRef) -> None:
+    if why := store.rejection(ref.sha256):
+        raise RefusedError(
+            f"{ref.alias} was rejected: {why}",
+            where=f"{store.objects.url}/{rejection_log(ref.sha256)}",
+            fix=f"promote another version; `llmops models clear {ref.alias}` lets this one be promoted again",
+        )
+
+
+def _write(platform: Platform, file: StackFile, name: str, ref: ModelRef, reason: str, kind: str) -> PromotionChange:
+    waived = bool(reason)
+    entry = file.promoted().get(name, PromotedEntry())
+    before = entry.model
+    if before != str(ref):
+        file.set(name, "model", str(ref))
+    if waived and entry.gate != "waived":
+        file.set(name, "gate", "waived")
+    elif not waived and entry.gate == "waived":
+        file.remove(name, "gate")  # it was meant for the version before
+    diff = file.diff()
+    file.write()
+    if diff:
+        entry_of_log = {
+            "schema": "promotion/1",
+            "kind": kind,
+            "model": str(ref),
+            "before": before,
+            "gate": "waived" if waived else "passed",
+            "gate_before": entry.gate,
+            "reason": reason,
+            "at": now(),
+            "by": _user(),
+        }
+        platform.store().append(promotion_log(name), entry_of_log)
+    return PromotionChange(name, before, ref, waived, diff)
+
+
+def _history(store: Store, endpoint: str) -> list[tuple[str, str]]:
+    """Versions as promoted, oldest first, without what was rolled back; and why the gate was waived, if it was."""
+    stack: list[tuple[str, str]] = []
+    for entry in store.read_log(promotion_log(endpoint)):
+        before = entry["before"]
+        if before and (not stack or stack[-1][0] != before):
+            stack.append((before, _UNKNOWN if entry["gate_before"] == "waived" else ""))  # written by hand, or reverted
+        model, reason = entry["model"], entry.get("reason") or _UNKNOWN
+        if entry["kind"] == "rollback" and (position := _last(stack, model)) >= 0:
+            del stack[position + 1 :]
+        else:
+            stack.append((model, reason if entry["gate"] == "waived" else ""))
+    return stack
+
+
+def _before(stack: list[tuple[str, str]], current: str) -> tuple[str, str] | None:
+    """What came before `current`; a version that the log does not know came after everything in it."""
+    position = _last(stack, current)
+    earlier = [item for item in (stack if position < 0 else stack[:position]) if item[0] != current]
+    return earlier[-1] if earlier else None
+
+
+def _last(stack: list[tuple[str, str]], model: str) -> int:
+    return max((i for i, item in enumerate(stack) if item[0] == model), default=-1)
+
+
+def _serving(file: StackFile, model: str) -> str:
+    """The one endpoint that serves a model of this name."""
+    found = [n for n, e in file.promoted().items() if e.model.partition("@")[0] == model]
+    return found[0] if len(found) == 1 else ""
+
+
+def _only(names: list[str], where: str) -> str:
+    if len(names) == 1:
+        return names[0]
+    if not names:
+        raise NotFoundError("there is no endpoint", where=where, fix="`llmops promote NAME@N` makes one")
+    raise KitError(f"which endpoint? There are {', '.join(names)}", where=where, fix=f"add --endpoint {names[0]}")
+
+
+def promotion_log(endpoint: str) -> str:
+    """Returns the name of the store's log of an endpoint's promotions."""
+    return f"promotions/{endpoint}"
+
+
+def _short(model: str) -> str:
+    return model.partition("@sha256")[0] or "it"
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return ""  # a user number without a name, as in containers

@@ -1,0 +1,1 @@
+"""Base models from elsewhere: looked at, checked and imported into a store."""

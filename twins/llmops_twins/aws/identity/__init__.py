@@ -1,0 +1,1 @@
+"""IAM: principals, roles and policies, which judges and services read."""

@@ -1,0 +1,1 @@
+"""The evaluator of IAM's policies, a program of Node.js."""

@@ -1,0 +1,1 @@
+"""Calls, ids, kinds, bodies and errors of Azure Resource Manager."""

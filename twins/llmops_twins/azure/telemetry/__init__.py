@@ -1,0 +1,1 @@
+"""What servers leave for Azure Monitor: lines and counts."""
