@@ -1,4 +1,4 @@
-"""Cycles in a graph of imports, and files that it lacks."""
+"""Cycles in a graph of imports, of modules and of packages, and files that it lacks."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +15,25 @@ def cycles(graph: grimp.ImportGraph) -> Iterator[set[str]]:
         group = {module} | {other for other in reached[module] if module in reached[other]}
         yield group
         left -= group
+
+
+def knots(graph: grimp.ImportGraph) -> Iterator[set[str]]:
+    """Yields groups of packages that import each other: at each level, a package stands for all that is in it, and
+    modules beside packages count as one too.
+    """
+    parents = {module.rpartition(".")[0] for module in graph.modules if "." in module}
+    for parent in sorted(parents):
+        depth = parent.count(".") + 2
+        level = grimp.ImportGraph()
+        for module in graph.modules:
+            if not module.startswith(f"{parent}."):
+                continue
+            importer = ".".join(module.split(".")[:depth])
+            for found in graph.find_modules_directly_imported_by(module):
+                imported = ".".join(found.split(".")[:depth])
+                if found.startswith(f"{parent}.") and importer != imported:
+                    level.add_import(importer=importer, imported=imported)
+        yield from cycles(level)
 
 
 def unseen(graph: grimp.ImportGraph, name: str, package: Path) -> Iterator[str]:

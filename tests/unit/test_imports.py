@@ -12,7 +12,7 @@ import grimp
 import pytest
 
 from tests.support.checkout import CHECKOUT, PACKAGES
-from tests.support.imports import cycles, unseen
+from tests.support.imports import cycles, knots, unseen
 
 ROOMS = [*PACKAGES]
 KIT = [room for room in ROOMS if room != "llmops_twins"]
@@ -33,6 +33,15 @@ def test_the_import_rules_hold() -> None:
     assert run.returncode == 0, run.stdout + run.stderr
 
 
+def layered() -> Iterator[tuple[str, list[list[str]]]]:
+    """Yields the packages that have layers, and these, highest first."""
+    project = tomllib.loads((CHECKOUT / "pyproject.toml").read_text())
+    for contract in project["tool"]["importlinter"]["contracts"]:
+        if contract["type"] == "layers":
+            rows = [re.split(r" [|:] ", row) for row in contract["layers"]]
+            yield from ((container, rows) for container in contract["containers"])
+
+
 def file_of(folder: Path, module: str) -> Path:
     """The file of a module below a folder."""
     return folder.joinpath(*module.split(".")).with_suffix(".py")
@@ -47,14 +56,17 @@ def skeleton(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "pyproject.toml").write_text(rules.replace("ignore_imports = [", excused))
     for package in [
         *ROOMS,
+        *(container for container, _ in layered()),
         "llmops_kit.cli.platforms.aws",
         "llmops_kit.cli.platforms.azure",
         "llmops_kit.cli.pulumi_engine",
         "llmops_kit.clouds.aws",
         "llmops_kit.clouds.azure",
+        "llmops_kit.infra.targets.aws.providers",
         "llmops_kit.infra.targets.aws.resources",
+        "llmops_kit.infra.targets.azure.providers",
         "llmops_kit.infra.targets.azure.resources",
-        "llmops_kit.infra.targets.local",
+        "llmops_kit.infra.targets.local.providers",
         "llmops_twins.aws",
         "llmops_twins.azure",
         "llmops_twins.core",
@@ -65,6 +77,11 @@ def skeleton(tmp_path_factory: pytest.TempPathFactory) -> Path:
         while path.name != "llmops_kit" and path != folder:  # which is a namespace
             (path / "__init__.py").touch()
             path = path.parent
+    for container, rows in layered():
+        for name in (name for row in rows for name in row):
+            if not (path := file_of(folder, f"{container}.{name}")).with_suffix("").exists():
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.touch()
     for module in [
         "llmops_kit.cli.pulumi_engine.dynamic_provider",
         "llmops_kit.cli.pulumi_engine.language_host",
@@ -161,6 +178,17 @@ def test_each_rule_can_be_broken(skeleton: Path) -> None:
         assert f"{allowed}" not in run.stdout
 
 
+def test_every_layer_can_be_broken(skeleton: Path) -> None:
+    """The lowest module of each layered package imports the highest one."""
+    for container, rows in layered():
+        path = file_of(skeleton, f"{container}.{rows[-1][0]}")
+        path = path if path.exists() else path.with_suffix("") / "__init__.py"
+        path.write_text(f"import {container}.{rows[0][0]}\n")
+    run = lint(skeleton)
+    for container, rows in layered():
+        assert f"{container}.{rows[-1][0]} is not allowed to import {container}.{rows[0][0]}" in run.stdout, run.stdout
+
+
 @pytest.fixture(scope="module")
 def graph() -> grimp.ImportGraph:
     """The kit's imports, built as import-linter builds them. The twins have tests of their own that equal these."""
@@ -193,6 +221,19 @@ def test_the_command_lines_use_typers_documented_names() -> None:
 def test_no_modules_import_each_other(graph: grimp.ImportGraph) -> None:
     """Imports for type checking count too."""
     assert [sorted(group) for group in cycles(graph)] == []
+
+
+def test_no_packages_import_each_other(graph: grimp.ImportGraph) -> None:
+    """Of any two packages beside each other, one is below the other."""
+    assert [sorted(group) for group in knots(graph)] == []
+
+
+def test_a_knot_is_found() -> None:
+    graph = grimp.ImportGraph()
+    for importer, imported in (("a.b.one", "a.c.two"), ("a.c.three", "a.d"), ("a.d", "a.b.four"), ("a.e", "a.b.one")):
+        graph.add_import(importer=importer, imported=imported)
+    assert list(cycles(graph)) == []
+    assert list(knots(graph)) == [{"a.b", "a.c", "a.d"}]
 
 
 def test_a_cycle_is_found() -> None:
