@@ -271,6 +271,16 @@ CLOUDS = (
 )
 
 
+def _mount(
+    cloud: TwinCommands, kind: type[typer.Typer], command: str, find_home: Callable[[typer.Context, Path | None], Path]
+) -> typer.Typer:
+    return replace(cloud, command=command, find_home=find_home).app(kind)
+
+
+mount_aws, mount_azure = (partial(_mount, cloud) for cloud in CLOUDS)
+"""Entry points of the group `llmops.twins`: `llmops twin` mounts the commands under its own words."""
+
+
 def say(line: str) -> None:
     """Prints progress on standard error, because standard output is for results."""
     print(_plain(line), file=sys.stderr, flush=True)

@@ -13,6 +13,7 @@ from werkzeug.wrappers import Response
 
 from llmops_twins.aws import buckets, faults, inventory
 from llmops_twins.aws.calls import ApiCall, AwsApiError, Deferred, Streaming
+from llmops_twins.aws.judges.recorded_policy import policy_document
 from llmops_twins.aws.pickles import backends_in_use
 from llmops_twins.aws.twin import AccountTwin
 from llmops_twins.aws.wire import answering, reading, validation
@@ -39,7 +40,10 @@ class AwsFront:
     def __init__(self, twin: AccountTwin) -> None:
         self._twin = twin
         account = {"account": twin.account, "region": twin.region}
-        routes = {("POST", "strangers"): lambda request: self._make_strangers(request.get_data())}
+        routes = {
+            ("POST", "strangers"): lambda request: self._make_strangers(request.get_data()),
+            ("POST", "policies"): lambda request: answer(policy_document(**json.loads(request.get_data()))),
+        }
         self._admin = Admin(twin, account, lambda: inventory.of(twin), lambda: faults.of(twin), routes)
         self._backends = 0
         self._moto = Moto()

@@ -1,8 +1,8 @@
 """twin: local emulators of AWS and Azure. The subcommands are those of `twins` (cli.py)."""
 
-from dataclasses import replace
+from contextlib import suppress
 from functools import partial
-from importlib.util import find_spec
+from importlib.metadata import EntryPoint, PackageNotFoundError, distribution
 from pathlib import Path
 from typing import Annotated
 
@@ -12,7 +12,18 @@ from llmops_kit.cli.commands import Json, Verbs
 from llmops_kit.cli.context import Context, say
 from llmops_kit.core.errors import KitError
 
-_INSTALL = "" if find_spec("llmops_twins") else " Not installed: pip install 'llmops-kit\\[twins]'."
+
+def _plugins() -> list[EntryPoint]:
+    """Returns the commands of the installed twins: each is called with the class of its application, the words before
+    its verbs, and a function that finds a twin's folder.
+    """
+    with suppress(PackageNotFoundError):
+        return [*distribution("llmops-twins").entry_points.select(group="llmops.twins")]
+    return []
+
+
+_PLUGINS = _plugins()
+_INSTALL = "" if _PLUGINS else " Not installed: pip install 'llmops-kit\\[twins]'."
 twin = Verbs(no_args_is_help=True, help=f"Run local emulators of AWS and Azure.{_INSTALL}")
 
 
@@ -71,9 +82,6 @@ def _find_home(word: str, context: typer.Context, given: Path | None) -> Path:
         raise KitError(e.what, where=e.where, fix=f"{e.fix}; or name the twin's folder: --home FOLDER") from None
 
 
-if find_spec("llmops_twins"):
-    from llmops_twins.cli import CLOUDS
-
-    for _cloud in CLOUDS:
-        _mounted = replace(_cloud, command=f"llmops twin {_cloud.word}", find_home=partial(_find_home, _cloud.word))
-        twin.add_typer(_mounted.app(Verbs), name=_cloud.word)
+for _plugin in _PLUGINS:
+    _word = _plugin.name
+    twin.add_typer(_plugin.load()(Verbs, f"llmops twin {_word}", partial(_find_home, _word)), name=_word)

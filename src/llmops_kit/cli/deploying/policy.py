@@ -50,10 +50,9 @@ def record_policy(stack: PulumiStack, say: Say) -> dict[str, Any]:
         try:
             life = _Life(stack, recording, Path(temporary) / "project", environment, say)
             life.live()
-            records = life.records()
+            return life.document()
         finally:
             recording.down(home)
-    return recording.document(records)
 
 
 class _Life:
@@ -125,10 +124,11 @@ class _Life:
             size["instance_type"] = next(t for t in self._recording.some_types if t != self._types.get(name))
         cloud["tags"] = {**cloud.get("tags", {}), "recorded": "yes"}
 
-    def records(self) -> list[dict[str, Any]]:
-        """Returns the permissions used by the deployer's calls."""
+    def document(self) -> dict[str, Any]:
+        """Returns the policy or role of the permissions used by the deployer's calls."""
         with _entered(self._root):
-            return [r for r in self._recording.recorded() if r["principal"] == self._principal]
+            own = [r for r in self._recording.recorded() if r["principal"] == self._principal]
+            return self._recording.document(own)
 
     def _deploy(self, words: str) -> None:
         self.say(words)

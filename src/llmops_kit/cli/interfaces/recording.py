@@ -62,5 +62,5 @@ class Recording(Protocol):
         ...
 
     def document(self, records: list[dict[str, Any]]) -> dict[str, Any]:
-        """Returns the policy or role for the recorded actions of one principal."""
+        """Returns the policy or role for the recorded actions of one principal, while the twin runs."""
         ...

@@ -4,14 +4,13 @@ import json
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import cached_property
-from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
 from llmops_kit.cli.interfaces.platform import Say
+from llmops_kit.cli.platforms.twin_command import TwinCommand
 from llmops_kit.cli.rehearsal.fault_case import FaultCase
 from llmops_kit.cli.rehearsal.leaks import Accepted
 from llmops_kit.core.errors import KitError
@@ -77,22 +76,19 @@ class Twin(ABC):
 
     def __init__(self, home: Path) -> None:
         self.home = home
-
-    @property
-    def _control(self) -> Any:
-        return import_module(f"llmops_twins.{self.target}.control")
+        self._command = TwinCommand(self.target, home)
 
     def up(self, say: Say, pace: float) -> None:
         """Start it, with permissions judged. Raises KitError when it does not start."""
-        self._control.up(self.home, judge="strict", pace=pace, **self.place, say=say)
+        self._command.up(say, pace=pace, **self.place)
 
     def down(self) -> None:
         """End its processes."""
-        self._control.down(self.home)
+        self._command.down()
 
     def environment(self) -> dict[str, str]:
         """Returns the environment of a program that is a client as the twin's owner."""
-        return {name: value for name, value in self._control.environment(self.home).items() if value is not None}
+        return {name: value for name, value in self._command.environment.items() if value is not None}
 
     @abstractmethod
     def take(self, identity: str) -> Mapping[str, str | None]:
@@ -139,23 +135,16 @@ class Twin(ABC):
         }
         return self.ask("web-identities", "POST", claims)["token"]
 
-    @cached_property
-    def _address(self) -> str:
-        """The URL, which stays: finding it writes the files of the environment anew."""
-        return self.url()
-
     def ask(self, route: str, method: str = "GET", document: Any = None) -> Any:
         """Returns the response of an administrative route of the twin.
 
         Raises:
             KitError: it returns an error, or does not respond.
         """
-        from llmops_twins.core.control import own_key
-
         data = None if document is None else json.dumps(document).encode()
-        url = f"{self._address}/_twin/{route}"
+        url = f"{self.url()}/_twin/{route}"
         try:
-            with urlopen(Request(url, data, key_headers(own_key(self.home)), method=method), timeout=60) as answer:
+            with urlopen(Request(url, data, key_headers(self._command.key), method=method), timeout=60) as answer:
                 return json.load(answer)
         except HTTPError as e:
             raise KitError(f"the twin returned an error: {e.read().decode(errors='replace')}", where=url) from e

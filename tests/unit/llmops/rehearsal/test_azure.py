@@ -8,12 +8,12 @@ import pytest
 
 from llmops_kit.cli.commands.rehearse import parse_taken
 from llmops_kit.cli.platforms.azure.bootstrap.roles import MADE
+from llmops_kit.cli.platforms.twin_command import TwinCommand
 from llmops_kit.cli.rehearsal.clouds import find_cloud
 from llmops_kit.cli.rehearsal.clouds.azure_inventory import deleted, inventory
 from llmops_kit.cli.rehearsal.clouds.azure_twin import AzureTwin
 from llmops_kit.core.errors import KitError
-from llmops_kit.core.twins import METADATA_VARIABLE, TWIN_SUBSCRIPTION
-from llmops_twins.core import root
+from llmops_kit.core.twins import KEY_VARIABLES, METADATA_VARIABLE, TWIN_SUBSCRIPTION
 
 ROOT = f"/subscriptions/{TWIN_SUBSCRIPTION}"
 GROUP = f"{ROOT}/resourcegroups/llmops-dev-group-756bf7c1"
@@ -36,21 +36,12 @@ def test_what_is_deleted_softly_is_nobody_s_orphan() -> None:
     assert not azure.is_the_clouds(f"vault {VAULT}")
 
 
-def test_the_twins_address_is_looked_up_once(tmp_path: Path) -> None:
-    asked = []
-
-    class Counted(AzureTwin):
-        def url(self) -> str:
-            asked.append(1)
-            return "https://127.0.0.1:1"
-
-    root.make(tmp_path)
-    orders = Counted(tmp_path)
-    for _ in range(3):
-        with pytest.raises(KitError) as refused:
-            orders.ask("principals")
-        assert refused.value.where == "https://127.0.0.1:1/_twin/principals"
-    assert len(asked) == 1
+def test_a_twin_that_does_not_answer_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    environ = {METADATA_VARIABLE: "https://127.0.0.1:1/metadata/endpoints", KEY_VARIABLES["azure"]: "key"}
+    monkeypatch.setattr(TwinCommand, "environment", environ | {"SSL_CERT_FILE": str(tmp_path / "bundle.pem")})
+    with pytest.raises(KitError) as refused:
+        AzureTwin(tmp_path).ask("principals")
+    assert refused.value.where == "https://127.0.0.1:1/_twin/principals"
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ from typing import Any
 from llmops_kit.cli.platforms.azure import given
 from llmops_kit.cli.platforms.azure.bootstrap.bootstrap import bootstrap
 from llmops_kit.cli.platforms.azure.preflight import clients_of, settings_of
+from llmops_kit.cli.platforms.twin_command import TwinCommand
 from llmops_kit.cli.stacks.stack import PulumiStack
 from llmops_kit.clouds.azure.session import AzureSession
 from llmops_kit.core.documents.outputs import StackOutputs
@@ -38,16 +39,13 @@ class AzureRecording:
 
     def up(self, home: Path) -> Mapping[str, str | None]:
         """See Recording."""
-        from llmops_twins.azure import control
-
-        control.up(home, judge="strict", pace=0.0, location=self._location, containers="none")
-        return control.environment(home)
+        twin = TwinCommand("azure", home)
+        twin.up(pace=0.0, location=self._location, containers="none")
+        return twin.environment
 
     def down(self, home: Path) -> None:
         """See Recording."""
-        from llmops_twins.azure import control
-
-        control.down(home)
+        TwinCommand("azure", home).down()
 
     def deployer(self) -> tuple[dict[str, str], str]:
         """Creates an application; returns its environment and its object id."""

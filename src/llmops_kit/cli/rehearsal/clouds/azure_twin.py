@@ -1,5 +1,6 @@
 """Control of the Azure twin in a rehearsal."""
 
+from pathlib import Path
 from typing import Any, ClassVar
 
 from llmops_kit.cli.rehearsal.cloud import Twin
@@ -7,6 +8,8 @@ from llmops_kit.core.twins import KEY_VARIABLES, azure_twin_address
 
 LOCATION = "westeurope"
 _TRUST = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
+_AUTHORITY = "ca.pem"
+"""Of the twin alone, beside the file of all authorities that its `env` names."""
 _SECRETS = ("AZURE_CLIENT_SECRET", "ARM_CLIENT_SECRET")
 
 
@@ -22,10 +25,8 @@ class AzureTwin(Twin):
         """Its programs trust the twin's authority alone, since they may reach nothing else: each of their connections
         reads all authorities, and those of a machine take longer than most requests.
         """
-        from llmops_twins.azure.entra import certificates
-
-        authority = str(certificates.make(self.home.absolute()) / certificates.AUTHORITY)
-        return super().environment() | dict.fromkeys(_TRUST, authority)
+        environ = super().environment()
+        return environ | dict.fromkeys(_TRUST, str(Path(environ[_TRUST[0]]).with_name(_AUTHORITY)))
 
     def url(self) -> str:
         """Of Azure Resource Manager."""

@@ -13,6 +13,7 @@ from llmops_kit.cli.platforms.aws.bootstrap.bootstrap import bootstrap
 from llmops_kit.cli.platforms.aws.clients import AwsClients
 from llmops_kit.cli.platforms.aws.preflight import clients_of, settings_of
 from llmops_kit.cli.platforms.aws.recording import stand_ins
+from llmops_kit.cli.platforms.twin_command import TwinCommand
 from llmops_kit.cli.stacks.stack import PulumiStack
 from llmops_kit.clouds.aws.names import SAGEMAKER, SCHEDULER
 from llmops_kit.clouds.aws.policies import owned_by
@@ -39,17 +40,14 @@ class AwsRecording:
 
     def up(self, home: Path) -> Mapping[str, str | None]:
         """See Recording."""
-        from llmops_twins.aws import control
-
         region = "us-east-1" if self._region == "*" else self._region
-        control.up(home, judge="strict", pace=0.0, region=region, containers="none")
-        return control.environment(home)
+        twin = TwinCommand("aws", home)
+        twin.up(pace=0.0, region=region, containers="none")
+        return twin.environment
 
     def down(self, home: Path) -> None:
         """See Recording."""
-        from llmops_twins.aws import control
-
-        control.down(home)
+        TwinCommand("aws", home).down()
 
     def deployer(self) -> tuple[dict[str, str], str]:
         """Creates a user; returns its environment and its ARN."""
@@ -84,17 +82,12 @@ class AwsRecording:
 
     def recorded(self) -> list[dict[str, Any]]:
         """See Recording; resources have the names of the account, where they were given to the stack."""
-        asked = Request(f"{os.environ['AWS_ENDPOINT_URL']}/_twin/recorded", headers=owner_headers("aws", os.environ))
-        with urlopen(asked, timeout=30) as answer:
-            found = json.load(answer)["recorded"]
-        return [r | {"resource": self._named(r["resource"])} for r in found]
+        return [r | {"resource": self._named(r["resource"])} for r in _ask("recorded")["recorded"]]
 
     def document(self, records: list[dict[str, Any]]) -> dict[str, Any]:
         """Returns an IAM policy of the recorded calls, with IAM's conditions on the use of roles."""
-        from llmops_twins.aws.judges.recorded_policy import policy_document
-
         place = {"account": self._account, "region": self._region, "partition": self._partition}
-        document = policy_document([*records, *histories(records)], **place)
+        document = _ask("policies", {"records": [*records, *histories(records)], **place})
         found = [self._of_the_stack(statement) for statement in document["Statement"]]
         return {
             **document,
@@ -113,6 +106,14 @@ class AwsRecording:
         for on_the_twin, in_the_account in self._moved.items():
             resource = resource.replace(on_the_twin, in_the_account)
         return resource
+
+
+def _ask(route: str, document: Any = None) -> Any:
+    """Returns the answer of one of the twin's own routes."""
+    data = None if document is None else json.dumps(document).encode()
+    url = f"{os.environ['AWS_ENDPOINT_URL']}/_twin/{route}"
+    with urlopen(Request(url, data, owner_headers("aws", os.environ)), timeout=30) as answer:
+        return json.load(answer)
 
 
 _WATCHES = "cloudwatch:PutMetricAlarm"
