@@ -8,7 +8,7 @@ import grimp
 import pytest
 
 from tests.support.checkout import CHECKOUT, PACKAGES
-from tests.support.imports import cycles, unseen
+from tests.support.imports import cycles, knots, unseen
 
 KIT = {"bench", *(f"llmops_kit.{room}" for room in ("clouds", "infra", "cli", "policies", "serving", "training"))}
 
@@ -26,6 +26,11 @@ def test_every_module_is_under_the_rules(graph: grimp.ImportGraph) -> None:
 def test_no_modules_import_each_other(graph: grimp.ImportGraph) -> None:
     """Imports for type checking count too."""
     assert [sorted(group) for group in cycles(graph)] == []
+
+
+def test_no_packages_import_each_other(graph: grimp.ImportGraph) -> None:
+    """Of any two packages beside each other, one is below the other."""
+    assert [sorted(group) for group in knots(graph)] == []
 
 
 def test_tests_import_nothing_of_the_kit() -> None:
