@@ -72,6 +72,12 @@ def test_the_kits_images_carry_the_contract_and_their_own_package() -> None:
     assert reference("serving") != reference("serving-torch")
 
 
+@pytest.mark.parametrize("name", [*(name for name, *_ in IMAGES), "preparation", "preparation-ray"])
+def test_what_an_image_runs_is_in_it(name: str) -> None:
+    image = ImageSource.of_kit(name)
+    assert f"app/{image.program.replace('.', '/')}/__main__.py" in image.files()
+
+
 def test_unknown_images_and_references_say_the_way_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LLMOPS_CACHE", str(tmp_path))
     with pytest.raises(
