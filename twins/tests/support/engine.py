@@ -19,7 +19,7 @@ def _folder() -> str:
 
 def engine_environ() -> dict[str, str]:
     """Variables of a process that runs `pulumi`. Skips the test where there is no engine."""
-    if find_spec("llmops") and (folder := _folder()):
+    if find_spec("llmops_kit.cli") and (folder := _folder()):
         path = os.pathsep.join([folder, os.environ["PATH"]])
     elif shutil.which("pulumi"):
         path = os.environ["PATH"]
