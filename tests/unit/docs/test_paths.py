@@ -89,7 +89,7 @@ def test_paths_and_modules_exist(page: Path) -> None:
 @pytest.mark.parametrize(
     "name",
     [
-        "core/documents/",
+        "hosting/documents/",
         "training/data/rows.py",
         "tests/unit/nowhere",
         "llmops_kit.core.nowhere",
