@@ -62,7 +62,7 @@ def _measure(folder: Path, count: int, options: argparse.Namespace) -> None:
             made = folder / f"{number}-{turn}"
             ours = (folder / "recipe.json", folder / "collected", made / "ours")
             kept = ("--root", folder, "--work", made / "stages", "--workers", str(number))
-            runs.setdefault("ours", []).append(_run(image.python, number, "preparation", *ours, *kept))
+            runs.setdefault("ours", []).append(_run(image.python, number, image.program, *ours, *kept))
             runs.setdefault("daft", []).append(_run(image.python, number, "bench.dedupe_daft", rows, made / "daft"))
             if options.ray:
                 arguments = (folder / "recipe.json", rows, made / "ray", str(number))

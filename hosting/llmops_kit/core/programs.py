@@ -92,5 +92,9 @@ def package_folder(name: str) -> Path:
 
 
 def import_path() -> str:
-    """Returns the value of PYTHONPATH by which another process imports the packages that this one has."""
-    return os.pathsep.join(str(Path(portion).resolve().parent) for portion in llmops_kit.__path__)
+    """Returns the value of PYTHONPATH by which another process imports the packages that this one has.
+
+    It is the same in each process of an environment, in whatever order and how often sys.path names the folders: a
+    program that is started with it is replaced when it changes.
+    """
+    return os.pathsep.join(sorted({str(Path(portion).resolve().parent) for portion in llmops_kit.__path__}))

@@ -1,12 +1,14 @@
 """Running a program of an image: its lines, and the error that it ends with."""
 
+import os
 import sys
 from pathlib import Path
 
 import pytest
 
+import llmops_kit
 from llmops_kit.core.errors import DataError, KitError
-from llmops_kit.core.programs import run_program
+from llmops_kit.core.programs import import_path, run_program
 from tests.support.checkout import IMPORT_PATH
 
 PROGRAM = """\
@@ -54,3 +56,11 @@ def test_what_its_caller_raises_ends_it(tmp_path: Path) -> None:
 
     with pytest.raises(KeyboardInterrupt):
         run_program([sys.executable, tmp_path / "program.py"], {}, stop, what="", fix="")
+
+
+def test_the_import_path_is_the_same_in_each_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Some have the folders twice: as they are installed, and from PYTHONPATH."""
+    before, portions = import_path(), list(llmops_kit.__path__)
+    assert len(before.split(os.pathsep)) == len(set(portions))
+    monkeypatch.setattr(llmops_kit, "__path__", [*reversed(portions), portions[0]])
+    assert import_path() == before
