@@ -17,6 +17,7 @@ import typer
 from packaging.requirements import Requirement
 
 from llmops_kit.cli.cli import app
+from llmops_kit.cli.former_commands import FORMER
 from tests.support.checkout import CHECKOUT
 from tests.support.runs.yes_rows import DATA, EVALUATION, write_yes_rows
 from tests.support.tiny_models.models import tiny_model
@@ -210,10 +211,11 @@ def _foreign_packages(folder: Path) -> None:
 
 
 def _commands(command: Any, words: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
-    """The words of each command and group."""
+    """The words of each command and group, without former ones, which only name the present command."""
     yield words
     for name, verb in getattr(command, "commands", {}).items():
-        yield from _commands(verb, (*words, name))
+        if " ".join((*words, name)) not in FORMER:
+            yield from _commands(verb, (*words, name))
 
 
 def _run(command: list[str | Path], cwd: Path, environ: Mapping[str, str] | None = None, given: str = "") -> str:

@@ -105,8 +105,9 @@ def _record(
 
 
 def places_here(stack: Stack) -> dict[str, str]:
-    """Returns a local stack's folder and image."""
-    return {"{folder}": str(stack.folder), "{serving image}": process_images.build("serving")}
+    """Returns a local stack's folder, and the digests of its images."""
+    digests = {f"{{{name}}}": process_images.build(name).rpartition(":")[2] for name in ("serving", "training")}
+    return {"{folder}": str(stack.folder), **digests}
 
 
 @contextlib.contextmanager

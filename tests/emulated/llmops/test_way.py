@@ -112,7 +112,7 @@ def test_copy_to_another_stack_and_remove_the_data(trained: Trained) -> None:
     kit.run("up", "--stack", "prod")
     assert "is not the name of the stack" in kit.run("down", "--stack", "prod", "--data", "dev", code=1)
     assert kit.endpoint("prod")["ready"] is True
-    assert "is gone" in kit.run("down", "--stack", "prod", "--data", "prod")
+    assert "removed stack prod" in kit.run("down", "--stack", "prod", "--data", "prod")
     assert kit.processes() == {}
     assert not (kit.folder / ".llmops" / "prod").exists()
     assert kit.run("models", "verify", "chatbot@1", "--stack", "dev")

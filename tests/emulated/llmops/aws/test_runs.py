@@ -45,7 +45,12 @@ def make_role(clients: AwsClients) -> str:
 def platform(make_platform: MakePlatform, clients: AwsClients) -> AwsPlatform:
     key = clients("kms").create_key()["KeyMetadata"]["Arn"]
     prefix = f"llmops-dev-run-{uuid.uuid4().hex[:8]}"
-    made = make_platform(job_prefix=prefix, roles={"training": make_role(clients)}, kms_key=key)
+    made = make_platform(
+        job_prefix=prefix,
+        roles={"training": make_role(clients)},
+        kms_key=key,
+        jobs=Compute(instance_type="ml.m5.xlarge"),
+    )
     inputs = RunSpec.load(EXAMPLE)
     for folder in (dataset_key(inputs.dataset.sha256), model_key(inputs.base_model.sha256)):
         clients("s3").put_object(Bucket=made._bucket, Key=f"{folder}/manifest.json", Body=b"{}")

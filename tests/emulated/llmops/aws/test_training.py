@@ -301,7 +301,7 @@ def test_a_failed_registration_is_a_warning_and_the_next_collect_makes_it_good(
         "runs", "collect", followed["run"]
     )
     iam.delete_user_policy(UserName="user", PolicyName="denied")
-    assert "chatbot@1 is in the registry now" in world.kit.run("runs", "collect")
+    assert "registered chatbot@1" in world.kit.run("runs", "collect")
     after = sagemaker.list_model_packages(ModelPackageGroupName=group)["ModelPackageSummaryList"]
     assert {p["ModelPackageDescription"] for p in after} == {p["ModelPackageDescription"] for p in before}
 

@@ -256,7 +256,7 @@ def test_what_an_earlier_version_gave_on_the_subscription_is_taken_back(
     given.assign(session, principal, "Role Based Access Control Administrator")
     given.assign(session, principal, "Contributor")
     again = bootstrap(session, "llmops", lambda _: None, github="acme/ci", stacks=("ci",))
-    changed = [row["what"] for row in again.rows if row["state"].startswith("changed: taken back")]
+    changed = [row["what"] for row in again.rows if row["state"].startswith("changed: removed")]
     assert [what.partition(" of ")[0] for what in sorted(changed)] == [
         "role Contributor",
         "role Role Based Access Control Administrator",
