@@ -124,10 +124,10 @@ def test_no_container_outlives_its_starter(spec: Callable[..., JobSpec], victims
     job = spec(WAITING.replace("sys.exit(7)", "None"))
     program = f"""
 from pathlib import Path
-from llmops_kit.local_runtime import containers, jobs
+from llmops_kit.local_runtime import containers, job_containers
 home, root = Path({str(job.home)!r}), Path({str(job.root)!r})
-spec = jobs.JobSpec("one", {job.image!r}, home, root, environ={dict(job.environ)!r})
-running = jobs.start(spec, lambda lines: print(running.pid, *lines, flush=True))
+spec = job_containers.JobSpec("one", {job.image!r}, home, root, environ={dict(job.environ)!r})
+running = job_containers.start(spec, lambda lines: print(running.pid, *lines, flush=True))
 running.wait()
 """
     with subprocess.Popen(

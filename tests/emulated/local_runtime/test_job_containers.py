@@ -147,10 +147,10 @@ def test_nothing_outlives_a_starter_that_is_killed(spec: Callable[..., JobSpec],
     job = spec(FAMILY + "time.sleep(300)")
     program = f"""
 from pathlib import Path
-from llmops_kit.local_runtime import jobs
+from llmops_kit.local_runtime import job_containers
 home, root = Path({str(job.home)!r}), Path({str(job.root)!r})
-spec = jobs.JobSpec("one", {job.image!r}, home, root, environ={dict(job.environ)!r})
-running = jobs.start(spec, lambda lines: print(running.pid, *lines, flush=True))
+spec = job_containers.JobSpec("one", {job.image!r}, home, root, environ={dict(job.environ)!r})
+running = job_containers.start(spec, lambda lines: print(running.pid, *lines, flush=True))
 running.wait()
 """
     with subprocess.Popen(
