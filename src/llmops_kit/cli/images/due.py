@@ -9,6 +9,7 @@ from llmops_kit.cli.interfaces.image_registry import ImageRegistry
 from llmops_kit.cli.interfaces.platform import Say
 from llmops_kit.cli.platforms import registry as platforms
 from llmops_kit.cli.stacks.stack import PulumiStack
+from llmops_kit.cli.stacks.stack_file import StackFile
 from llmops_kit.settings.resolved import ResolvedStack
 
 _PROCESS = "process:"
@@ -75,6 +76,8 @@ def _bring(stack: PulumiStack, due: Mapping[str, str], say: Say, *, build: bool)
         say(f"image {_NAMES[field]} {why}: {'building' if build else 'building and pushing'} it (--no-build: not)")
     make = build_for if build else push_for
     references = make(stack, say, names=[_NAMES[field] for field in due])
+    # The engine wrote the key of a new stack's secrets into it, and a build takes minutes in which a user may edit it.
+    stack.file = StackFile(stack.file.path, stack.project.name)
     for name, reference in references.items():
         stack.file.set_field("images", setting_of(name), reference)
     say(stack.file.diff())

@@ -92,6 +92,21 @@ def test_on_a_twin_a_missing_image_is_built_and_written_into_the_file(made: Made
 
 
 @pytest.mark.usefixtures("twin")
+def test_what_others_write_into_the_file_meanwhile_is_kept(made: Made, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The engine writes the key of a new stack's secrets there."""
+
+    def build(*_: Any, names: list[str]) -> dict[str, str]:
+        with (made.folder / "Pulumi.dev.yaml").open("a") as file:
+            file.write("encryptedkey: abc\n")
+        return dict.fromkeys(names, f"made@{NEW}")
+
+    monkeypatch.setattr(due, "build_for", build)
+    text = made.up(ENDPOINT)
+    assert "encryptedkey: abc" in text
+    assert f"made@{NEW}" in text
+
+
+@pytest.mark.usefixtures("twin")
 def test_on_a_twin_a_stale_process_is_built_anew_and_a_fresh_one_is_not(made: Made) -> None:
     fresh = process_images.reference("serving")
     text = made.up(f"  llmops:images: {{serving: '{fresh}', training: 'process:training@{OLD}'}}\n")
