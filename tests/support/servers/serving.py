@@ -16,6 +16,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from llmops_kit.core.integrity.signing import make_key, sign
@@ -137,9 +138,14 @@ class ServingProcess:
         return float(re.search(rf"^{name} (\S+)$", text, re.M).group(1))  # pyright: ignore[reportOptionalMemberAccess]
 
     def engine_pid(self) -> int:
-        """The engine's process."""
-        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
-        return int(children[-1])
+        """The engine's process; the check of schemas is a child of the server too."""
+        engines = [
+            child.pid
+            for child in psutil.Process(self.process.pid).children()
+            if child.status() != psutil.STATUS_ZOMBIE and "llmops_kit.serving.engines.worker" in child.cmdline()
+        ]
+        assert len(engines) == 1, engines
+        return engines[0]
 
     def requests(self) -> list[dict[str, Any]]:
         """The log's lines about requests."""
