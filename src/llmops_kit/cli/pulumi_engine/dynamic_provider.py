@@ -106,6 +106,7 @@ def _be_alone(engine: int) -> None:
     import runpy
     import threading
 
+    import caller_guard  # noqa: F401  (the guard of providers imports it, when the path leads elsewhere)
     import provider_guard
 
     threading.Thread(target=end_with_parent, args=(engine,), daemon=True).start()

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from llmops_kit.cli.pulumi_engine.version import FOLDER
 
-_MODULES = ("language_host", "dynamic_provider", "provider_guard", "warm_host")
+_MODULES = ("language_host", "dynamic_provider", "provider_guard", "caller_guard", "warm_host")
 _PYTHON = "python"
 """The file that names the Python to fall back to: `find-python.sh` reads it."""
 

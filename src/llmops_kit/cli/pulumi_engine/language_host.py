@@ -24,6 +24,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+import caller_guard
 import dynamic_provider
 import grpc
 import provider_guard  # noqa: F401  (a warm host's forks don't find it later)
@@ -162,6 +163,7 @@ def _run_program(entry: Path) -> None:
 
 def _serve(host: LanguageHost) -> None:
     server = grpc.server(futures.ThreadPoolExecutor(max_workers=8))
+    caller_guard.guard(host, language_pb2_grpc.LanguageRuntimeServicer)
     language_pb2_grpc.add_LanguageRuntimeServicer_to_server(host, server)
     port = server.add_insecure_port("127.0.0.1:0")
     server.start()

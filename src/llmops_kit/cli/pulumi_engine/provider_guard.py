@@ -102,6 +102,7 @@ def check(deployment: dict[str, Any]) -> Iterator[tuple[str, RefusedProviderErro
 
 def install() -> None:
     """Have the SDK's provider server, which this process is about to run, load by `load`."""
+    import caller_guard
     import dill  # pyright: ignore[reportMissingTypeStubs]
     from pulumi.runtime.proto import provider_pb2_grpc as services
 
@@ -110,6 +111,7 @@ def install() -> None:
     def add_guarded(servicer: Any, server: Any) -> None:
         for name in _METHODS:
             setattr(servicer, name, _guarded(getattr(servicer, name)))
+        caller_guard.guard(servicer, services.ResourceProviderServicer)
         add(servicer, server)
 
     dill.loads = load
