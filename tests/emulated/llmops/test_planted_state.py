@@ -58,3 +58,37 @@ def test_vulnerability_10_no_command_runs_what_was_planted_in_the_state(kit: Kit
         assert not marker.exists()
     state.write_text(before)
     kit.run("down")
+
+
+@pytest.mark.vulnerability(16)
+def test_vulnerability_16_a_state_deletes_no_file_of_somebody_else(kit: Kit, tmp_path: Path) -> None:
+    """Two files of the operator were deleted: a signing key with their paths was in the state, and not in the program."""
+    (kit.folder / "Pulumi.dev.yaml").write_text("config:\n  llmops:target: local\n")
+    kit.run("up")
+    state = kit.folder / ".llmops/state/.pulumi/stacks/llmops/dev.json"
+    before = state.read_text()
+    document = json.loads(before)
+    resources = document["checkpoint"]["latest"]["resources"]
+    planted = json.loads(
+        json.dumps(
+            next(each for each in resources if each["urn"].endswith("SigningKey::signing-key (llmops down keeps it)"))
+        )
+    )
+    theirs = tmp_path / "keys"
+    theirs.mkdir()
+    paths = {"private_key": str(theirs / "signing.key"), "public_key_file": str(theirs / "signing.pub")}
+    for path in paths.values():
+        Path(path).write_text("theirs")
+    planted.update(urn=planted["urn"].rpartition("::")[0] + "::planted", protect=False)
+    planted["inputs"].update(paths)
+    planted["outputs"].update(paths)
+    resources.append(planted)
+    state.write_text(json.dumps(document))
+    assert f"    removes {theirs / 'signing.key'}\n" in kit.run("plan")
+    for command in ("up", "down"):
+        text = kit.run(command, code=1)
+        assert "the state names a path that is not of this project's making" in text
+        assert str(theirs) in text
+    assert {path.read_text() for path in theirs.iterdir()} == {"theirs"}
+    state.write_text(before)
+    kit.run("down")

@@ -76,12 +76,12 @@ def test_only_an_empty_store_is_removed(tmp_path: Path) -> None:
 
 
 def test_a_signing_key_is_made_once_and_only_its_public_half_told(tmp_path: Path) -> None:
-    props = {"private_key": str(tmp_path / "k/signing.key"), "public_key_file": str(tmp_path / "k/signing.pub")}
+    props = {"private_key": str(tmp_path / "keys/signing.key"), "public_key_file": str(tmp_path / "keys/signing.pub")}
     first = signing_key.SigningKeyProvider().create(props).outs
     assert first == signing_key.SigningKeyProvider().create(props).outs
     assert first is not None
-    assert first["public_key"] == (tmp_path / "k/signing.pub").read_text()
-    assert stat.S_IMODE((tmp_path / "k/signing.key").stat().st_mode) == 0o600
+    assert first["public_key"] == (tmp_path / "keys/signing.pub").read_text()
+    assert stat.S_IMODE((tmp_path / "keys/signing.key").stat().st_mode) == 0o600
     assert "PRIVATE" not in str(first)
     signing_key.SigningKeyProvider().delete("", props)
     assert signing_key.SigningKeyProvider().read("id", props).id == ""

@@ -265,6 +265,8 @@ def _print_changes(made: "Plan", action: str, verb: str) -> None:
         what = f": {', '.join(change.properties)}" if change.properties else ""
         name = "" if change.name == change.kind else f" {change.name}"
         print(f"  {change.kind}{name}{what}{why}")
+        for path in change.paths:
+            print(f"    removes {path}")
     print()
 
 

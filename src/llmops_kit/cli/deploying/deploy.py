@@ -139,7 +139,7 @@ def _refuse_planted(stack: PulumiStack) -> None:
     """
     if stack.has_own_engine:
         return
-    for urn, refused in provider_guard.check(stack.export()):
+    for urn, refused in provider_guard.check(stack.export(), stack.file.target):
         raise KitError(str(refused), where=urn, fix=refused.fix)
 
 

@@ -5,8 +5,15 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from llmops_kit.cli.pulumi_engine import provider_guard
 from llmops_kit.policies.model import UNKNOWN, Resource, plain_type
 
+_FILES = {
+    "local/store": ("folder",),
+    "local/signing-key": ("private_key", "public_key_file"),
+    "local/endpoint": ("key_file",),
+}
+"""Provider of this machine -> its properties with files that it deletes."""
 _STAYS = ("same", "read", "refresh")
 _REPLACE = ("replace", "create-replacement")
 
@@ -22,6 +29,8 @@ class ResourceChange:
     name: str
     properties: list[str] = field(default_factory=list)
     because: list[str] = field(default_factory=list)
+    paths: list[str] = field(default_factory=list)
+    """Files and folders of this machine that its deletion removes."""
 
 
 def changes_of(preview: Mapping[str, Any]) -> list[ResourceChange]:
@@ -35,7 +44,12 @@ def changes_of(preview: Mapping[str, Any]) -> list[ResourceChange]:
         kind = kind_of(_type(step["urn"]))
         because = sorted(set(step.get("replaceReasons") or [])) if action == "replace" else []
         change = ResourceChange(
-            action, kind, name, _differing(step) if action in ("update", "replace") else [], because
+            action,
+            kind,
+            name,
+            _differing(step) if action in ("update", "replace") else [],
+            because,
+            _removed(step) if action == "delete" else [],
         )
         if change not in found and not any(_same_replacement(change, c) for c in found):
             found.append(change)
@@ -82,6 +96,16 @@ def _is_inner(step: Mapping[str, Any]) -> bool:
 
 def _same_replacement(one: ResourceChange, other: ResourceChange) -> bool:
     return one.action == other.action == "replace" and (one.kind, one.name) == (other.kind, other.name)
+
+
+def _removed(step: Mapping[str, Any]) -> list[str]:
+    """Returns the paths that the deletion of a resource removes, as the state has them."""
+    inputs = (step.get("oldState") or {}).get("inputs") or {}
+    try:
+        provider = provider_guard.released_name(str(inputs.get(provider_guard.PROPERTY, "")))
+    except provider_guard.RefusedProviderError:  # `up` refuses it
+        return []
+    return [str(inputs[name]) for name in _FILES.get(provider, ()) if name in inputs]
 
 
 def _differing(step: Mapping[str, Any]) -> list[str]:

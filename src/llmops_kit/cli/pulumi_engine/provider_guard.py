@@ -14,15 +14,19 @@ import importlib
 import pickletools
 import re
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 PROPERTY = "__provider"
 MODULE, FUNCTION = "llmops_kit.infra.providers", "provider"
 CHANGED = "somebody changed the stack's state: the provider of this resource would run code that is not the kit's: "
+OTHER_TARGET = "the stack's state holds a resource of another target: "
 UNKNOWN_NAME = "this kit does not know the provider of this resource: "
 BEFORE = "this state is of a kit from before its first release: "
 FIXES = {
     CHANGED: "find out who can write the state, and put back an earlier version of it (`pulumi stack import`)",
+    OTHER_TARGET: "if you changed llmops:target, set it back and run `llmops down` first; if not, find out who can "
+    "write the state, and put back an earlier version of it (`pulumi stack import`)",
     UNKNOWN_NAME: "install the version of the kit that deployed the stack last, or a newer one",
     BEFORE: "take the stack down with that kit (`llmops down` keeps data, keys and images), forget its state (`pulumi "
     "stack rm --force`), name what was kept in the stack file (docs/how-to/own-resources.md), and deploy it again",
@@ -35,6 +39,7 @@ _CLASS = ["STACK_GLOBAL", "EMPTY_TUPLE", "NEWOBJ", "STOP"]
 """Of kits before the first release: a class of the package `infra`; the last ones had `_OLD_CALL` instead."""
 _NAME = re.compile(r"[a-z]+/[a-z-]+")
 _OLD_CALL = ("infra.providers", "provider")
+_STACK = re.compile(r"[\w.-]+")
 _OLD_MODULE = re.compile(r"infra\.targets(\.[a-z_]+)+")
 _UNKNOWN = "04da6b54-80e4-46f7-96ec-b56ff0331ba9"
 """A value that a preview does not know yet (`pulumi.runtime.rpc.UNKNOWN`)."""
@@ -78,6 +83,42 @@ def released_name(text: str) -> str:
     return name
 
 
+def require_target(name: str, target: str) -> None:
+    """Refuses providers of one target in a stack of another one: they would act on this machine, or in an account,
+    that the stack has nothing to do with.
+
+    Args:
+        name: of the provider, released.
+        target: of the stack; empty: unknown, as for a program of the user's own components.
+
+    Raises:
+        RefusedProviderError: they differ.
+    """
+    if target and name.partition("/")[0] != target:
+        raise RefusedProviderError(OTHER_TARGET, f"its provider is {name}, and the stack's target is {target}")
+
+
+def target_of(urn: str) -> str:
+    """Returns the target in the stack file of a resource; empty if no stack file says one.
+
+    Args:
+        urn: of the resource; the engine keeps the stack's name in it.
+    """
+    import yaml  # of Pulumi's SDK
+
+    stack = urn.split(":")[2] if urn.startswith("urn:pulumi:") else ""
+    folders = (Path.cwd(), *Path.cwd().parents)
+    project = next((folder for folder in folders if (folder / "Pulumi.yaml").is_file()), None)
+    if project is None or not _STACK.fullmatch(stack):
+        return ""
+    try:
+        name = yaml.safe_load((project / "Pulumi.yaml").read_text())["name"]
+        settings = yaml.safe_load((project / f"Pulumi.{stack}.yaml").read_text())["config"]
+        return str(settings.get(f"{name}:target", ""))
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, yaml.YAMLError):
+        return ""
+
+
 def load(content: bytes) -> Any:
     """What `dill.loads` is replaced by: a new provider of the name that a pickle calls for.
 
@@ -87,15 +128,21 @@ def load(content: bytes) -> Any:
     return importlib.import_module(MODULE).provider(released_name(base64.b64encode(content).decode()))
 
 
-def check(deployment: dict[str, Any]) -> Iterator[tuple[str, RefusedProviderError]]:
-    """Yields the resources of an exported state whose providers would be refused: URN, reason."""
+def check(deployment: dict[str, Any], target: str = "") -> Iterator[tuple[str, RefusedProviderError]]:
+    """Yields the resources of an exported state whose providers would be refused: URN, reason.
+
+    Args:
+        deployment: the state.
+        target: of the stack; empty: unknown.
+    """
     operations = deployment.get("pending_operations") or []
     for resource in [*(deployment.get("resources") or []), *(o["resource"] for o in operations)]:
         for properties in (resource.get("inputs") or {}, resource.get("outputs") or {}):
             if PROPERTY in properties:
                 try:
                     value = properties[PROPERTY]
-                    released_name(value if isinstance(value, str) else "")  # a secret is none of the kit's
+                    name = released_name(value if isinstance(value, str) else "")  # a secret is none of the kit's
+                    require_target(name, target)
                 except RefusedProviderError as error:
                     yield ascii(resource.get("urn"))[1:-1], error
 
@@ -130,7 +177,7 @@ def _guarded(method: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
                 text = properties.fields[PROPERTY].string_value
                 try:
                     if text != _UNKNOWN:
-                        released_name(text)
+                        require_target(released_name(text), target_of(request.urn))
                 except RefusedProviderError as error:
                     words = f"{request.urn}: {error}\n  fix: {error.fix}"
                     context.abort(grpc.StatusCode.FAILED_PRECONDITION, words)

@@ -1,6 +1,9 @@
 from typing import Any
 
+from pulumi.dynamic.dynamic import serialize_provider
+
 from llmops_kit.cli.interfaces.changes import ResourceChange, changes_of, kind_of, known, resources_of
+from llmops_kit.infra.providers import provider
 
 STACK = "urn:pulumi:dev::llmops::"
 
@@ -35,6 +38,21 @@ def test_each_kind_of_step_becomes_words_and_what_stays_is_left_out() -> None:
         ResourceChange("replace", "model", "m", ["name"], ["name"]),
         ResourceChange("delete", "live", "live"),
     ]
+
+
+def test_a_deletion_says_the_paths_that_it_removes() -> None:
+    def deleted(name: str, **inputs: object) -> dict[str, Any]:
+        kind = {"__provider": serialize_provider(provider(name))}
+        return step("delete", "pulumi-python:dynamic/llmops:Any", "any", oldState={"inputs": kind | inputs})
+
+    for given, paths in (
+        (deleted("local/store", folder="/s", project="/p"), ["/s"]),
+        (deleted("local/signing-key", private_key="/k", public_key_file="/p"), ["/k", "/p"]),
+        (deleted("local/endpoint", key_file="/k", folder="/version"), ["/k"]),
+        (deleted("aws/live"), []),
+        (step("delete", "llmops:Any", "any", oldState={"inputs": {"__provider": "planted", "folder": "/s"}}), []),
+    ):
+        assert changes_of({"steps": [given]}) == [ResourceChange("delete", "any", "any", paths=paths)]
 
 
 def test_resources_are_those_that_will_be_there_with_their_own_type() -> None:

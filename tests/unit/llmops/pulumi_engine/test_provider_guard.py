@@ -8,7 +8,7 @@ import pytest
 from pulumi.dynamic import ResourceProvider
 from pulumi.dynamic.dynamic import serialize_provider
 
-from llmops_kit.cli.pulumi_engine.provider_guard import RefusedProviderError, check, load, released_name
+from llmops_kit.cli.pulumi_engine.provider_guard import RefusedProviderError, check, load, released_name, target_of
 from llmops_kit.infra import providers
 from llmops_kit.infra.targets.aws.providers.account import AwsAccountProvider
 from llmops_kit.infra.targets.dynamic import KitProvider
@@ -139,3 +139,37 @@ def test_vulnerability_10_a_planted_provider_is_found_in_an_exported_state(value
         assert urn == URN
         assert "provider" in str(reason)
     assert not list(check({}))
+
+
+@pytest.mark.vulnerability(16)
+def test_vulnerability_16_a_provider_of_another_target_is_found_in_an_exported_state() -> None:
+    resource = {"urn": URN, "inputs": {"__provider": text_of(call("local/store"))}}
+    assert not list(check({"resources": [resource]}, "local"))
+    assert not list(check({"resources": [resource]}))
+    ((urn, reason),) = check({"resources": [resource]}, "aws")
+    assert urn == URN
+    assert str(reason).endswith("its provider is local/store, and the stack's target is aws")
+    assert "set it back and run `llmops down` first" in reason.fix
+
+
+@pytest.mark.parametrize(
+    ("text", "urn", "target"),
+    [
+        ("config: {shelf:target: aws}", "urn:pulumi:dev::shelf::t::n", "aws"),
+        ("config: {other:target: aws}", "urn:pulumi:dev::shelf::t::n", ""),
+        ("config: {shelf:target: aws}", "urn:pulumi:prod::shelf::t::n", ""),
+        ("config: {shelf:target: aws}", "urn:pulumi:../x/dev::shelf::t::n", ""),
+        ("config: {shelf:target: aws}", "", ""),
+        ("config: [", "urn:pulumi:dev::shelf::t::n", ""),
+        ("[]", "urn:pulumi:dev::shelf::t::n", ""),
+        ("", "urn:pulumi:dev::shelf::t::n", ""),
+    ],
+)
+def test_the_target_is_read_from_the_stack_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, urn: str, target: str
+) -> None:
+    (tmp_path / "Pulumi.yaml").write_text("name: shelf\nruntime: python\n")
+    (tmp_path / "Pulumi.dev.yaml").write_text(text)
+    (tmp_path / "program").mkdir()
+    monkeypatch.chdir(tmp_path / "program")
+    assert target_of(urn) == target

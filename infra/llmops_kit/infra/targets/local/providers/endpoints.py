@@ -11,12 +11,14 @@ from pulumi import dynamic
 
 from llmops_kit.core.network.api_key import make_api_key
 from llmops_kit.infra.targets.dynamic import KitProvider, Properties, gone, inputs_of, say
+from llmops_kit.infra.targets.local.providers.home import claim, home_of, is_there, remove_file
 
 if TYPE_CHECKING:
     from llmops_kit.local_runtime.host import Host
     from llmops_kit.local_runtime.spec import EndpointSpec
 
 RUNNING, OFF, STOPPED = "running", "off", "stopped"
+_HOSTING = "hosting"
 
 
 class HostingProvider(KitProvider):
@@ -32,14 +34,15 @@ class HostingProvider(KitProvider):
 
     def update(self, _id: str, _olds: Properties, _news: Properties) -> dynamic.UpdateResult:
         """Stop what is no longer listed; all of it, if the home is another one now."""
-        if _olds["home"] != _news["home"]:
-            _host(_olds).shutdown()
+        if _olds["home"] != _news["home"] and (old := _existing_host(_olds)):
+            old.shutdown()
         _keep_only(_news)
         return dynamic.UpdateResult(inputs_of(_news))
 
     def delete(self, _id: str, _props: Properties) -> None:
         """Stop everything, the supervisor too."""
-        _host(_props).shutdown()
+        if host := _existing_host(_props):
+            host.shutdown()
 
 
 class EndpointProvider(KitProvider):
@@ -62,14 +65,27 @@ class EndpointProvider(KitProvider):
 
     def update(self, _id: str, _olds: Properties, _news: Properties) -> dynamic.UpdateResult:
         """Updates in place, by the endpoint's rollout."""
-        if _olds["home"] != _news["home"]:
-            _host(_olds).remove(_olds["endpoint"])
+        if _olds["home"] != _news["home"] and (old := _existing_host(_olds)):
+            old.remove(_olds["endpoint"])
         return dynamic.UpdateResult(_apply(_news))
 
     def delete(self, _id: str, _props: Properties) -> None:
         """Stop it, and forget its port and API key."""
-        _host(_props).remove(_props["endpoint"])
-        Path(_props["key_file"]).unlink(missing_ok=True)
+        name = _props["endpoint"]
+        key = ("keys", f"{name}.key")
+        home = home_of(_props["key_file"], *key)
+        if host := _existing_host(_props):
+            host.remove(name)
+        remove_file(home, *key)
+
+
+def _existing_host(props: Properties) -> Host | None:
+    """Returns the host of a recorded resource; None if its folder is gone, and nothing is left to do.
+
+    Raises:
+        KitError: its folder is not this project's.
+    """
+    return _host(props) if is_there(_home(props)) else None
 
 
 def _host(props: Properties) -> Host:
@@ -78,7 +94,15 @@ def _host(props: Properties) -> Host:
     return Host(Path(props["home"]))
 
 
+def _home(props: Properties) -> Path:
+    """Returns the stack's home; an endpoint that is a component of its own has a folder below `hosting`."""
+    path = Path(props["home"])
+    alone = path.parent.name == _HOSTING and path.name != _HOSTING
+    return home_of(props["home"], _HOSTING, *([path.name] if alone else []))
+
+
 def _keep_only(props: Properties) -> None:
+    claim(_home(props))
     host = _host(props)
     for state in host.list():
         if state.name not in props["endpoints"]:
@@ -88,6 +112,7 @@ def _keep_only(props: Properties) -> None:
 
 def _apply(props: Properties) -> Properties:
     """Make it so; the properties with its address."""
+    claim(_home(props))
     make_api_key(Path(props["key_file"]))
     host = _host(props)
     if props["status"] == RUNNING:
@@ -101,8 +126,8 @@ def _live(props: Properties) -> Properties | None:
     """Returns the properties that differ from the declaration because of somebody's or something's interference; None
     if there is no endpoint.
     """
-    host, name = _host(props), props["endpoint"]
-    if name not in _names(host):
+    host, name = _existing_host(props), props["endpoint"]
+    if host is None or name not in _names(host):
         return {} if props["status"] == OFF else None
     state = host.state(name)
     if not state.on:

@@ -5,7 +5,10 @@ from pathlib import Path
 from pulumi import dynamic
 
 from llmops_kit.infra.targets.dynamic import KitProvider, Properties, gone, inputs_of
+from llmops_kit.infra.targets.local.providers.home import claim, foreign, home_of, is_there, remove_file
 from llmops_kit.infra.targets.local.providers.store import require_moved
+
+_FILES = {"private_key": ("keys", "signing.key"), "public_key_file": ("keys", "signing.pub")}
 
 
 class SigningKeyProvider(KitProvider):
@@ -17,7 +20,8 @@ class SigningKeyProvider(KitProvider):
 
     def read(self, id_: str, props: Properties) -> dynamic.ReadResult:
         """Reports the pair as gone if the private key's file is."""
-        return dynamic.ReadResult(id_, props) if Path(props["private_key"]).exists() else gone()
+        exists = is_there(_home(props)) and Path(props["private_key"]).exists()
+        return dynamic.ReadResult(id_, props) if exists else gone()
 
     def update(self, _id: str, _olds: Properties, _news: Properties) -> dynamic.UpdateResult:
         """Requires that the keys were moved to the new folder."""
@@ -26,13 +30,23 @@ class SigningKeyProvider(KitProvider):
 
     def delete(self, _id: str, _props: Properties) -> None:
         """Remove the pair. The engine asks only after the resource was unprotected."""
-        for name in ("private_key", "public_key_file"):
-            Path(_props[name]).unlink(missing_ok=True)
+        home = _home(_props)
+        for below in _FILES.values():
+            remove_file(home, *below)
+
+
+def _home(props: Properties) -> Path:
+    """Returns the home that both files lie in."""
+    home, public = (home_of(props[name], *below) for name, below in _FILES.items())
+    if home != public:
+        raise foreign(props["public_key_file"])
+    return home
 
 
 def _make_pair(props: Properties) -> Properties:
     from llmops_kit.core.integrity.signing import make_key
 
+    claim(_home(props))
     public_key = make_key(Path(props["private_key"]))
     Path(props["public_key_file"]).write_text(public_key)
     return inputs_of(props) | {"public_key": public_key}

@@ -1,14 +1,17 @@
 """The store: a folder of dataset and model versions, which outlives its stack."""
 
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from pulumi import dynamic
 
 from llmops_kit.core.errors import KitError
 from llmops_kit.infra.targets.dynamic import KitProvider, Properties, gone, inputs_of
+from llmops_kit.infra.targets.local.providers.home import claim, home_of, is_there, opened
 
 _DOCUMENT = "store.json"
+_STORE = "store"
 
 
 class StoreProvider(KitProvider):
@@ -21,7 +24,8 @@ class StoreProvider(KitProvider):
 
     def read(self, id_: str, props: Properties) -> dynamic.ReadResult:
         """Reports the store as gone if its document is."""
-        return dynamic.ReadResult(id_, props) if (Path(props["folder"]) / _DOCUMENT).exists() else gone()
+        exists = is_there(_home(props)) and (Path(props["folder"]) / _DOCUMENT).exists()
+        return dynamic.ReadResult(id_, props) if exists else gone()
 
     def update(self, _id: str, _olds: Properties, _news: Properties) -> dynamic.UpdateResult:
         """Requires that the data were moved to the new folder, which the kit does not do itself, and claims it."""
@@ -35,18 +39,24 @@ class StoreProvider(KitProvider):
         Raises:
             KitError: versions are left.
         """
-        folder = Path(_props["folder"])
-        left = next(_versions(folder), None)
+        home = _home(_props)
+        if not is_there(home):
+            return
+        left = next(_versions(home / _STORE), None)
         if left:
             raise KitError(
                 "the store is not empty: its versions would be lost",
                 where=str(left),
                 fix="`llmops down --data NAME` empties it, or move what you want to keep and remove the rest",
             )
-        if folder.is_dir():
-            import shutil
+        import shutil
 
-            shutil.rmtree(folder)
+        with opened(home) as folder, suppress(FileNotFoundError):
+            shutil.rmtree(_STORE, dir_fd=folder)
+
+
+def _home(props: Properties) -> Path:
+    return home_of(props["folder"], _STORE)
 
 
 def read_store(folder: Path, key: str) -> bytes | None:
@@ -80,6 +90,7 @@ def _claim(props: Properties) -> None:
     from llmops_kit.core.documents.store import StoreDocument
 
     path = Path(props["folder"]) / _DOCUMENT
+    claim(_home(props))
     if path.exists():
         found = StoreDocument.load(path)
         other = found.stack != props["stack"] or (

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 from pulumi import dynamic
 
 from llmops_kit.infra.targets.dynamic import KitProvider, Properties, gone, inputs_of
+from llmops_kit.infra.targets.local.providers.home import claim, home_of, is_there
 
 if TYPE_CHECKING:
     import psutil
@@ -16,22 +17,29 @@ class TrainingPlaceProvider(KitProvider):
 
     def create(self, props: Properties) -> dynamic.CreateResult:
         """Creates the folder of runs; idempotent."""
-        Path(props["runs"]).mkdir(parents=True, exist_ok=True)
+        _make_folder(props)
         return dynamic.CreateResult(props["runs"], inputs_of(props))
 
     def read(self, id_: str, props: Properties) -> dynamic.ReadResult:
         """Reports the folder as gone if it is missing."""
-        return dynamic.ReadResult(id_, props) if Path(props["runs"]).is_dir() else gone()
+        exists = is_there(home_of(props["runs"], "runs")) and Path(props["runs"]).is_dir()
+        return dynamic.ReadResult(id_, props) if exists else gone()
 
     def update(self, _id: str, _olds: Properties, _news: Properties) -> dynamic.UpdateResult:
         """Creates the new folder; new runs use it and the new image, running ones continue where they are."""
-        Path(_news["runs"]).mkdir(parents=True, exist_ok=True)
+        _make_folder(_news)
         return dynamic.UpdateResult(inputs_of(_news))
 
     def delete(self, _id: str, _props: Properties) -> None:
         """Stop the runs that are going on, and keep their folders: they are the history of the model versions."""
-        for state in Path(_props["runs"]).glob("*/state.json"):
-            _stop_run(state)
+        if is_there(home_of(_props["runs"], "runs")):
+            for state in Path(_props["runs"]).glob("*/state.json"):
+                _stop_run(state)
+
+
+def _make_folder(props: Properties) -> None:
+    claim(home_of(props["runs"], "runs"))
+    Path(props["runs"]).mkdir(exist_ok=True)
 
 
 def _stop_run(path: Path) -> None:
