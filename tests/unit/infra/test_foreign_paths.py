@@ -158,7 +158,7 @@ def test_a_home_elsewhere_is_the_projects_once_it_was_deployed_there(
     project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     kind, props = cases(tmp_path / "elsewhere/dev")["signing-key"]
-    made = kind().create(props).outs
+    made = kind().create(props).outs or {}
     assert kind().read("id", made).id == "id"
 
     other = tmp_path / "other"
