@@ -29,8 +29,8 @@ _VERBS = {"rehearsal": "rehearse", "smoke": "smoke"}
 
 @dataclass
 class Report:
-    """Result of a rehearsal or smoke test. `cloud` is the target's title; `unjudged` lists requests whose permissions
-    the twin could not check, in its words; `differences` are those between cloud and twin.
+    """Result of a rehearsal or smoke test. `cloud` is the target's title; `unjudged` is the twin's own list of checks
+    that it lacks; `differences` are those between cloud and twin.
     """
 
     target: str
