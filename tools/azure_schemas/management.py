@@ -1,9 +1,9 @@
-"""python -m tools.azure_schemas.management [FILE]: compile what Azure's other resource providers take.
+"""python -m tools.azure_schemas.management [FILE]: compiles the request bodies of Azure's other resource providers.
 
-For each source (sources.py) the program runs itself with the client in an environment of its own. A body that differs
-from its answer gets what the answer alone has as read-only: ARM passes that over.
+For each source (sources.py) the program runs itself in an environment with that client. Members that only the response
+has become read-only members of the body: ARM ignores them.
 
-With `--source NAME` it compiles that one, in the environment that it runs in, to stdout.
+With `--source NAME` it compiles that source in its own environment, to stdout.
 """
 
 import importlib
