@@ -1,4 +1,4 @@
-"""`python -m bench`, `make bench`: every benchmark in turn. Each takes `--help`, alone as `python -m bench.NAME`."""
+"""`python -m bench`, `make bench`: runs every benchmark in turn. `python -m bench.NAME --help` shows the options of one."""
 
 import subprocess
 import sys
@@ -18,7 +18,7 @@ COMMANDS = (
 
 
 def main() -> int:
-    """Run them; the number that failed."""
+    """Runs the benchmarks; returns the number of failed ones."""
     failed = 0
     for command in COMMANDS:
         print(f"\n=== {command}", flush=True)

@@ -1,8 +1,8 @@
-"""What the twin of Azure adds to what it runs: `python -m bench.azure_twin [--rounds 5] [--rehearsal]`.
+"""Overhead of the Azure twin: `python -m bench.azure_twin [--rounds 5] [--rehearsal]`.
 
-Tokens per second and the time to the first token through the scoring URI, over TLS, against the endpoint's own
-container, asked directly, in turns. Lines of code that both twins share, and of each alone. With --rehearsal:
-`llmops rehearse azure`, step by step.
+Tokens per second and the time to the first token through the scoring URI, over TLS, against direct requests to the
+endpoint's container, in turns. Lines of code that both twins share, and of each alone. With --rehearsal: `llmops
+rehearse azure`, step by step.
 """
 
 import argparse
@@ -32,7 +32,7 @@ _ROOMS = {
 
 
 def main() -> None:
-    """Print the figures."""
+    """Prints the measurements."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--rehearsal", action="store_true", help="rehearse as well: some minutes")
@@ -50,7 +50,7 @@ def main() -> None:
 
 
 def _lines() -> None:
-    """Of Python, comments and empty lines too."""
+    """Prints the lines of Python of the twins, including comments and empty lines."""
     for label, places in _ROOMS.items():
         files = {file for place in places for file in _files(place)}
         print(f"{f'lines of {label}':28} {sum(len(f.read_text().splitlines()) for f in files):9}")
@@ -67,7 +67,7 @@ def _files(place: str) -> Iterator[Path]:
 
 @contextmanager
 def _endpoint(subscription: Subscription, folder: Path) -> Iterator[tuple[Client, Client]]:
-    """An endpoint of SmolLM2 on the twin: asked through its scoring URI, and its container asked directly."""
+    """Deploys SmolLM2 on the twin; yields a client of its scoring URI, and one of its container."""
     built = {name: process_images.build(name) for name in ("training", "serving")}
     stack = make_stack(subscription, folder / "stack", "bench", images=built)
     with subscription.entered():

@@ -1,4 +1,4 @@
-"""A MinHash deduplication as one writes it on Daft alone, for `bench.prepare`: it checks no row and no real similarity.
+"""A plain MinHash deduplication with Daft, for `bench.prepare`, without checks of rows or exact similarities.
 
 python -m bench.dedupe_daft ROWS TARGET
 """
@@ -21,7 +21,7 @@ def _bands(signatures: Any) -> list[list[bytes]]:
 
 
 def main(rows: str, target: str) -> None:
-    """Read JSON lines, and write those that are no near duplicate of one before them."""
+    """Reads JSON lines, and writes those that are not near duplicates of an earlier one."""
     read: Any = daft.read_json(rows)
     docs = read._add_monotonically_increasing_id("id").collect()
     text: Any = col("text").normalize(remove_punct=True, lowercase=True, nfd_unicode=True, white_space=True)
@@ -36,7 +36,7 @@ def main(rows: str, target: str) -> None:
 
 
 def _all_but_first(pairs: Any) -> list[int]:
-    """Every row of a component but its lowest, by union-find."""
+    """Returns every row of a component except its lowest, by union-find."""
     above: dict[int, int] = {}
     for pair in pairs:
         ends = []

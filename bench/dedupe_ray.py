@@ -1,7 +1,7 @@
 """The rules of `data.prepare` as a pipeline of Ray Data, for `bench.prepare`.
 
-Rows are checked, digested and hashed in Ray's workers, by the code of preparation/; what compares rows does so in the
-driver, which is quicker than Ray's shuffles; texts of candidates are fetched, and kept rows written, by Ray.
+Rows are checked, digested and hashed in Ray's workers, by the code of data_pipeline; rows are compared in the driver,
+which is quicker than Ray's shuffles; Ray fetches the texts of candidates, and writes the kept rows.
 
 python -m bench.dedupe_ray RECIPE ROWS TARGET PROCESSORS
 """
@@ -36,8 +36,8 @@ class _Rules:
 
 
 def main(recipe: str, rows: str, target: str, processors: str) -> None:
-    """Read JSON lines, and write those that stay."""
-    # The pool of `_Rules` keeps its processors, and what feeds it needs one more. The process's own bound holds anyway.
+    """Reads JSON lines, and writes those that are kept."""
+    # The pool of `_Rules` reserves its processors, and its input needs one more. The process's affinity still limits it.
     ray.init(
         "local", num_cpus=int(processors) + 1, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR
     )

@@ -1,4 +1,4 @@
-"""A model of a larger one's shape with random weights: how fast a model computes does not depend on them."""
+"""Creates a model of a larger one's shape with random weights, on which a model's speed does not depend."""
 
 import shutil
 from pathlib import Path
@@ -22,7 +22,7 @@ def larger_model(folder: Path) -> Path:
     """Returns a new, unsigned version with TinyLlama-1.1B's layers and SmolLM2's tokenizer, in bf16.
 
     Args:
-        folder: gets it, as `model`.
+        folder: receives it, as `model`.
     """
     source, version = folder / "source", folder / "model"
     run_in_training_image("-c", _SCRIPT, str(base_model()), str(source))

@@ -2,10 +2,9 @@
 [--model larger]`.
 
 The same weights in the same precision and the same prompts, greedy, at 1, 8 and 16 streams, in turns within one run.
-Keys and values are as each server has them by default: llama.cpp's in 16 bits, ours in 8, with `--precision f32` in 32.
-Two tables: requests whose prompts are new, and long answers to prompts that were asked before. Both servers keep the
-prefixes of prompts, as llama-server does by default, so that the second table is of decoding alone. A ratio is the
-median over the rounds' ratios.
+Keys and values have each server's default: 16 bits in llama.cpp, 8 in ours, and 32 with `--precision f32`. Two tables:
+requests with new prompts, and long answers to repeated prompts. Both servers cache prefixes of prompts, as llama-server
+does by default, so the second table measures decoding only. A ratio is the median over the rounds' ratios.
 LLAMA_CPP is llama.cpp's source folder with `build/bin/llama-server`. PyPI's llama-cpp-python has the source:
 
     pip download --no-deps --no-binary llama-cpp-python llama-cpp-python==0.3.36
@@ -75,7 +74,7 @@ def main() -> None:
 
 
 def _gguf(source: Path, version: Path, target: Path, precision: str) -> Path:
-    """Writes the weights as GGUF, with llama.cpp's own converter, which imports sentencepiece for every Llama."""
+    """Writes the weights as GGUF with llama.cpp's own converter, which imports sentencepiece for every Llama."""
     more = target.parent / "converter"
     install = [str(Path(sys.executable).with_name("uv")), "pip", "install", "--quiet", "--no-deps", "--target"]
     subprocess.run([*install, str(more), "sentencepiece"], check=True)

@@ -1,7 +1,7 @@
 """Memory of merging an adapter: `python -m bench.merge [--layers 24] [--shard-mb 100]`.
 
-A random Llama in several files of weights; peak memory that the merge takes beyond its imports, to the weights' bytes,
-by the kit and by peft in f32, each in a process of its own.
+A random Llama in several files of weights; peak memory of the merge beyond its imports, relative to the weights' bytes,
+by the kit and by peft in f32, each in its own process.
 """
 
 import argparse
@@ -17,7 +17,7 @@ WAYS = ("kit", "peft")
 
 
 def main() -> None:
-    """Print the figures."""
+    """Prints the measurements."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--layers", type=int, default=24)
     parser.add_argument("--shard-mb", type=int, default=100)
@@ -33,7 +33,7 @@ def main() -> None:
 
 
 def make(folder: Path, layers: int, shard_mb: int) -> None:
-    """Write `base` and `adapter`."""
+    """Writes the folders `base` and `adapter`."""
     from peft import LoraConfig, get_peft_model
     from transformers import LlamaConfig, LlamaForCausalLM
 
@@ -45,7 +45,7 @@ def make(folder: Path, layers: int, shard_mb: int) -> None:
 
 
 def peak_of_kit(folder: Path) -> int:
-    """Bytes that the kit's merge takes, mapped files included."""
+    """Returns the peak bytes of the kit's merge, including mapped files."""
     import safetensors.torch  # noqa: F401
 
     from llmops_kit.training.models.merge import merge
@@ -55,7 +55,7 @@ def peak_of_kit(folder: Path) -> int:
 
 
 def peak_of_peft(folder: Path) -> int:
-    """Bytes that a merge in memory takes."""
+    """Returns the peak bytes of a merge in memory."""
     from peft import PeftModel
 
     from llmops_kit.training.models.weights import load_model

@@ -1,9 +1,9 @@
-"""Ten times the load that a server takes: `python -m bench.overload [--rounds 5] [--seconds 5]`.
+"""Ten times the load that a server can handle: `python -m bench.overload [--rounds 5] [--seconds 5]`.
 
-First as many clients as the server has places ask one request after the other; then requests come at ten times the rate
-of those answers, whatever becomes of them. Printed for each round: the p99 of refusals and of requests without any work
-(/ping) beside them, in ms, and the p99 of accepted requests in relation to that at capacity. With a second processor,
-server and engine have one of their own, and the clients the other. In the end: the server's memory, before and after.
+First as many clients as the server has places send one request after the other; then requests arrive at ten times the
+rate of those answers, whatever the responses. Prints for each round the p99 of refusals and of concurrent requests
+without any work (/ping), in ms, and the p99 of accepted requests relative to that at capacity. With a second processor,
+server and engine run on one, and the clients on the other. At the end: the server's memory, before and after.
 """
 
 import argparse
@@ -28,7 +28,7 @@ _PAUSE_SECONDS = 0.02
 
 
 def main() -> None:
-    """Print the table."""
+    """Prints the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=5.0, help="length of each half of a round")
@@ -67,7 +67,7 @@ def _rounds(server: ServingProcess, rounds: int, seconds: float) -> None:
 
 @contextmanager
 def _apart(server: ServingProcess) -> Iterator[None]:
-    """The server and its engine on one processor, this process on another, where there are two."""
+    """Pins the server and its engine to one processor, and this process to another, if there are two."""
     processors = sorted(os.sched_getaffinity(0))
     if len(processors) > 1:
         for pid in (server.process.pid, server.engine_pid()):
@@ -81,7 +81,7 @@ def _apart(server: ServingProcess) -> Iterator[None]:
 
 
 async def _at_capacity(port: int, seconds: float) -> list[float]:
-    """Seconds of answers while there are as many clients as places."""
+    """Returns the seconds of answers while there are as many clients as places."""
     end = asyncio.get_running_loop().time() + seconds
     answers: list[float] = []
 
@@ -97,7 +97,7 @@ async def _at_capacity(port: int, seconds: float) -> list[float]:
 
 
 async def _overloaded(port: int, rate: float, seconds: float) -> tuple[dict[int, list[float]], list[float]]:
-    """Seconds by status of requests that come at a rate, and of /ping meanwhile."""
+    """Returns status -> seconds of requests that arrive at a rate, and the seconds of /ping meanwhile."""
     pings: list[float] = []
 
     async def pinging() -> None:
@@ -118,7 +118,7 @@ async def _overloaded(port: int, rate: float, seconds: float) -> tuple[dict[int,
 
 
 async def _ask(port: int, what: str = "POST /invocations") -> tuple[int, float]:
-    """Status and seconds of a request on a connection of its own."""
+    """Returns status and seconds of a request on its own connection."""
     body = json.dumps({"messages": [{"role": "user", "content": "Hello"}], "max_tokens": _TOKENS, "temperature": 0})
     head = f"{what} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {API_KEY}\r\nConnection: close\r\n"
     loop = asyncio.get_running_loop()

@@ -1,12 +1,12 @@
-"""Rows per second of `data.prepare` with near duplicates alone, to bare Daft's and to those of Ray Data.
+"""Rows per second of `data.prepare` with near duplicates only, against bare Daft and Ray Data.
 
-All read the same JSON lines on the same processors, each in a process of its own, from start to written files.
-`bench.dedupe_daft` finds candidates by the same bands, and groups them, but checks no row and no real similarity, and
-splits nothing. `bench.dedupe_ray` applies the same rules, and splits nothing; it runs in this environment, because Ray
-Data needs pandas, which the image has not.
+All read the same JSON lines on the same processors, each in its own process, from start to written files.
+`bench.dedupe_daft` finds candidates by the same bands, and groups them, but checks neither rows nor exact similarities,
+and makes no splits. `bench.dedupe_ray` applies the same rules, and makes no splits; it runs in this environment, because
+Ray Data needs pandas, which the image lacks.
 
-The programs take turns, and the fastest run of each counts, as timeit's documentation advises: slower ones tell what
-else the machine did.
+The programs take turns, and the fastest run of each counts, as timeit's documentation advises: slower ones only show
+other load of the machine.
 """
 
 import argparse
@@ -30,7 +30,7 @@ _CHECKOUT = Path(__file__).resolve().parents[1]
 
 
 def main() -> int:
-    """Measure, and print JSON."""
+    """Measures, and prints JSON."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rows", type=int, nargs="+", default=[60_000, 240_000])
     parser.add_argument("--ray", action="store_true", help="Compare with Ray Data too.")
@@ -72,7 +72,7 @@ def _measure(folder: Path, count: int, options: argparse.Namespace) -> None:
 
 
 def _compared(count: int, runs: Mapping[str, Sequence[float]]) -> dict[str, float]:
-    """Rows per second of each program's fastest run, and ours to the others'."""
+    """Returns rows per second of each program's fastest run, and the ratios of ours to the others'."""
     seconds = {name: min(each) for name, each in runs.items()}
     found: dict[str, float] = {"rows_per_s": round(count / seconds["ours"])}
     for name in sorted(runs.keys() - {"ours"}):
@@ -82,7 +82,7 @@ def _compared(count: int, runs: Mapping[str, Sequence[float]]) -> dict[str, floa
 
 
 def _run(python: Path, processors: int, module: str, *arguments: "str | Path") -> float:
-    """Returns the seconds that a module takes on so many processors."""
+    """Returns the seconds that a module takes on a number of processors."""
     chosen = sorted(os.sched_getaffinity(0))[:processors]
     start = time.monotonic()
     done = subprocess.run(

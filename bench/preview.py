@@ -1,4 +1,4 @@
-"""What the kit adds to Pulumi: `python -m bench.preview [--rounds 9]`.
+"""Overhead of the kit over Pulumi: `python -m bench.preview [--rounds 9]`.
 
 `pulumi preview` and a no-op `pulumi up` of a stack like the demo's (one endpoint, running) against a Python program
 that only imports pulumi, on the same engine and interpreter, in turns. Ratios are of medians of one run; user seconds
@@ -40,7 +40,7 @@ class Times:
 
 
 def main() -> None:
-    """Print the table."""
+    """Prints the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=9)
     rounds = parser.parse_args().rounds
@@ -79,7 +79,7 @@ def _project(folder: Path, program: str, configuration: str = "") -> Path:
 
 @contextmanager
 def _kit(folder: Path) -> Iterator[Path]:
-    """A stack with one endpoint, which is ended afterwards."""
+    """Yields the project of a stack with one endpoint, and stops the endpoint afterwards."""
     checkout = Path(__file__).resolve().parents[1]
     declared = (checkout / "Pulumi.yaml").read_text()
     _project(folder, "from llmops_kit.infra.__main__ import main\n\nmain()\n", declared[declared.index("config:") :])

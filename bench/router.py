@@ -1,10 +1,10 @@
-"""What the router costs: `python -m bench.router [--seconds 3] [--rounds 3]`.
+"""Overhead of the router: `python -m bench.router [--seconds 3] [--rounds 3]`.
 
-A synthetic token server, asked directly, through a router that hands connections over, and through one that relays, in
-turns, at 1, 8 and 16 streams: tokens/s at a fixed pace (40 tokens/s a stream, as a model gives them; the streams start
-one after the other within a token's time) and as fast as the server can write (all start at once, so that their first
-tokens queue for one processor). Ratios are of medians over rounds of one run. Processor time is the router's own, for
-one token, its part of each request included.
+Requests go to a synthetic token server directly, through a router that hands connections over, and through one that
+relays, in turns, at 1, 8 and 16 streams: tokens/s at a fixed pace (40 tokens/s a stream, like a model's; the streams
+start one after the other within a token's time) and as fast as the server can write (all start at once, so that their
+first tokens queue for one processor). Ratios are of medians over rounds of one run. Processor time is the router's own
+per token, including its share of each request.
 """
 
 import argparse
@@ -45,7 +45,7 @@ class RouterLoad:
 
 
 def backend(port: int, path: str) -> None:
-    """Serve events, `pace` a second (0: without pause), on a port and to a router that hands connections over."""
+    """Serves events, `pace` a second (0: without pause), on a port and to a router that hands connections over."""
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         while (await receive()).get("more_body"):
@@ -74,14 +74,14 @@ async def _stream(tokens: int, pace: float, send: Send) -> None:
 
 
 def route(folder: str) -> None:
-    """The router's process."""
+    """Runs a router; the main function of its process."""
     os.chdir(folder)
     asyncio.run(Router(Path(folder)).run())
 
 
 @contextmanager
 def routed(backend_url: str, handover: Path | None = None) -> Iterator[tuple[str, int]]:
-    """URL and process of a router in front of a server, which takes connections at a unix socket, if that is given."""
+    """Yields URL and pid of a router in front of a server, which takes connections over at a unix socket, if given."""
     port = choose_port("127.0.0.1")
     sockets = {backend_url: str(handover)} if handover else {}
     with tempfile.TemporaryDirectory() as folder:
@@ -94,7 +94,7 @@ def routed(backend_url: str, handover: Path | None = None) -> Iterator[tuple[str
 
 @contextmanager
 def servers() -> Iterator[tuple[str, dict[str, tuple[str, int]]]]:
-    """URL of the backend, and URLs and processes of the routers in front of it, by their way of forwarding."""
+    """Yields the URL of the backend, and URL and pid of each router in front of it, by its way of forwarding."""
     port = choose_port("127.0.0.1")
     direct = f"http://127.0.0.1:{port}"
     with tempfile.TemporaryDirectory() as folder:
@@ -117,7 +117,7 @@ def _process(target: Callable[..., None], *arguments: object) -> Iterator[int]:
 
 
 async def ready(url: str) -> None:
-    """Wait until a server answers."""
+    """Waits until a server responds."""
     async with aiohttp.ClientSession() as session:
         while True:
             try:
@@ -130,7 +130,7 @@ async def ready(url: str) -> None:
 
 
 async def load(session: aiohttp.ClientSession, url: str, streams: int, pace: float, tokens: int) -> RouterLoad:
-    """Run so many streams at once to their ends."""
+    """Runs concurrent streams to their ends."""
 
     async def one(number: int) -> float:
         await asyncio.sleep(number / streams / pace if pace else 0)
@@ -153,7 +153,7 @@ async def load(session: aiohttp.ClientSession, url: str, streams: int, pace: flo
 async def compare(
     direct: str, routers: dict[str, tuple[str, int]], seconds: float, rounds: int
 ) -> list[dict[str, float | str]]:
-    """The table's rows."""
+    """Returns the table's rows."""
     rows: list[dict[str, float | str]] = []
     urls = [direct, *(url for url, _ in routers.values())]
     for url in urls:
@@ -183,7 +183,7 @@ def _processor_time(pid: int) -> float:
 
 
 def main() -> None:
-    """Measure and print."""
+    """Measures and prints."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seconds", type=float, default=3.0, help="length of a paced round")
     parser.add_argument("--rounds", type=int, default=3)

@@ -1,9 +1,9 @@
-"""What HTTP and the router cost over the bare engine: `python -m bench.serving [--rounds 5] [--way hand-over]`.
+"""Overhead of HTTP and the router over the bare engine: `python -m bench.serving [--rounds 5] [--way hand-over]`.
 
 Tokens per second at 1, 8 and 16 streams, the time to the first token, and start to ready against a bare load of the
-weights, in one run and in turns. The server is asked directly, through the local runtime's router, which hands the
-connections over as for every endpoint, and through one that relays. Greedy answers to the same prompts, so all sides
-compute the same tokens.
+weights, in one run and in turns. Requests reach the server directly, through the local runtime's router, which hands
+connections over as it does for every endpoint, and through a router that relays. Answers are greedy and prompts equal,
+so all sides compute the same tokens.
 """
 
 import argparse
@@ -74,7 +74,7 @@ for line in sys.stdin:
 
 @dataclass
 class Wave:
-    """Streams that started together."""
+    """Result of streams that started together."""
 
     tokens: int
     seconds: float
@@ -88,7 +88,7 @@ class Wave:
 
 
 def main() -> None:
-    """Print the tables."""
+    """Prints the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--precision", choices=("auto", "f32", "bf16"), default="auto")
@@ -149,8 +149,8 @@ def _waves(prompts: Prompts, engine: subprocess.Popen[str], addresses: dict[str,
 
     ways = [*asked]
 
-    def show(label: str, figures: Sequence[float]) -> None:
-        print(f"{label:28}" + "".join(f" {figure:9.1f}" for figure in figures), flush=True)
+    def show(label: str, values: Sequence[float]) -> None:
+        print(f"{label:28}" + "".join(f" {value:9.1f}" for value in values), flush=True)
 
     print(f"{'':28}" + "".join(f" {way:>9}" for way in ways) + "   ratios")
     idle = _first_when_idle(ask, ways, len(texts))
@@ -174,12 +174,12 @@ def _waves(prompts: Prompts, engine: subprocess.Popen[str], addresses: dict[str,
 
 
 def _ratio(speeds: Sequence[float], engine: Sequence[float]) -> float:
-    """Returns the median of the turns' ratios: a turn's waves are near each other in time on a machine that changes."""
+    """Returns the median of the turns' ratios: waves of one turn run close together, on a machine whose speed drifts."""
     return statistics.median(one / bare for one, bare in zip(speeds, engine, strict=True))
 
 
 def _first_when_idle(ask: Callable[[str, slice, int], Wave], ways: list[str], prompts: int) -> dict[str, list[float]]:
-    """Milliseconds to the first token of requests that come alone, in turns."""
+    """Returns milliseconds to the first token of single requests, sent in turns."""
     firsts: dict[str, list[float]] = {way: [] for way in ways}
     for place in [*range(prompts)] * 2:
         for way in ways:
@@ -188,14 +188,14 @@ def _first_when_idle(ask: Callable[[str, slice, int], Wave], ways: list[str], pr
 
 
 class _Alone:
-    """openvino-genai in a process of its own, driven by a loop that does nothing else, and the tokenizer before it."""
+    """openvino-genai in its own process, driven by a bare loop, with the tokenizer before it."""
 
     def __init__(self, process: subprocess.Popen[str], prompts: Prompts) -> None:
         self._process = process
         self._prompts = prompts
 
     def wave(self, texts: list[str], tokens: int = _TOKENS) -> Wave:
-        """Ask all at once, as Client does."""
+        """Sends all prompts at once, as Client does."""
         assert self._process.stdin
         assert self._process.stdout
         started = time.perf_counter()
@@ -207,7 +207,7 @@ class _Alone:
 
 
 class Client:
-    """A client that does as little as a client can: it looks for frames, and parses only the usage."""
+    """A minimal client: it looks for frames, and parses only the usage."""
 
     def __init__(
         self,
@@ -216,14 +216,14 @@ class Client:
         authorization: str | Callable[[bytes], Mapping[str, str]],
         tls: ssl.SSLContext | None = None,
     ) -> None:
-        """`authorization`: the header, or what gives the headers that sign a body."""
+        """`authorization`: the header, or a function that returns the headers that sign a body."""
         self._address = address
         self._tls = tls
         self._head = f"POST {path} HTTP/1.1\r\nHost: {address[0]}:{address[1]}\r\nContent-Type: application/json\r\n"
         self._authorization = authorization
 
     def wave(self, texts: list[str], tokens: int = _TOKENS) -> Wave:
-        """Ask all at once, each on a connection of its own, and read to the ends of the answers."""
+        """Sends all prompts at once, each on its own connection, and reads the answers to their ends."""
         sockets = [self._connected() for _ in texts]
         requests = [self._request(text, tokens) for text in texts]
         started = time.perf_counter()
@@ -261,7 +261,7 @@ class Client:
 
 
 def _received(sock: socket.socket) -> bytes:
-    """Returns what can be read now, with everything that TLS has already decrypted."""
+    """Returns the bytes that can be read now, with everything that TLS has already decrypted."""
     data = sock.recv(1 << 16)
     while isinstance(sock, ssl.SSLSocket) and sock.pending():
         data += sock.recv(sock.pending())
@@ -276,7 +276,7 @@ def _completion_tokens(received: bytes) -> int:
 
 
 def prompts_for(streams: int) -> list[str]:
-    """Prompts that ask for long answers; at most 16."""
+    """Returns at most 16 prompts that ask for long answers."""
     return [f"Write a long story about {topic}." for topic in _TOPICS[:streams]]
 
 
@@ -299,7 +299,7 @@ def _engine(version: Path, precision: str) -> Iterator[subprocess.Popen[str]]:
 
 @contextmanager
 def _servers(version: Path, folder: Path, options: argparse.Namespace) -> Iterator[dict[str, tuple[str, int]]]:
-    """Addresses at which a server is asked, by way."""
+    """Yields the addresses of a server, by way of access."""
     sockets = folder / "handover"
     sockets.mkdir(mode=0o700)
     named = {"LLMOPS_MODEL_NAME": BASE_ALIAS, "LLMOPS_PRECISION": options.precision}

@@ -1,9 +1,9 @@
-"""Speed of training to TRL's defaults: `python -m bench.training [--steps 5] [--batch 8] [--turns 6]`.
+"""Speed of training relative to TRL's defaults: `python -m bench.training [--steps 5] [--batch 8] [--turns 6]`.
 
-LoRA on SmolLM2-135M-Instruct and conversations of 1 to so many of the demo's questions, on one thread, each way in a
-process of its own: real tokens (padding aside) trained in a second of processor time, from the end of the first step to
-that of the last one. TRL gets the same tokens, labels, order and adapter, and keeps its own defaults for all else: the
-losses are equal but for rounding.
+LoRA on SmolLM2-135M-Instruct and conversations of 1 to TURNS of the demo's questions, on one thread, each way in its own
+process: tokens without padding trained per second of processor time, from the end of the first step to the end of the
+last one. TRL gets the same tokens, labels, order and adapter, and has its own defaults otherwise: losses are equal
+except for rounding.
 """
 
 import argparse
@@ -30,15 +30,15 @@ _MAX_TOKENS = 512
 
 
 class Measure(NamedTuple):
-    """Of one way."""
+    """Measurements of one way of training."""
 
-    tokens: float  # trained in a second of processor time
+    tokens: float  # trained per second of processor time
     losses: list[float]
     peak_mb: int
 
 
 def main() -> None:
-    """Print the figures."""
+    """Prints the measurements."""
     found = measure_ways(__doc__, WAYS, _measured)
     trl = found["trl"]
     for way, measure in found.items():
@@ -67,7 +67,7 @@ def measure_ways(
 
 
 def write_rows(path: Path, count: int, turns: int) -> None:
-    """Write conversations, each of 1 to `turns` questions with their answers; which, a fixed seed draws."""
+    """Writes conversations of 1 to `turns` questions with their answers, drawn with a fixed seed."""
     draw = random.Random(0)
     pairs = [json.loads(line)["messages"] for line in _ROWS.read_text().splitlines()]
     chats = [list(chain(*draw.sample(pairs, draw.randint(1, turns)))) for _ in range(count)]
@@ -75,7 +75,7 @@ def write_rows(path: Path, count: int, turns: int) -> None:
 
 
 def kit(base: Path, rows: Path, options: TrainingRecipe, finetune: Any) -> tuple[list[float], list[float]]:
-    """Losses, and the processor time after each step, of one of the kit's trainers."""
+    """Trains with one of the kit's trainers; returns the losses, and the processor time after each step."""
     stamps: list[float] = []
 
     def note() -> bool:
@@ -89,7 +89,7 @@ def kit(base: Path, rows: Path, options: TrainingRecipe, finetune: Any) -> tuple
 
 
 def trl(base: Path, rows: Path, options: TrainingRecipe) -> tuple[list[float], list[float]]:
-    """The same of TRL's SFTTrainer."""
+    """Trains with TRL's SFTTrainer; returns the same."""
     from datasets import Dataset
     from transformers import TrainerCallback
     from trl.trainer.sft_config import SFTConfig
@@ -144,7 +144,7 @@ def trl(base: Path, rows: Path, options: TrainingRecipe) -> tuple[list[float], l
 
 
 def run(way: str, base: Path, rows: Path, options: dict[str, Any]) -> None:
-    """Train one way, and print its Measure as JSON."""
+    """Trains one way, and prints its Measure as JSON."""
     from llmops_kit.training.process import set_threads
     from llmops_kit.training.torch_trainer.finetune import finetune
 
@@ -154,7 +154,7 @@ def run(way: str, base: Path, rows: Path, options: dict[str, Any]) -> None:
 
 
 def report(base: Path, rows: Path, options: TrainingRecipe, losses: list[float], stamps: list[float]) -> None:
-    """Print the Measure of a training as JSON, from its losses and the processor time after each step."""
+    """Prints the Measure of a training as JSON, from its losses and the processor time after each step."""
     import resource
 
     from llmops_kit.training.data.examples import load_examples
@@ -172,7 +172,7 @@ def _measured(way: str, rows: Path, options: dict[str, Any]) -> Measure:
 
 
 def measure(python: str, module: str, way: str, rows: Path, options: dict[str, Any]) -> Measure:
-    """Measure a way by a module's `run`, in a process of its own on one thread."""
+    """Measures a way by a module's `run`, in its own process on one thread."""
     program = (
         "from llmops_kit.training.process import prepare_process\nprepare_process()\nfrom pathlib import Path\n"
         f"from {module} import run\nrun({way!r}, Path({str(base_model())!r}), Path({str(rows)!r}), {options!r})"

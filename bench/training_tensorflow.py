@@ -1,10 +1,10 @@
 """Speed of training on TensorFlow: `python -m bench.training_tensorflow [--steps 5] [--batch 8] [--turns 6]`.
 
-The same conversations, adapter rank and measure as bench.training: real tokens trained in a second of processor time,
-f32, on one thread, each way in a process of its own. Ways: Keras's own `fit` of the model that KerasHub loads, with
-KerasHub's `enable_lora` on the same layers, tf.data and `sample_weight`; the kit's TensorFlow trainer; the kit's
-PyTorch trainer, without packing and with it. KerasHub's updates are others than peft's of the same rank: only the first
-losses are equal.
+The same conversations, adapter rank and measure as bench.training: tokens without padding trained per second of
+processor time, f32, on one thread, each way in its own process. Ways: Keras's own `fit` of the model that KerasHub
+loads, with KerasHub's `enable_lora` on the same layers, tf.data and `sample_weight`; the kit's TensorFlow trainer; the
+kit's PyTorch trainer, without and with packing. KerasHub's updates differ from peft's of the same rank, so only the
+first losses are equal.
 """
 
 import os
@@ -26,7 +26,7 @@ _LINEAR = (
 
 
 def main() -> None:
-    """Print the figures."""
+    """Prints the measurements."""
     found = training.measure_ways(__doc__, WAYS, _measured)
     for way, measure in found.items():
         ratio = measure.tokens / found[WAYS[0]].tokens
@@ -36,7 +36,7 @@ def main() -> None:
 
 
 def fit(base: Path, rows: Path, options: TrainingRecipe) -> tuple[list[float], list[float]]:
-    """Losses, and the processor time after each step, of Keras's own training."""
+    """Trains with Keras's own `fit`; returns the losses, and the processor time after each step."""
     import keras  # pyright: ignore[reportMissingImports]
     import tensorflow as tf  # pyright: ignore[reportMissingModuleSource]
 
@@ -77,12 +77,12 @@ def fit(base: Path, rows: Path, options: TrainingRecipe) -> tuple[list[float], l
 
 
 def _summed_loss(keras: Any) -> Any:
-    """The weights of a step add up to one: their sum is its mean loss."""
+    """Returns a summed loss, which is a step's mean loss, since the weights of a step add up to one."""
     return keras.losses.SparseCategoricalCrossentropy(from_logits=True, reduction="sum")
 
 
 def run(way: str, base: Path, rows: Path, options: dict[str, Any]) -> None:
-    """Train one way on TensorFlow, and print its Measure as JSON."""
+    """Trains one way on TensorFlow, and prints its Measure as JSON."""
     from llmops_kit.training.keras_trainer.devices import prepare_tensorflow
 
     prepare_tensorflow(os.environ, 1)

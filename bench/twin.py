@@ -1,8 +1,8 @@
-"""What the twin of AWS adds to what it runs: `python -m bench.twin [--rounds 5] [--rehearsal]`.
+"""Overhead of the AWS twin: `python -m bench.twin [--rounds 5] [--rehearsal]`.
 
-Tokens per second and the time to the first token through InvokeEndpointWithResponseStream, against the endpoint's own
-container, asked directly, in turns. A training job on the twin, from CreateTrainingJob to Completed, against the bare
-program in folders of its own. With --rehearsal: `llmops rehearse aws`, step by step.
+Tokens per second and the time to the first token through InvokeEndpointWithResponseStream, against direct requests to
+the endpoint's container, in turns. A training job on the twin, from CreateTrainingJob to Completed, against the bare
+program in its own folders. With --rehearsal: `llmops rehearse aws`, step by step.
 """
 
 import argparse
@@ -35,7 +35,7 @@ _KIT = Path(__file__).resolve().parents[1]
 
 
 def main() -> None:
-    """Print the figures."""
+    """Prints the measurements."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--rehearsal", action="store_true", help="rehearse as well: some minutes")
@@ -59,7 +59,7 @@ def _invocations(account: Account, folder: Path, rounds: int) -> None:
 
 
 def compare_streams(twin: Client, container: Client, rounds: int) -> None:
-    """Print tokens a second and first tokens through a twin, against the container alone, in turns."""
+    """Prints tokens per second and time to the first token through a twin and from the container alone, in turns."""
     print(f"{'':28} {'container':>9} {'twin':>9} {'ratio':>7}")
     firsts = []
     for streams in _STREAMS:
@@ -76,7 +76,7 @@ def compare_streams(twin: Client, container: Client, rounds: int) -> None:
 def waves(
     direct: Client, through: Client, texts: list[str], rounds: int, tokens: int = 256
 ) -> tuple[list[Wave], list[Wave]]:
-    """Waves of one side and of the other, in turns."""
+    """Returns the waves of both sides, run in turns."""
     found: tuple[list[Wave], list[Wave]] = ([], [])
     for turn in range(rounds + 1):  # the first is for warming up
         for side in (0, 1) if turn % 2 else (1, 0):
@@ -88,7 +88,7 @@ def waves(
 
 @contextmanager
 def _endpoint(account: Account, folder: Path) -> Iterator[tuple[Client, Client]]:
-    """An endpoint of SmolLM2 on the twin: asked through SageMaker's API, and its container asked directly."""
+    """Deploys SmolLM2 on the twin; yields a client of SageMaker's API, and one of the endpoint's container."""
     version = copy_model(base_model(), folder / "model")
     sign_version(version, folder)
     _upload(account, version, "model/")
@@ -123,7 +123,7 @@ def _endpoint(account: Account, folder: Path) -> Iterator[tuple[Client, Client]]
 
 
 def _jobs(account: Account, folder: Path, rounds: int) -> None:
-    """The rehearsal's recipe on SmolLM2: the program of the image alone, and the job, in turns."""
+    """Trains the rehearsal's recipe on SmolLM2 with the image's program alone and as a job, in turns."""
     recipe = _KIT / "recipes" / "rehearsal.yaml"
     image = process_images.build("training")
     template = make_container(folder / "template", base_model(), Recipe.load(recipe), recipe.parent)
@@ -182,7 +182,7 @@ def _timed_job(account: Account, image: str, name: str) -> float:
 
 
 def rehearse(folder: Path, cloud: str) -> None:
-    """`llmops rehearse`, step by step."""
+    """Runs `llmops rehearse`, and prints the seconds of each step."""
     report = folder / "report"
     command = [sys.executable, "-m", "llmops_kit.cli", "rehearse", cloud, "--report", str(report)]
     started = time.perf_counter()
@@ -197,7 +197,7 @@ def rehearse(folder: Path, cloud: str) -> None:
 
 
 def _role(account: Account) -> str:
-    """A role of the name `bench`; the account judges nothing here."""
+    """Returns the ARN of the role `bench`, without policies: permissions are not checked here."""
     iam = account.client("iam")
     trust = {"Effect": "Allow", "Principal": {"Service": "sagemaker.amazonaws.com"}, "Action": "sts:AssumeRole"}
     with suppress(iam.exceptions.EntityAlreadyExistsException):

@@ -1,4 +1,4 @@
-"""Two servers compared over HTTP within one run, for `bench.llama_server` and `bench.vllm_front`."""
+"""Compares two servers over HTTP within one run, for `bench.llama_server` and `bench.vllm_front`."""
 
 import os
 import random
@@ -22,14 +22,14 @@ from llmops_kit.serving.prompts import Prompts
 from tests.support.servers.serving import API_KEY, ServingProcess
 
 _START_SECONDS = 900.0
-_THINGS = ("river", "stone", "winter", "market", "candle", "bridge", "doctor", "silver", "garden", "letter", "thunder",
+_WORDS = ("river", "stone", "winter", "market", "candle", "bridge", "doctor", "silver", "garden", "letter", "thunder",
            "village", "captain", "music", "window", "shadow", "forest", "kitchen", "engine", "morning", "island",
            "soldier", "mirror", "sailor")  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Workload:
-    """Prompts that both servers get in each turn, and how long they answer; gives one table.
+    """Prompts that both servers get in each turn, and the length of answers; results in one table.
 
     Attributes:
         name: the table's title.
@@ -44,13 +44,13 @@ class Workload:
 
 def _new_prompts(turn: int, streams: int) -> list[str]:
     chosen = random.Random(f"{turn} {streams}")
-    lists = [", ".join(chosen.choices(_THINGS, k=41)) for _ in range(streams)]
-    return [f"{things}: write a long story with all of these in it." for things in lists]
+    lists = [", ".join(chosen.choices(_WORDS, k=41)) for _ in range(streams)]
+    return [f"{words}: write a long story with all of these in it." for words in lists]
 
 
 DECODING = Workload("long answers to the same short prompts in each turn", lambda _, streams: prompts_for(streams), 256)
 WHOLE_REQUESTS = Workload("short answers to prompts that are new in each turn", _new_prompts, 64)
-"""No cache has the prompts' tokens, as with users' requests: their computation is a part of the answer's time."""
+"""No cache has the prompts' tokens, as with users' requests, so prefill is part of the answers' time."""
 
 
 def compare(
@@ -64,11 +64,11 @@ def compare(
     """Prints tokens per second of two servers, and their ratio, at each number of streams.
 
     Args:
-        ours: the one server.
-        theirs: the other.
+        ours: the first server.
+        theirs: the second one.
         rounds: measured ones; one more warms up.
-        names: of the servers, in the table's head.
-        workload: what they are asked.
+        names: of the servers, in the table's header.
+        workload: the prompts.
         prompts: of the model, to count tokens.
     """
     lengths = [len(prompts.encode([{"role": "user", "content": text}])) for text in workload.prompts(0, max(STREAMS))]
@@ -80,9 +80,9 @@ def compare(
         for turn in range(rounds + 1):  # the first is for warming up
             order = (ours, theirs) if turn % 2 else (theirs, ours)
             texts = workload.prompts(turn, streams)
-            figures = {server.pid: server.measured(texts, workload.tokens) for server in order}
+            measured = {server.pid: server.measured(texts, workload.tokens) for server in order}
             if turn:
-                rows.append((*figures[ours.pid], *figures[theirs.pid]))
+                rows.append((*measured[ours.pid], *measured[theirs.pid]))
         shown = ""
         for first in (0, 1):
             mine, other = (statistics.median(row[place] for row in rows) for place in (first, first + 2))
@@ -92,7 +92,7 @@ def compare(
 
 
 class BenchedServer:
-    """A running server, and a client of it."""
+    """A running server, and its client."""
 
     def __init__(self, pid: int, port: int) -> None:
         self.pid = pid
@@ -141,7 +141,7 @@ def our_server(
 def started(
     command: list[str], port: int, log: Path, environ: Mapping[str, str] = os.environ
 ) -> Iterator[BenchedServer]:
-    """Yields another server, once it says that it is healthy.
+    """Yields another server, once its health check passes.
 
     Raises:
         SystemExit: it ended; with the end of its log.

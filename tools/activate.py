@@ -1,7 +1,7 @@
-"""Lets an activate script choose the engine and the local backend too.
+"""Extends an activate script, so that it also selects the engine and the local backend.
 
-After `. .venv/bin/activate`, plain `pulumi` works on the checkout's local stacks. An environment that names a backend
-already is left alone, and `deactivate` takes back what was set. For sh, bash and zsh; a second run replaces the lines.
+After `. .venv/bin/activate`, plain `pulumi` works on the checkout's local stacks. An environment that already names a
+backend is not changed, and `deactivate` reverts the changes. For sh, bash and zsh; a second run replaces the lines.
 """
 
 import re
@@ -47,7 +47,7 @@ fi
 
 
 def extend(script: str, engine_folder: str) -> str:
-    """The activate script with the kit's lines; `engine_folder` is empty where PATH has the user's own engine."""
+    """Returns the activate script with the kit's lines; `engine_folder` is empty if PATH has the user's own engine."""
     plain = re.sub(rf"{_BEGIN}\n.*?{_END}\n", "", script, flags=re.DOTALL)
     if _DEACTIVATE not in plain:
         raise ValueError("not an activate script of venv or uv: it defines no deactivate()")
@@ -61,7 +61,7 @@ def _marked(lines: str) -> str:
 
 
 def activate(script: Path, engine_folder: str) -> None:
-    """Rewrite an activate script as `extend` says, where that changes it."""
+    """Rewrites an activate script by `extend`, if that changes it."""
     old = script.read_text()
     new = extend(old, engine_folder)
     if new != old:

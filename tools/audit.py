@@ -2,9 +2,9 @@
 
     python -m tools.audit [--osv-url URL]
 
-pip-audit looks up the packages of all locks, on PyPI or on an OSV service of your own. trivy or grype, whichever is on
-PATH, scans the Go modules of Pulumi's engine (trivy alone) and the images of this checkout that Docker has. Both fetch
-their data themselves. What could not be looked up is said, and never counts as clean.
+pip-audit looks up the packages of all locks, on PyPI or on your own OSV service. trivy or grype, whichever is on PATH,
+scans the Go modules of Pulumi's engine (trivy only) and the images of this checkout that Docker has. Both fetch their
+data themselves. Failed look-ups are reported, and never count as clean.
 
 Ends with 0: everything was scanned, nothing found; 1: something was found; 3: nothing found, but something could not be
 scanned.
@@ -36,11 +36,11 @@ _SECONDS = 1800
 
 @dataclass
 class Report:
-    """What came out."""
+    """Findings, and what could not be scanned."""
 
     findings: list[str] = field(default_factory=list)
     missed: list[str] = field(default_factory=list)
-    """What could not be scanned, and why."""
+    """Lines that name what could not be scanned, and why."""
 
     @property
     def code(self) -> int:
@@ -49,7 +49,7 @@ class Report:
 
 
 def audit(locks: Sequence[Path], osv_url: str = "") -> Report:
-    """Look up the packages of locks.
+    """Looks up the packages of locks.
 
     Args:
         locks: with hashes.
@@ -69,7 +69,7 @@ Packages = dict[tuple[str, str], tuple[Locked, list[Path]]]
 
 
 def _packages(locks: Sequence[Path]) -> Packages:
-    """Each package of the locks once, whatever machine it is for."""
+    """Returns each package of the locks once, whatever platform it is for."""
     found: Packages = {}
     for path in locks:
         for package in read_lock(path):
@@ -78,7 +78,7 @@ def _packages(locks: Sequence[Path]) -> Packages:
 
 
 def _groups(keys: list[tuple[str, str]]) -> Iterator[list[tuple[str, str]]]:
-    """Lists in which no name stands twice: a file of requirements takes one version of a package."""
+    """Yields lists with one version of each package, as a file of requirements allows only one."""
     while keys:
         group = {name: (name, version) for name, version in reversed(keys)}
         yield list(group.values())
@@ -86,7 +86,7 @@ def _groups(keys: list[tuple[str, str]]) -> Iterator[list[tuple[str, str]]]:
 
 
 def _pip_audit(packages: list[Locked], osv_url: str) -> Iterator[tuple[str, str, str, list[str]]]:
-    """Name, version, why it was not looked up, and identifiers of vulnerabilities."""
+    """Yields each package's name, version, the reason if it was not looked up, and identifiers of vulnerabilities."""
     with tempfile.TemporaryDirectory(prefix="llmops-audit-") as folder:
         requirements = Path(folder, "requirements.txt")
         lines = (" ".join([f"{p.name}=={p.version}", *(f"--hash=sha256:{h}" for h in p.hashes)]) for p in packages)
@@ -97,7 +97,7 @@ def _pip_audit(packages: list[Locked], osv_url: str) -> Iterator[tuple[str, str,
     try:
         listed = json.loads(answer.stdout)["dependencies"]
     except (ValueError, KeyError):
-        words = answer.stderr.strip().splitlines() or ["pip-audit said nothing"]
+        words = answer.stderr.strip().splitlines() or ["pip-audit printed nothing"]
         yield f"{len(packages)} packages", "", f"the service of advisories did not answer: {words[-1][:300]}", []
         return
     versions = {package.name: package.version for package in packages}
@@ -107,7 +107,7 @@ def _pip_audit(packages: list[Locked], osv_url: str) -> Iterator[tuple[str, str,
 
 
 def _tool() -> Path:
-    """pip-audit in an environment of its own, from its lock."""
+    """Returns pip-audit, installed from its lock in its own environment."""
     home = cache_dir() / "audit" / sha256_bytes(_LOCK.read_bytes())[:20]
     with locked(home.with_name(f"{home.name}.lock")):
         if not (home / "complete").exists():
@@ -120,7 +120,7 @@ def _tool() -> Path:
 
 
 def scan() -> Report:
-    """Scan the engine's Go modules and the images that Docker has, by the scanner that is here."""
+    """Scans the engine's Go modules and the images that Docker has, with an installed scanner."""
     report = Report()
     trivy, grype = shutil.which("trivy"), shutil.which("grype")
     if trivy:
@@ -149,14 +149,14 @@ def _scan_by(command: list[str], what: str, report: Report) -> None:
     try:
         found = json.loads(answer.stdout)
     except ValueError:
-        words = answer.stderr.strip().splitlines() or ["it said nothing"]
+        words = answer.stderr.strip().splitlines() or ["it printed nothing"]
         report.missed.append(f"{what}: {Path(command[0]).name} could not scan it: {words[-1][:300]}")
         return
     report.findings += [f"{what}: {finding}" for finding in _listed(found)]
 
 
 def _listed(found: dict[str, Any]) -> Iterator[str]:
-    """The findings of trivy's or grype's JSON."""
+    """Yields the findings in trivy's or grype's JSON."""
     for result in found.get("Results") or []:
         for each in result.get("Vulnerabilities") or []:
             package = f"{each['PkgName']} {each['InstalledVersion']}"
@@ -171,7 +171,7 @@ def _run(command: list[str]) -> subprocess.CompletedProcess[str]:
 
 
 def main() -> None:
-    """Print what was found and what was not scanned."""
+    """Prints the findings, and what was not scanned."""
     parser = argparse.ArgumentParser(prog="make audit")
     parser.add_argument("--osv-url", default="", help="an OSV service instead of PyPI, such as a mirror of your own")
     parser.add_argument("locks", nargs="*", type=Path, help="these locks alone, and no image")

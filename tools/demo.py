@@ -1,7 +1,7 @@
-"""`python -m tools.demo up|down [RECIPE]`: the whole way on this machine, made of the commands that a user would type.
+"""`python -m tools.demo up|down [RECIPE]`: the full lifecycle on this machine, by the commands that a user would type.
 
-Each recipe's demo has a stack of its own, so several can run beside each other. Each step is safe to repeat, so a demo
-that was interrupted goes on where it stopped. What the commands print goes into a log; the answer is shown too.
+Each recipe's demo has its own stack, so several can run at the same time. Each step is safe to repeat, so an interrupted
+demo resumes where it stopped. The commands' output goes into a log; the answer is shown too.
 """
 
 import json
@@ -27,14 +27,14 @@ BEGAN_VARIABLE = "LLMOPS_DEMO_BEGAN"
 
 @dataclass(frozen=True)
 class RecipeDemo:
-    """What `make demo` asks of a recipe, and in which model and stack."""
+    """The demo of a recipe: its model, its question and its stack."""
 
     recipe: str
     """Its file's name, without `.yaml`."""
     model: str
     question: str
     tools: bool = False
-    """Whether the recipe's chat page offers tools, which the question is asked with."""
+    """Whether the recipe's chat page offers tools, which the question then includes."""
 
     @property
     def stack(self) -> str:
@@ -57,7 +57,7 @@ class RecipeDemo:
 
     @property
     def make(self) -> str:
-        """What follows `make demo` on its command line."""
+        """Arguments after `make demo` on its command line."""
         return "" if self.recipe == DEFAULT else f" RECIPE={self.recipe}"
 
     @property
@@ -80,7 +80,7 @@ class RecipeDemo:
 
 
 def main(arguments: list[str]) -> int:
-    """Run a recipe's demo, or take it down; the exit code says whether it worked."""
+    """Runs a recipe's demo, or takes it down; returns the exit code."""
     if len(arguments) not in (1, 2) or arguments[0] not in ("up", "down"):
         print("usage: python -m tools.demo up|down [RECIPE]", file=sys.stderr)
         return 2
@@ -98,7 +98,7 @@ def main(arguments: list[str]) -> int:
     try:
         return process.wait()
     except KeyboardInterrupt:
-        # The terminal has sent the command the same signal: let it clean up and say what it leaves.
+        # The terminal has sent the command the same signal: wait while it cleans up and reports.
         return process.wait() or 130
 
 
@@ -120,7 +120,7 @@ def find_demo(name: str = DEFAULT) -> RecipeDemo:
 
 
 def up(demo: RecipeDemo) -> int:
-    """From nothing to an answered question, with each step's time; the exit code."""
+    """Runs all steps to an answered question, and shows each one's time; returns the exit code."""
     began = float(os.environ.get(BEGAN_VARIABLE) or time.time())
     if not demo.stack_file.exists():
         demo.stack_file.write_text(f"config:\n  {_project()}:target: local\n")
@@ -131,7 +131,7 @@ def up(demo: RecipeDemo) -> int:
         try:
             (said,) = steps.run(Step(title, [*demo.command, *arguments], detail=describe))
         except (StepFailedError, KeyboardInterrupt) as e:
-            again = f"Run `make demo{demo.make}` again: it goes on from here."
+            again = f"Run `make demo{demo.make}` again: it resumes here."
             print(f"{e}\nThe demo stopped at `{title}`. {again}".lstrip(), file=sys.stderr)
             return e.code if isinstance(e, StepFailedError) else 130
         if arguments[0] == "invoke":

@@ -1,6 +1,6 @@
-"""`python -m tools.engine` finds or gets Pulumi's engine as the kit does, and prints how far it is for `tools.steps`.
+"""`python -m tools.engine`: finds or installs Pulumi's engine as the kit does, and prints progress for `tools.steps`.
 
-Standard library only: it runs beside the installation of the kit's packages.
+Standard library only: it runs concurrently with the installation of the kit's packages.
 """
 
 import sys
@@ -11,7 +11,7 @@ from tools.steps import NOTE
 
 
 def main() -> None:
-    """Get the engine; exits with a message if that is impossible."""
+    """Finds or installs the engine; exits with a message if that is impossible."""
     try:
         print(obtain(_report))
     except KitError as e:

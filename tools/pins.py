@@ -1,6 +1,6 @@
-"""What is taken from elsewhere by a name that could move, and is pinned by its content instead.
+"""Pins external artifacts by content, whose names could later refer to something else.
 
-    python -m tools.pins --check    names what is not pinned; needs no network
+    python -m tools.pins --check    lists what is not pinned; needs no network
     make pin                        renews the pins, where GitHub and Docker's registry can be reached
 
 GitHub Actions are pinned by commit, with their version as a comment; base images by digest, after their tag; Pulumi's
@@ -31,13 +31,13 @@ _INDEXES = "application/vnd.oci.image.index.v1+json, application/vnd.docker.dist
 
 
 def unpinned(root: Path = ROOT) -> Iterator[str]:
-    """What could move: file, line, name."""
+    """Yields file, line and name of each unpinned artifact."""
     for path in _workflows(root):
         for number, line in enumerate(path.read_text().splitlines(), 1):
             found = _USES.search(line)
             if found and not (re.fullmatch(r"[0-9a-f]{40}", found["commit"]) and found["version"]):
                 name = f"{found['repository']}@{found['commit']}"
-                yield f"{path.relative_to(root)}:{number}: {name} is no commit with its version"
+                yield f"{path.relative_to(root)}:{number}: {name} is not a commit with its version"
     for path in _dockerfiles(root):
         for number, line in enumerate(path.read_text().splitlines(), 1):
             found = _BASE.match(line)
@@ -46,7 +46,7 @@ def unpinned(root: Path = ROOT) -> Iterator[str]:
 
 
 def renew(root: Path = ROOT, sums: Path = install.SUMS) -> None:
-    """Write the digests that the pinned versions and tags have now."""
+    """Updates all pins to the current digests of their versions and tags."""
     for path in _workflows(root):
         _rewrite(path, _USES, lambda f: f"{f['before']}{_commit(f['repository'], f['version'])} # {f['version']}")
     for path in _dockerfiles(root):
@@ -70,7 +70,7 @@ def _rewrite(path: Path, pattern: re.Pattern[str], new: Callable[[re.Match[str]]
 
 
 def _commit(repository: str, version: str) -> str:
-    """Of a tag of a repository: the commit that an annotated one points to."""
+    """Returns the commit of a repository's tag; of an annotated one, the commit that it points to."""
     tag = f"refs/tags/{version}"
     command = ["git", "ls-remote", f"{GITHUB}/{repository}", tag, f"{tag}^{{}}"]
     answer = subprocess.run(command, capture_output=True, text=True, timeout=_SECONDS, check=True).stdout
@@ -79,7 +79,7 @@ def _commit(repository: str, version: str) -> str:
 
 
 def _digest(image: str) -> str:
-    """Of an image of Docker's registry for all of its platforms."""
+    """Returns the digest of an image of Docker's registry, for all of its platforms."""
     name, _, tag = image.partition(":")
     name = name if "/" in name else f"library/{name}"
     with urllib.request.urlopen(f"{DOCKER_TOKENS}&scope=repository:{name}:pull", timeout=_SECONDS) as answer:
@@ -91,7 +91,7 @@ def _digest(image: str) -> str:
 
 
 def _archives(version: str) -> list[str]:
-    """Of Pulumi's release: sum and name of each archive that the kit would take."""
+    """Returns checksum and name of each archive of a Pulumi release that the kit can use."""
     url = f"{install.RELEASES}/v{version}/pulumi-{version}-checksums.txt"
     with urllib.request.urlopen(url, timeout=_SECONDS) as answer:
         lines = [line.split() for line in answer.read().decode().splitlines()]
@@ -102,13 +102,13 @@ def _archives(version: str) -> list[str]:
 
 
 def main() -> None:
-    """`--check` ends with 1 where something is not pinned."""
+    """Renews the pins, or with `--check` lists what is not pinned; exits with 1 if anything is not."""
     if sys.argv[1:] != ["--check"]:
         renew()
     found = list(unpinned())
     print("\n".join(found) or "everything is pinned")
     if not install.pinned_sums():
-        print("Pulumi's archives have no sums here: the engine is built from the modules of go.sum")
+        print("Pulumi's archives have no checksums: the engine is built from the modules of go.sum")
     raise SystemExit(1 if found else 0)
 
 

@@ -1,6 +1,6 @@
-"""`python -m tools.ran`: where the kit has run on real clouds, as the README's first screen says it.
+"""`python -m tools.ran`: prints where the kit has run on real clouds, for the README.
 
-By the reports in docs/smoke: copies of a smoke test's report.json, which names nobody.
+Reads the reports in docs/smoke: copies of a smoke test's anonymous report.json.
 """
 
 import json
@@ -12,12 +12,12 @@ CLOUDS = {"aws": "AWS", "azure": "Azure"}
 
 
 def newest(folder: Path = FOLDER) -> dict[str, dict[str, Any]]:
-    """Target -> the last smoke test on a real account; those with a twin in its place don't count."""
+    """Returns target -> the last smoke test on a real account; those on a twin don't count."""
     found: dict[str, dict[str, Any]] = {}
     for path in folder.glob("*.json"):
         report = json.loads(path.read_text())
         if report["schema"] != "smoke/1" or report["twin"]:
-            raise ValueError(f"{path} is no report of a smoke test on a real account")
+            raise ValueError(f"{path} is not a report of a smoke test on a real account")
         before = found.get(report["target"])
         if before is None or report["started"] > before["started"]:
             found[report["target"]] = report
@@ -25,7 +25,7 @@ def newest(folder: Path = FOLDER) -> dict[str, dict[str, Any]]:
 
 
 def words(found: dict[str, dict[str, Any]]) -> str:
-    """The README's sentence."""
+    """Returns the README's sentence."""
     if not found:
         return "Never on a real cloud"
     text = "; ".join(_of(name, found.get(target)) for target, name in CLOUDS.items())
@@ -33,7 +33,7 @@ def words(found: dict[str, dict[str, Any]]) -> str:
 
 
 def day(found: dict[str, dict[str, Any]]) -> str:
-    """Of the newest report; empty: there is none."""
+    """Returns the date of the newest report; empty if there is none."""
     return max((report["started"][:10] for report in found.values()), default="")
 
 

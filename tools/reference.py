@@ -1,4 +1,4 @@
-"""Write docs/reference.md from the models: `python -m tools.reference`. A test compares the file with the code."""
+"""Writes docs/reference.md from the models: `python -m tools.reference`. A test compares the file with the code."""
 
 import json
 from collections.abc import Iterator
@@ -62,12 +62,12 @@ refused. `llmops schema NAME` prints the JSON schema.
 
 
 def main() -> None:
-    """Write the file."""
+    """Writes the file."""
     FILE.write_text(render())
 
 
 def render() -> str:
-    """The whole page as Markdown."""
+    """Returns the page as Markdown."""
     documents = "".join(
         f"| `{name}` | `{document.SCHEMA}` | {_escape(document.__doc__ or '')} |\n"
         for name, document in DOCUMENTS.items()
@@ -83,7 +83,7 @@ def _table(model: type[BaseModel]) -> str:
 
 
 def _rows(model: type[BaseModel], prefix: str) -> Iterator[tuple[str, str, str, str]]:
-    """(key, type, default, description) of each field, a nested model's fields below it."""
+    """Yields (key, type, default, description) of each field, a nested model's fields below it."""
     properties = model.model_json_schema()["properties"]
     for name, field in model.model_fields.items():
         key = prefix + (field.alias or name)
@@ -98,7 +98,7 @@ def _rows(model: type[BaseModel], prefix: str) -> Iterator[tuple[str, str, str, 
 
 
 def _nested(annotation: Any) -> tuple[type[BaseModel] | None, str]:
-    """The model inside of a field's type, and how a key shows what holds it."""
+    """Returns the model in a field's type, and the suffix of its key for a list or a map."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return annotation, ""
     for inner in get_args(annotation):

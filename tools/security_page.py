@@ -1,7 +1,7 @@
 """Write the tables of docs/security.md from the tests' markers: `python -m tools.security_page`. A test compares.
 
-tools/scorecard.toml names the rows; a test shows one by the marker `vulnerability(number)`, `scorecard(*rows)` or
-`cve(*names)`. The tests' source is read and never run, so the tables say what stands there and no more.
+tools/scorecard.toml names the rows; a test is evidence for one by the marker `vulnerability(number)`,
+`scorecard(*rows)` or `cve(*names)`. The tests' source is only read, not run.
 """
 
 import ast
@@ -30,7 +30,7 @@ Tables = Mapping[str, Mapping[str, str]]
 
 @dataclass(frozen=True)
 class Test:
-    """A test function, as its source has it."""
+    """A test function in its source."""
 
     path: Path
     name: str
@@ -39,7 +39,7 @@ class Test:
 
     @property
     def condition(self) -> str:
-        """Where it runs, if not everywhere; `never` where it is skipped for good."""
+        """Where it runs, if not everywhere; `never` if it is always skipped."""
         if "skip" in self.marks:
             return "never"
         if "long" in self.marks:
@@ -52,7 +52,7 @@ class Test:
 
 
 def main() -> None:
-    """Write the tables into the page; end with an error where a marker is wrong."""
+    """Writes the tables into the page; exits with an error if a marker is wrong."""
     tests, tables = list(read_tests("tests", "twins/tests")), read_tables()
     if found := list(problems(tests, tables)):
         sys.exit("\n".join(found))
@@ -60,19 +60,19 @@ def main() -> None:
 
 
 def read_tables() -> Tables:
-    """The rows, by table and id."""
+    """Returns the rows, by table and id."""
     return tomllib.loads((CHECKOUT / "tools/scorecard.toml").read_text())
 
 
 def read_tests(*folders: str, root: Path = CHECKOUT) -> Iterator[Test]:
-    """All test functions below folders of a checkout, by path and place in the file."""
+    """Yields all test functions below folders of a checkout, by path and line."""
     for path in (found for folder in folders for found in sorted((root / folder).rglob("*.py"))):
         tree = ast.parse(path.read_text())
         yield from _tests_in(tree.body, path.relative_to(root), _marks_of_file(tree))
 
 
 def problems(tests: Sequence[Test], tables: Tables) -> Iterator[str]:
-    """What is wrong with the tests' markers: unknown ids, and proofs of a hole whose name and marker differ."""
+    """Yields errors of the tests' markers: unknown ids, and tests of a vulnerability whose name and marker differ."""
     for test in tests:
         where = f"{test.path}: {test.name}"
         for mark, table in _TABLES.items():
@@ -88,7 +88,7 @@ def problems(tests: Sequence[Test], tables: Tables) -> Iterator[str]:
 
 
 def render(tests: Sequence[Test], tables: Tables) -> str:
-    """The tables as Markdown. The scorecard's row `cve` is shown by the tests of all its lines together."""
+    """Returns the tables as Markdown. The tests of all CVEs together are evidence for the scorecard's row `cve`."""
     named = [test for test in tests if "cve" in test.marks and test.condition != "never"]
     if set(tables["cve"]) <= {name for test in named for name in test.marks["cve"]}:
         row = {"scorecard": ("cve",)}
@@ -97,7 +97,7 @@ def render(tests: Sequence[Test], tables: Tables) -> str:
 
 
 def with_tables(page: str, tables: str) -> str:
-    """The page with these tables between its two marks.
+    """Returns the page with these tables between its two marks.
 
     Raises:
         ValueError: it has no marks.
@@ -122,7 +122,7 @@ def _table(mark: str, rows: Mapping[str, str], tests: Sequence[Test]) -> str:
 
 
 def _shown(tests: Sequence[Test]) -> tuple[str, str]:
-    """Status of a row, and links to its tests; those that run everywhere first."""
+    """Returns the status of a row, and links to its tests; those that run everywhere first."""
     running = sorted((test for test in tests if test.condition != "never"), key=lambda test: test.condition)
     if not running:
         return "not tested", "skipped: " + _link(tests[0]) if tests else ""
@@ -153,7 +153,7 @@ def _marks_of_file(tree: ast.Module) -> dict[str, tuple[Any, ...]]:
 
 
 def _joined(outer: Mapping[str, tuple[Any, ...]], marks: Sequence[ast.expr]) -> dict[str, tuple[Any, ...]]:
-    """Marks with those around them; arguments of our own are literals, of others they are left out."""
+    """Returns marks joined with the outer ones. Arguments of this tool's marks are literals; others' are left out."""
     found = dict(outer)
     for expression in marks:
         call = expression if isinstance(expression, ast.Call) else None

@@ -1,7 +1,7 @@
-"""`python -m tools.setup SET|engine` installs a set of packages into .venv, or finds or gets Pulumi's engine; as steps.
+"""`python -m tools.setup SET|engine`: installs a set of packages into .venv, or Pulumi's engine if missing; as steps.
 
-`tools/setup.sh` starts it, with the Python that it has found. LLMOPS_SETUP_ENGINE=yes gets the engine beside the
-packages. LLMOPS_SETUP_FOR=demo leaves total and hint to what comes next. Standard library only.
+`tools/setup.sh` starts it with the Python that it found. LLMOPS_SETUP_ENGINE=yes installs the engine concurrently with
+the packages. LLMOPS_SETUP_FOR=demo leaves total and hint to the demo. Standard library only.
 """
 
 import os
@@ -15,7 +15,7 @@ from tools.steps import Step, StepFailedError, Steps
 CHECKOUT = Path(__file__).resolve().parents[1]
 LOG = CHECKOUT / ".llmops" / "setup.log"
 HINT = CHECKOUT / ".llmops" / "setup.hint"
-"""What `make demo` says at its end."""
+"""Hint that `make demo` prints at its end."""
 _ENGINE = Step(
     "Pulumi's engine",
     [sys.executable, "-m", "tools.engine"],
@@ -24,13 +24,13 @@ _ENGINE = Step(
 
 
 def main(wanted: str) -> int:
-    """Set up; returns the exit code."""
+    """Runs the set-up; returns the exit code."""
     began = time.monotonic()
     try:
         if wanted == "engine":
             _find_engine()
             return 0
-        # Which is for finding the engine from a bare Python.
+        # PYTHONPATH only serves to find the engine from a bare Python.
         environ = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
         command = [CHECKOUT / "tools" / "setup.sh", "install", wanted]
         packages = Step(f"Python packages ({wanted})", command, environ)
@@ -40,14 +40,14 @@ def main(wanted: str) -> int:
         print(e, file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("stopped; the same command goes on from here: what was downloaded is kept", file=sys.stderr)
+        print("stopped; the same command resumes here: downloads are kept", file=sys.stderr)
         return 130
     _close(time.monotonic() - began)
     return 0
 
 
 def _find_engine() -> None:
-    """Get the engine where there is none, and let .venv/bin/activate put it on PATH."""
+    """Installs the engine if there is none, and makes .venv/bin/activate put it on PATH."""
     from llmops_kit.cli.pulumi_engine.engine import engine_home, find
     from llmops_kit.cli.pulumi_engine.host_folder import path_folder
     from tools.activate import activate

@@ -1,7 +1,7 @@
-"""Runs commands as steps: a line each with its time. What they print goes into a log, whose path errors name.
+"""Runs commands as steps: a line each with its time. Their output goes into a log, whose path errors name.
 
 On a terminal the running steps show their progress in one line; elsewhere a line is printed every half minute. Of a
-command's output, lines that begin with `note: ` are shown, and what ends in a carriage return is progress, which is not
+command's output, lines that begin with `note: ` are shown; lines that end in a carriage return are progress and not
 logged. Standard library only: it runs before anything is installed.
 """
 
@@ -42,7 +42,7 @@ class Step:
 
 
 class StepFailedError(Exception):
-    """A step ended with another exit code than 0."""
+    """Error for a step with a non-zero exit code."""
 
     def __init__(self, title: str, code: int, tail: Sequence[str], log: Path) -> None:
         super().__init__(
@@ -65,7 +65,7 @@ class Steps:
         log.write_text("")
 
     def run(self, *steps: Step) -> list[str]:
-        """Run steps beside each other; returns the last lines of each.
+        """Runs steps concurrently; returns the last lines of each.
 
         Raises:
             StepFailedError: one failed; the others were stopped.
@@ -79,7 +79,7 @@ class Steps:
                 left = [each for each in running if each.is_alive]
                 _stop(left)
                 self._clear()
-                if isinstance(e, KeyboardInterrupt):  # a command says what goes on without it
+                if isinstance(e, KeyboardInterrupt):  # a command may say what keeps running without it
                     for line in (line for each in left for line in each.last_words):
                         self.note(line)
                 raise
@@ -87,19 +87,19 @@ class Steps:
         return ["\n".join(each.tail) for each in running]
 
     def log_line(self, line: str) -> None:
-        """Write a line into the log alone."""
+        """Writes a line into the log alone."""
         with self._lock, self.log.open("a") as log:
             log.write(f"{line}\n")
 
     def note(self, line: str) -> None:
-        """Print a line between those of the steps."""
+        """Prints a line between those of the steps."""
         with self._lock:
             self._clear()
             self._out.write(f"{line}\n")
             self._out.flush()
 
     def finished(self, title: str, seconds: float, word: str = "") -> None:
-        """Print a step's line."""
+        """Prints a finished step's line."""
         self.note(f"  {title:<{_TITLE_WIDTH}}{seconds:8.1f} s{word and f'  {word}'}")
 
     def _watch(self, running: "list[_Running]") -> None:
@@ -135,7 +135,7 @@ class Steps:
 
 
 class _Running:
-    """A command that was started, and a thread that reads what it prints."""
+    """A started command, and a thread that reads its output."""
 
     def __init__(
         self, step: Step, folder: Path, log: IO[bytes], lock: threading.Lock, note: Callable[[str], None]
@@ -143,12 +143,12 @@ class _Running:
         self.step = step
         self.tail: deque[str] = deque(maxlen=_TAIL_LINES)
         self.last_words: list[str] = []
-        """What it printed after it was asked to stop."""
+        """Lines that it printed after it was asked to stop."""
         self._is_stopped = False
         self._log, self._lock, self._note = log, lock, note
         self._detail = ""
         self._began = self._ended = time.monotonic()
-        # A group of its own: Ctrl-C reaches it once, from here.
+        # Its own process group: Ctrl-C reaches it once, from here.
         self._process = subprocess.Popen(
             [str(word) for word in step.command],
             cwd=folder,
@@ -221,13 +221,13 @@ def _lines(stream: IO[bytes]) -> Iterator[tuple[str, bool]]:
 
 
 def _stop(running: "Sequence[_Running]") -> None:
-    """Interrupt commands, and end those that do not end by themselves."""
+    """Interrupts commands, and kills those that don't end in time."""
     for number in (signal.SIGINT, signal.SIGKILL):
         for each in running:
             if each.is_alive:
                 each.send(number)
         deadline = time.monotonic() + _END_SECONDS
-        with contextlib.suppress(KeyboardInterrupt):  # whoever asks twice doesn't want to wait
+        with contextlib.suppress(KeyboardInterrupt):  # a second Ctrl-C ends the wait
             for each in running:
                 each.wait(max(0.0, deadline - time.monotonic()))
     for each in running:
@@ -236,7 +236,7 @@ def _stop(running: "Sequence[_Running]") -> None:
 
 @contextlib.contextmanager
 def _termination_interrupts() -> Iterator[None]:
-    """Treat a request to terminate as Ctrl-C."""
+    """Treats SIGTERM as Ctrl-C inside the block."""
 
     def interrupt(number: int, frame: FrameType | None) -> None:
         raise KeyboardInterrupt

@@ -1,13 +1,13 @@
 """Write docs/twin-confidence.md from the twins' source: `python -m tools.twin_sources`. A test compares.
 
-Every refusal of a twin names where it is from: a link in its function, in its class's docstring, or in its file's. What
-is uncertain is marked in a comment before the refusal, or in the docstring of all that it holds for; a link that is
-nearer than such a docstring makes it certain again:
+Each refusal of a twin cites its source: a link in its function, or in the docstring of its class or file. An uncertain
+one is marked in a comment before it, or in the docstring of the scope that the mark holds for; a link nearer than such
+a docstring makes it certain again:
 
     # unsure (60 %): why, and what was assumed
     # the twin's own: what no cloud would answer
 
-A confidence is that the cloud refuses this with these words; from 85 % on nothing is marked.
+The percentage is the confidence that the cloud refuses this with these words; from 85 % on nothing is marked.
 """
 
 import ast
@@ -28,7 +28,7 @@ REFUSALS = (
     *("AwsApiError", "ArmError", "RegistryError", "VaultError", "BodyError", "QueryError", "PlainError", "refused"),
     *("BlobError", "EndError", "FilesError", "ImageError", "ModelDataError", "RunFailure"),
 )
-"""Constructors of what a caller is answered, or finds as the reason of a failed job."""
+"""Constructors of errors that a caller gets, as a response or as the reason of a failed job."""
 SURE = 85
 _LINK = re.compile(r"https?://[^\s)>\"'`,;]*[^\s)>\"'`,;.:]")
 _MARK = re.compile(r"\b(?:[Uu]nsure \((?P<percent>\d+) %\)|(?P<own>[Tt]he twin's own)): (?P<why>.+)", re.S)
@@ -41,7 +41,7 @@ Scope = ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
 
 @dataclass(frozen=True)
 class Mark:
-    """What is said of a refusal's truth: `percent` is None where it is the twin's own."""
+    """Confidence in a refusal; `percent` is None where the refusal is the twin's own."""
 
     percent: int | None
     why: str
@@ -61,7 +61,7 @@ class Refusal:
 
 @dataclass
 class Comment:
-    """Comment lines that follow each other."""
+    """Consecutive comment lines."""
 
     first: int
     last: int
@@ -70,14 +70,14 @@ class Comment:
 
 @dataclass
 class Source:
-    """A file's refusals, and marks that lead to none."""
+    """A file's refusals, and its malformed or unused marks."""
 
     refusals: list[Refusal] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
 
 
 def main() -> None:
-    """Write the page; end with an error where a refusal names no source or a mark is wrong."""
+    """Writes the page; exits with an error if a refusal names no source or a mark is malformed."""
     sources = {cloud: read(cloud) for cloud in CLOUDS}
     if found := [each for source in sources.values() for each in problems(source)]:
         sys.exit("\n".join(found))
@@ -86,7 +86,7 @@ def main() -> None:
 
 @functools.cache
 def read(cloud: str, checkout: Path = CHECKOUT) -> Source:
-    """All refusals of a cloud's twin, by path and place in the file."""
+    """Returns all refusals of a cloud's twin, by path and line."""
     whole = Source()
     for path in sorted((checkout / "twins/llmops_twins" / cloud).rglob("*.py")):
         found = read_file(path.read_text(), path.relative_to(checkout))
@@ -96,7 +96,7 @@ def read(cloud: str, checkout: Path = CHECKOUT) -> Source:
 
 
 def problems(source: Source) -> Iterator[str]:
-    """What is wrong: refusals without a source, marks without a refusal."""
+    """Yields problems: refusals without a source, marks without a refusal."""
     yield from source.problems
     for each in source.refusals:
         if not each.links and not each.mark:
@@ -162,7 +162,7 @@ def _mark(text: str) -> Mark | None:
 
 
 def _own(call: ast.Call, scopes: Sequence[Scope], assigned: Sequence[ast.Assign]) -> Mark | None:
-    """The message says by itself that it is the twin's own."""
+    """Returns a mark if the message itself says that it is the twin's own."""
     first = scopes[1].lineno if len(scopes) > 1 and not isinstance(scopes[1], ast.Module) else 0
     near = [each for each in assigned if first <= each.lineno < call.lineno or not each.col_offset]
     said = [_text(each, near) for each in (*call.args, *(keyword.value for keyword in call.keywords))]
@@ -171,7 +171,7 @@ def _own(call: ast.Call, scopes: Sequence[Scope], assigned: Sequence[ast.Assign]
 
 
 def _text(node: ast.expr, assigned: Sequence[ast.Assign]) -> str:
-    """A text, also of a variable that it was assigned to; `…` for what is filled in."""
+    """Returns the text of a literal, or of the one assigned to a variable; `…` stands for interpolated values."""
     if isinstance(node, ast.JoinedStr):
         return "".join(str(each.value) if isinstance(each, ast.Constant) else "…" for each in node.values)
     if isinstance(node, ast.Constant):
@@ -188,8 +188,8 @@ def _text(node: ast.expr, assigned: Sequence[ast.Assign]) -> str:
 
 
 def _said(scope: Scope, comments: Sequence[Comment]) -> str:
-    """What a scope says of its refusals: its docstring; a function's comments too, and of a file also the docstring of
-    its `install`, which says what the service is answered by.
+    """Returns the texts that can name a scope's sources: its docstring, a function's comments, and for a file the
+    docstring of its `install`.
     """
     said = [_doc(scope)]
     if isinstance(scope, ast.Module):
@@ -208,7 +208,7 @@ def _name(scope: Scope) -> str:
 
 
 def _code(call: ast.Call) -> str:
-    """The first word of the call that looks like a code."""
+    """Returns the first constant of the call that looks like an error code."""
     values = [each for given in [*call.args, *(k.value for k in call.keywords)] for each in _constants(given)]
     return next((each for each in values if _CODE.fullmatch(each)), "")
 
@@ -222,7 +222,7 @@ def _constants(node: ast.expr) -> list[str]:
 
 
 def render(sources: dict[str, Source]) -> str:
-    """The page's tables."""
+    """Returns the page's tables."""
     parts = []
     for cloud, source in sources.items():
         unsure = [(each, each.mark) for each in source.refusals if each.mark and each.mark.percent is not None]
@@ -269,7 +269,7 @@ def _cell(text: str) -> str:
 
 
 def with_tables(page: str, tables: str) -> str:
-    """The page with its written part replaced."""
+    """Returns the page with its generated part replaced."""
     before, _, rest = page.partition(BEGIN)
     return f"{before}{BEGIN}\n\n{tables}\n{END}{rest.partition(END)[2]}"
 

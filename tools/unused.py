@@ -1,4 +1,4 @@
-"""`python -m tools.unused`: functions, classes and settings of the product that nothing in it uses, tests apart.
+"""`python -m tools.unused`: lists functions, classes and settings that only tests use.
 
 A name counts as used if the product's code names it, in a string or a file of data too. Methods and attributes are left
 out: libraries call them by name. Exit code 1 if something is found.
@@ -25,16 +25,16 @@ ACCEPTED = {
     "TRANSFORMERS": "typer reads the values of an enumeration",
     "feed_forward": "a size of a published model: its table is data",
 }
-"""Name -> who uses it."""
+"""Name -> its user."""
 _HOOKS = "pytest_"
 _BODIES = "serving/llmops_kit/serving/api"
-"""Fields of requests: those that are unused are accepted, and refused with another value than their default."""
+"""Fields of requests: unused ones are accepted, but only with their default value."""
 _TEXTS = {".py", ".json", ".yaml", ".toml", ".sh", ".html", ".js"}
 _KINDS = {"function", "class", "variable"}
 
 
 def unused(rooms: list[Path]) -> list[str]:
-    """Returns `FILE:LINE KIND NAME` of each name that its own definition alone contains."""
+    """Returns `FILE:LINE KIND NAME` of each name that occurs only in its own definition."""
     found = Vulture(ignore_decorators=["@*"])
     files = [path for room in rooms for path in room.rglob("*") if _is_read(path)]
     found.scavenge([str(path) for path in files if path.suffix == ".py"])
@@ -55,7 +55,7 @@ def _is_read(path: Path) -> bool:
 
 
 def main() -> int:
-    """Prints them; returns the exit code."""
+    """Prints the unused names; returns the exit code."""
     found = unused([CHECKOUT / room for room in ROOMS])
     print("\n".join(found))
     return bool(found)

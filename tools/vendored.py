@@ -1,6 +1,6 @@
-"""The chat page's libraries, copied from npm: each is one file, which a page with a strict policy can serve.
+"""Checks and renews the chat page's libraries, copied from npm: one file each, as a page with a strict policy needs.
 
-    python -m tools.vendored --check    names files that are not what vendored.toml records; needs no network
+    python -m tools.vendored --check    lists files that differ from vendored.toml; needs no network
     python -m tools.vendored            fetches the recorded versions with npm, and records their hashes
 
 vendored.toml has, by package: its version and licence, the file's path in the package, the file's sha256, and npm's own
@@ -23,7 +23,7 @@ _RECORD = "vendored.toml"
 
 
 def changed(folder: Path = FOLDER) -> Iterator[str]:
-    """Yields what differs from the record: a file's name, and how."""
+    """Yields a line for each difference from the record."""
     for name, entry in tomllib.loads((folder / _RECORD).read_text()).items():
         content = (folder / f"{name}.js").read_bytes()
         if (found := hashlib.sha256(content).hexdigest()) != entry["sha256"]:

@@ -1,4 +1,4 @@
-"""Puts an SBOM into the wheel, as PEP 770 has it: `.dist-info/sboms/llmops-kit.cdx.json`."""
+"""Puts an SBOM into the wheel by PEP 770: `.dist-info/sboms/llmops-kit.cdx.json`."""
 
 import sys
 import tempfile
@@ -9,7 +9,7 @@ from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 
 class SbomHook(BuildHookInterface[Any]):
-    """Hatchling's hook of the wheel, from the lock of the packages that the kit is tested with."""
+    """Hatchling's build hook: writes the SBOM from the lock of the packages that the kit is tested with."""
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
         """Called before the wheel is written; `version` is `editable` for a link to this checkout."""

@@ -1,6 +1,6 @@
-"""Compile what Azure's APIs take into azure/schemas, from the models of Microsoft's own clients.
+"""Compiles the request bodies of Azure's APIs into azure/schemas, from the models of Microsoft's own clients.
 
-The clients are not the kit's: each is installed apart, for the moment of compiling. `machinelearning` compiles Azure
-ML's models, `management` those of the other resource providers. A model becomes a JSON schema below `$defs`, which
-tells variants apart by their discriminator; `readOnly` lists the members that only answers have.
+The clients are not dependencies of the kit: each is installed only for compiling. `machinelearning` compiles Azure ML's
+models, `management` those of the other resource providers. A model becomes a JSON schema below `$defs`, which selects
+variants by their discriminator; `readOnly` lists the members that only responses have.
 """

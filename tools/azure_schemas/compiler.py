@@ -1,4 +1,4 @@
-"""What compilers of both generations of clients share: each model is compiled once, and referred to by its name."""
+"""Base of the compilers for both generations of clients: compiles each model once, and refers to it by name."""
 
 from abc import ABC, abstractmethod
 from types import ModuleType
@@ -6,10 +6,10 @@ from typing import Any
 
 
 class ModelCompiler(ABC):
-    """Compiles models into `defs`, with all that they refer to.
+    """Compiles models into `defs`, with all models that they refer to.
 
     Args:
-        models: the module that has them.
+        models: the module that contains them.
         prefix: of the definitions' names.
     """
 
@@ -19,7 +19,7 @@ class ModelCompiler(ABC):
         self._prefix = prefix
 
     def reference(self, model: Any) -> dict[str, Any]:
-        """A reference to a model's definition, which is compiled if it is not yet."""
+        """Returns a reference to a model's definition, which is compiled if missing."""
         name = f"{self._prefix}{model.__name__}"
         if name not in self.defs:
             self.defs[name] = {}  # it may refer to itself
@@ -28,4 +28,4 @@ class ModelCompiler(ABC):
 
     @abstractmethod
     def _definition(self, model: Any) -> dict[str, Any]:
-        """Its JSON schema."""
+        """Returns the JSON schema of a model."""

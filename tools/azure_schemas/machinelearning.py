@@ -42,7 +42,7 @@ FILE = Path(__file__).parents[2] / "twins" / "llmops_twins" / "azure" / "ml" / "
 
 
 def main(file: Path) -> None:
-    """Write the schemas."""
+    """Writes the schemas."""
     compiler = Compiler(models)
     for name in BODIES:
         compiler.reference(getattr(models, name))

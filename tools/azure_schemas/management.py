@@ -1,9 +1,9 @@
-"""python -m tools.azure_schemas.management [FILE]: compile what Azure's other resource providers take.
+"""python -m tools.azure_schemas.management [FILE]: compiles the request bodies of Azure's other resource providers.
 
-For each source (sources.py) the program runs itself with the client in an environment of its own. A body that differs
-from its answer gets what the answer alone has as read-only: ARM passes that over.
+For each source (sources.py) the program runs itself in an environment with that client. Members that only the response
+has become read-only members of the body: ARM ignores them.
 
-With `--source NAME` it compiles that one, in the environment that it runs in, to stdout.
+With `--source NAME` it compiles that source in its own environment, to stdout.
 """
 
 import importlib
@@ -21,7 +21,7 @@ ABOUT = "Compiled by tools.azure_schemas.management from models in azure-mgmt-*,
 
 
 def compiled(name: str, source: Source) -> dict[str, Any]:
-    """{"types": type -> its source and body, "$defs"} of a source whose client can be imported."""
+    """Returns {"types": type -> its source and body, "$defs"} of a source whose client can be imported."""
     models = importlib.import_module(source.module)
     first = getattr(models, next(iter(source.types.values()))[0])
     made = (msrest if hasattr(first, "_attribute_map") else typespec).Compiler(models, f"{name}.")
@@ -36,7 +36,7 @@ def compiled(name: str, source: Source) -> dict[str, Any]:
 
 
 def _pass_over(defs: dict[str, Any], body: dict[str, Any], answer: dict[str, Any]) -> None:
-    """Mark what only the answer has in a body, and in its `properties`."""
+    """Marks members as read-only that only the response has, in a body and in its `properties`."""
     given, shown = (defs[each["$ref"].rpartition("/")[2]] if "$ref" in each else each for each in (body, answer))
     known = {*given["properties"], *given.get("readOnly", ())}
     only = {*shown["properties"], *shown.get("readOnly", ())} - known
@@ -48,9 +48,9 @@ def _pass_over(defs: dict[str, Any], body: dict[str, Any], answer: dict[str, Any
 
 
 def _apart(name: str, source: Source) -> dict[str, Any]:
-    """A source compiled by this program in an environment with its client."""
+    """Compiles a source by this program in an environment with its client."""
     pins = [part for pin in (source.package, *NEEDED) for part in ("--with", pin)]
-    from llmops_kit.local_runtime.environments import find_uv  # which the environment of a source need not have
+    from llmops_kit.local_runtime.environments import find_uv  # missing in a source's environment
 
     command = [find_uv(), "run", "--no-project", *pins, "python", "-m", __spec__.name, "--source", name]
     ran = subprocess.run(command, cwd=FILE.parents[4], check=True, stdout=subprocess.PIPE, timeout=600)
@@ -58,7 +58,7 @@ def _apart(name: str, source: Source) -> dict[str, Any]:
 
 
 def _used(types: dict[str, Any], defs: dict[str, Any]) -> dict[str, Any]:
-    """The definitions that the types' bodies lead to."""
+    """Returns the definitions that the types' bodies refer to."""
     found: dict[str, Any] = {}
     open_: list[Any] = list(types.values())
     while open_:
@@ -75,7 +75,7 @@ def _used(types: dict[str, Any], defs: dict[str, Any]) -> dict[str, Any]:
 
 
 def text(types: dict[str, Any], defs: dict[str, Any]) -> str:
-    """The file's text: a line for each source, type and definition."""
+    """Returns the file's text: a line for each source, type and definition."""
     parts = {
         "sources": {name: source.described() for name, source in SOURCES.items()},
         "types": dict(sorted(types.items())),
@@ -92,7 +92,7 @@ def text(types: dict[str, Any], defs: dict[str, Any]) -> str:
 
 
 def main(file: Path) -> None:
-    """Write the schemas."""
+    """Writes the schemas."""
     types: dict[str, Any] = {}
     defs: dict[str, Any] = {}
     for name, source in SOURCES.items():

@@ -1,6 +1,6 @@
-"""Which client's models say what the body of each type may be.
+"""Clients of Azure whose models define the request bodies of each resource type.
 
-Each is the release whose models speak the API version that azure-native's resource is put with, or the nearest one.
+Each is the release whose models have the API version that azure-native uses for the resource, or the nearest one.
 """
 
 from dataclasses import dataclass
@@ -12,11 +12,11 @@ class Source:
     """Models of one API version in one package.
 
     Args:
-        package: with its version, as pip has it.
-        module: that has the models.
-        api: the version of the API that they are of.
-        types: resource type -> model of its PUT's body, and of its answer where that is another one.
-        wanted: the version that azure-native uses, where the models' is another.
+        package: with its version, as a requirement of pip.
+        module: contains the models.
+        api: the models' API version.
+        types: resource type -> model of the PUT's body, and of the response if it is another one.
+        wanted: the API version that azure-native uses, if it differs from the models'.
     """
 
     package: str
@@ -26,7 +26,7 @@ class Source:
     wanted: str = ""
 
     def described(self) -> dict[str, Any]:
-        """For the compiled file."""
+        """Returns the source's entry in the compiled file."""
         return {"package": self.package, "module": self.module, "api": self.api}
 
 
@@ -190,4 +190,4 @@ SOURCES = {
     ),
 }
 NEEDED = ("azure-mgmt-core==1.6.0", "azure-core==1.41.0", "isodate==0.7.2", "typing-extensions==4.16.0")
-"""What the clients import besides, at versions that all of them run with."""
+"""Packages that the clients import, at versions that all of them work with."""

@@ -1,4 +1,4 @@
-"""Models of the newer clients, generated from TypeSpec: classes of `rest_field`s with visibility and type hints."""
+"""Compiles models of newer clients, generated from TypeSpec: classes of `rest_field`s with visibility and type hints."""
 
 import typing
 from enum import Enum
@@ -42,7 +42,7 @@ class Compiler(ModelCompiler):
                 member = _or_null(member)
             elif not optional:
                 required.append(field._rest_name)
-            if field._rest_name == "userAssignedIdentities":  # null takes one away (ARM's rules of managed identities)
+            if field._rest_name == "userAssignedIdentities":  # null removes one (ARM's rules of managed identities)
                 member["additionalProperties"] = _or_null(member["additionalProperties"])
             if field._visibility == ["read", "create"]:
                 member = {**member, "createOnly": True}
@@ -71,7 +71,7 @@ class Compiler(ModelCompiler):
         return {"type": SCALARS.get(hint.__name__, "string")}  # dates, durations and bytes travel as strings
 
     def _fixed(self, model: Any, field: Any) -> bool:
-        """Is a discriminator already decided by the variant that the model is?"""
+        """Returns whether the model is a variant that fixes a discriminator's value."""
         hint = self._hints(model)[next(name for name, other in _fields(model).items() if other is field)]
         return typing.get_origin(hint) is typing.Literal
 

@@ -1,4 +1,4 @@
-"""Train and serve on each target, and compare what comes out."""
+"""Train and serve on each target, and compare the results."""
 
 import json
 import re
@@ -33,14 +33,14 @@ _RECIPE = Path("conformance/one-thread.yaml")
 _AT_ONCE = 8
 """Questions asked at the same time: together they share the engine's steps."""
 _ROWS = 3
-"""Rows of each suite that a training evaluates: its scores are not what is compared."""
+"""Rows of each suite that a training evaluates; few, since scores are not compared."""
 _LOSS = re.compile(r"\bstep=(\d+) .*\bloss=([0-9.eE+-]+)")
 Send = Callable[[Question], str]
 
 
 @dataclass(frozen=True)
 class TrainingOutcome:
-    """What a target made of the recipe. Weights: sha256 over the names and hashes of all safetensors files."""
+    """Result of training on a target. `weights`: sha256 over the names and hashes of all safetensors files."""
 
     target: str
     steps: int
@@ -53,8 +53,8 @@ class TrainingOutcome:
 
 @dataclass(frozen=True)
 class Answers:
-    """What a version answered to all of its questions by one contract; `equal` counts those that the first contract of
-    the first target gave too.
+    """A version's answers to all of its questions through one API (`contract`). `equal` counts those that the first API
+    of the first target gave too.
     """
 
     target: str
@@ -66,7 +66,7 @@ class Answers:
 
 @dataclass
 class Conformance:
-    """What came out. `versions`: the identity of each version that all targets served, by its name."""
+    """Results of all targets. `versions`: the identity of each version that all targets served, by its name."""
 
     trainings: list[TrainingOutcome] = field(default_factory=list)
     answers: list[Answers] = field(default_factory=list)
@@ -88,10 +88,10 @@ def conform(
     steps: int = 0,
     stored: Sequence[VersionUnderTest] = (),
 ) -> Conformance:
-    """Go through the targets, one after the other, each in a place of its own.
+    """Trains and serves on the targets, one after the other, each in its own folder.
 
     Args:
-        project: whose code and images are tried.
+        project: whose code and images are used.
         say: told each step.
         targets: local, and clouds by their twins.
         recipe: trained on each target with one thread, so that its weights can be compared; the first target's version
@@ -115,7 +115,7 @@ def conform(
             stage = Stage(world, folder / "logs", say)
             try:
                 world.open(say)
-                _go_through(target, stage, trained, stored, made)
+                _run_target(target, stage, trained, stored, made)
             finally:
                 world.close()
     made.answers = list(_compared(made.answers))
@@ -125,16 +125,16 @@ def conform(
 
 @dataclass
 class _Trained:
-    """A recipe that every target trains, and what the first one made of it."""
+    """A recipe that every target trains, and the first target's version."""
 
     recipe: Path
     steps: int
     folder: Path
-    """Of the version that all targets serve, once it is there."""
+    """Folder of the version that all targets serve, once it is trained."""
     version: VersionUnderTest | None = None
 
     def on(self, target: str, stage: Stage) -> tuple[TrainingOutcome, VersionUnderTest]:
-        """Trains on a target; returns what came out, and what is served."""
+        """Trains on a target; returns the outcome, and the version to serve."""
         recipe = _write_recipe(stage, self.recipe, self.steps, served=self.version is None)
         base = base_version(recipe, self.recipe.parent, stage.say)  # it was fetched before the world opened
         platform = stage.platform(STACK)
@@ -147,7 +147,7 @@ class _Trained:
         return outcome, self.version
 
 
-def _go_through(
+def _run_target(
     target: str, stage: Stage, trained: _Trained | None, stored: Sequence[VersionUnderTest], made: Conformance
 ) -> None:
     stage.say(f"{target}: deploying")
@@ -179,8 +179,8 @@ def _write_stack(target: str, stage: Stage) -> None:
 
 
 def _write_recipe(stage: Stage, path: Path, steps: int, *, served: bool) -> Recipe:
-    """Returns the recipe as it is trained, by one thread, without a gate and with few rows of each suite; what its file
-    names beside it is linked. A version that is not served, as its weights alone are compared, gets no other form.
+    """Writes the recipe to train: with one thread, without a gate, and with few rows of each suite. Links the files
+    beside it, which it may name. Skips the export to OpenVINO for a version that is not served: its weights are compared.
     """
     found = Recipe.load(path)
     training = shortened(found.training, steps) if steps else found.training
@@ -219,7 +219,7 @@ def _train(target: str, stage: Stage) -> TrainingOutcome:
 
 
 def _keep(stage: Stage, name: str, version: Path, base: Path) -> None:
-    """What the first target trained is what all of them serve, with tools in its chat template if it has none."""
+    """Copies the version that all targets serve; adds tools to its chat template if it has none."""
     store = stage.platform(STACK).store()
     shutil.copytree(store.model_folder(store.find(f"{name}@latest").sha256), version)
     origin = ModelManifest.load(base / MANIFEST).lineage.origin
@@ -228,7 +228,7 @@ def _keep(stage: Stage, name: str, version: Path, base: Path) -> None:
 
 
 def _own_questions(stage: Stage) -> list[Question]:
-    """Questions of the recipe's suites, by the dataset that the first target prepared."""
+    """Returns questions of the recipe's suites, from the dataset that the first target prepared."""
     from llmops_kit.cli.runs.receipts import checked_dataset
 
     platform = stage.platform(STACK)
@@ -241,12 +241,12 @@ def _identity(version: Path) -> str:
 
 
 def _serve(target: str, stage: Stage, versions: Sequence[VersionUnderTest]) -> Iterator[Answers]:
-    """Asks every version by every contract; all of them are served at once, each by an endpoint of its own."""
+    """Serves all versions at once, each by its own endpoint; yields each one's answers through each API."""
     platform, served = stage.platform(STACK), {}
     for number, version in enumerate(versions):
         ref = platform.store().put_model(version.folder, platform.sign)
         served[f"conformance-{number}"] = (version, ref.alias)
-        # Whether its gate was passed is not the question here.
+        # With a reason, since the version has no gate or may not have passed it.
         promote(platform, stage.file(STACK), ref.alias, f"conformance-{number}", "to compare the targets", stage.say)
     stage.edit(lambda config: [each.update(precision="f32") for each in config["endpoints"].values()], STACK)
     stage.llmops("up", who="admin")
@@ -259,7 +259,7 @@ def _serve(target: str, stage: Stage, versions: Sequence[VersionUnderTest]) -> I
 
 
 def _contracts(target: str, stage: Stage, platform: Platform, endpoint: str) -> Iterator[tuple[str, Send]]:
-    """Every way in which a target is asked."""
+    """Yields each API of an endpoint: its name, and a function that sends a question."""
     access = platform.access(endpoint, 1.0)
     url = access.url.removesuffix("/v1")
     yield "OpenAI", lambda request: said(next(ask(url, access.key, request)))

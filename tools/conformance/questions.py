@@ -1,7 +1,7 @@
 """The questions of a conformance test, each a chat request: 30 of its own (conversations, answers in JSON, and tools),
 and some of the recipe's suites.
 
-The 30 reach every form of a request that changes the tokens: roles, scripts, length, stop strings, JSON mode, schemas,
+The 30 cover every part of a request that changes the tokens: roles, scripts, length, stop strings, JSON mode, schemas,
 tools with each choice, and a conversation with calls in it.
 """
 
@@ -36,7 +36,7 @@ def _object(**properties: Any) -> dict[str, Any]:
 
 
 def _asked(*contents: str, system: str = "", **fields: Any) -> Question:
-    """A greedy request of user and assistant in turns."""
+    """Returns a greedy request with messages of user and assistant in turns."""
     messages = [{"role": "system", "content": system}] if system else []
     messages += [{"role": "assistant" if i % 2 else "user", "content": c} for i, c in enumerate(contents)]
     return {"messages": messages, "temperature": 0, "max_tokens": 16} | fields
@@ -77,7 +77,7 @@ TEXTS: tuple[Question, ...] = (
     _asked("List three uses of a signed manifest.", stop=["2", "zz"], max_tokens=24),
     _asked("Once upon a time", max_tokens=1),
 )
-"""Which every model answers."""
+"""Questions that every model can be asked."""
 
 STRUCTURED: tuple[Question, ...] = (
     _asked("Describe a lamp in JSON.", response_format={"type": "json_object"}),
@@ -90,7 +90,7 @@ STRUCTURED: tuple[Question, ...] = (
     _by_schema("Which one?", one={"anyOf": [{"type": "null"}, {"const": "this"}]}),
     _by_schema("What code?", code={"type": "string", "pattern": "^[A-Z]{2}[0-9]{3}$"}),
 )
-"""Held to JSON or to a schema."""
+"""Questions whose answers are constrained to JSON or to a schema."""
 
 TOOL_CALLS: tuple[Question, ...] = (
     _with_tools("Hello", max_tokens=16),
@@ -107,7 +107,7 @@ TOOL_CALLS: tuple[Question, ...] = (
         {"role": "tool", "tool_call_id": "call_1", "content": "It is on."},
     ]},
 )  # fmt: skip
-"""With tools, which may, must not or must be called."""
+"""Questions with tools, which may, must not or must be called."""
 
 QUESTIONS = (*TEXTS, *STRUCTURED, *TOOL_CALLS)
 _OF_A_SUITE = 3
@@ -117,7 +117,7 @@ def questions_of(suites: Iterable[Suite], dataset: Path) -> list[Question]:
     """Returns questions of a recipe's suites: the first rows of each, with the tools that they offer.
 
     Args:
-        suites: those that measure likelihoods ask nothing, and have none.
+        suites: those that measure likelihoods have no questions.
         dataset: the folder of the recipe's dataset version.
     """
     found: list[Question] = []
@@ -137,12 +137,12 @@ def questions_for(template: str) -> tuple[Question, ...]:
 
 
 def offer_tools(version: Path) -> None:
-    """Makes a version's chat template show tools, unless it does; changes nothing of conversations without them.
+    """Adds tools to a version's chat template, unless it has them; conversations without tools stay the same.
 
     The version's manifest lists the template as it is then; whoever stores the version signs it.
 
     Raises:
-        DocumentError: the folder is no version.
+        DocumentError: the folder is not a version.
     """
     manifest = ModelManifest.load(version / MANIFEST)
     own = (version / TEMPLATE).read_bytes()
@@ -156,7 +156,7 @@ def offer_tools(version: Path) -> None:
 
 
 def said(answer: Mapping[str, Any]) -> str:
-    """What a whole answer says: its text, its calls (without their ids, which are random) and why it ended."""
+    """Returns an answer as text: its content, its calls (without their ids, which are random) and its finish reason."""
     choice = answer["choices"][0]
     message = choice["message"]
     calls = [_call(each["function"]) for each in message.get("tool_calls") or ()]
@@ -164,7 +164,7 @@ def said(answer: Mapping[str, Any]) -> str:
 
 
 def said_in_pieces(chunks: Iterable[Mapping[str, Any]]) -> str:
-    """The same of a stream's chunks."""
+    """Returns the same text for a stream's chunks."""
     text, finish = "", ""
     calls: list[list[str]] = []
     for choice in (chunk["choices"][0] for chunk in chunks if chunk.get("choices")):

@@ -1,4 +1,4 @@
-"""A place of its own for each target: this machine itself, or a cloud's twin; removed in the end."""
+"""Worlds of the targets: this machine, or a cloud's twin; removed at the end."""
 
 import os
 import shutil
@@ -21,10 +21,10 @@ STACK = "dev"
 
 
 class LocalWorld(World):
-    """This machine, with a project and a state of its own. Its cloud is asked for nothing."""
+    """This machine, with its own project and state. Its cloud is not used."""
 
     def open(self, say: Say) -> None:
-        """Make the project's copy, and what must be fetched."""
+        """Copies the project, and fetches prerequisites."""
         from llmops_kit.cli.pulumi_engine.engine import ensure
 
         engine = ensure()
@@ -39,7 +39,7 @@ class LocalWorld(World):
         become(environ)
 
     def close(self, keep: bool = False) -> None:
-        """Stop what serves, and remove everything."""
+        """Removes the folder; the stack was taken down before."""
         if self._before:
             become(self._before)
         shutil.rmtree(self.folder, ignore_errors=True)
@@ -48,7 +48,7 @@ class LocalWorld(World):
 
 
 def world_of(target: str, project: Project, folder: Path) -> World:
-    """The place of a target, not opened yet.
+    """Returns the world of a target, not opened yet.
 
     Raises:
         KitError: there is no such target, or its packages are missing.
@@ -61,5 +61,5 @@ def world_of(target: str, project: Project, folder: Path) -> World:
 
 
 def settings_of(target: str, stage: Stage) -> dict[str, Any]:
-    """What the stack's file says: nothing beside the target but, on a cloud, where in it."""
+    """Returns the settings of the stack file: the target, and on a cloud its region or location."""
     return {"target": target} | ({target: stage.cloud.settings()} if TARGETS[target].is_cloud else {})

@@ -1,4 +1,4 @@
-"""The versions that a conformance test serves on every target, and what each is asked."""
+"""The versions that a conformance test serves on every target, and their questions."""
 
 from pathlib import Path
 from typing import NamedTuple
@@ -19,13 +19,13 @@ class VersionUnderTest(NamedTuple):
 
 
 def stored_version(platform: Platform, alias: str, say: Say) -> VersionUnderTest:
-    """Returns a version of a stack's store: it is asked what its chat template allows, and rows of the suites that it
-    was evaluated by.
+    """Returns a version of a stack's store, with the questions that its chat template allows, and rows of the suites by
+    which it was evaluated.
 
     Args:
         platform: the stack in operation.
         alias: name@number, or name@latest.
-        say: told what takes long.
+        say: called before slow steps.
 
     Raises:
         NotFoundError: it is not in the store.

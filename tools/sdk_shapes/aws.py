@@ -1,4 +1,4 @@
-"""The shapes of the AWS types' properties, as pulumi_aws, the generated SDK, has them.
+"""Derives the shapes of AWS types' properties from pulumi_aws, the generated SDK.
 
 A shape is "string", "integer", "number", "boolean" or "text or object" (JSON); [shape] is a list, {"*": shape} a map,
 {name: shape} an object; a name that ends in "!" is required.
@@ -19,13 +19,13 @@ SCALARS = {str: "string", int: "integer", float: "number", bool: "boolean"}
 
 
 def all_properties() -> dict[str, Any]:
-    """Type token -> {"inputs": object, "outputs": object of what is no input}, for each type of types.json."""
+    """Returns token -> {"inputs": object, "outputs": object of further properties} for the types of types.json."""
     tokens = [t for t in json.loads((FOLDER / "types.json").read_text()) if not t.startswith("_")]
     return {token: _properties(token) for token in sorted(tokens)}
 
 
 def text(properties: dict[str, Any]) -> str:
-    """The file's text: a line for each side of a type."""
+    """Returns the file's text: a line for each side of a type."""
     lines = [
         f' "{t}": {{\n  "inputs": {_line(p["inputs"])},\n  "outputs": {_line(p["outputs"])}\n }}'
         for t, p in properties.items()
@@ -43,7 +43,7 @@ def _properties(token: str) -> dict[str, Any]:
     module = importlib.import_module(f"pulumi_aws.{package}")
     resource = getattr(module, name)
     home = importlib.import_module(resource.__module__)
-    # Where a nested type has the resource's name already, the generator names the resource's own arguments InitArgs.
+    # If a nested type has the resource's name, the generator names the resource's own arguments InitArgs.
     inputs = _object(getattr(home, f"{name}InitArgs", None) or getattr(home, f"{name}Args"))
     outputs = _object(getattr(home, f"_{name}State"), required=False)
     known = {name.removesuffix("!") for name in inputs}

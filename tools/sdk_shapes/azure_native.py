@@ -1,8 +1,8 @@
-"""The shapes of the Azure types' properties, as pulumi_azure_native, the generated SDK, has them.
+"""Derives the shapes of Azure types' properties from pulumi_azure_native, the generated SDK.
 
 A shape is "string", "integer", "number", "boolean" or "any"; [shape] is a list, {"*": shape} a map, {"is": name} an
-object of `definitions`, {"one of": [names]} one of several, {"const": text} a word that tells objects apart, and
-{"set": "string"} a list of texts which the API has as the keys of an object. A name that ends in "!" is required.
+object of `definitions`, {"one of": [names]} one of several, {"const": text} an object's discriminator, and
+{"set": "string"} a list of texts that the API represents as the keys of an object. A name that ends in "!" is required.
 
 `python -m tools.sdk_shapes.azure_native` writes them to shapes.json.
 """
@@ -25,7 +25,7 @@ _CONSTANT = re.compile(r"Expected value is '(.*)'\.")
 
 
 def all_shapes() -> dict[str, Any]:
-    """{"types": token -> {version, inputs, outputs}, "definitions": name -> object} for the types of types.json."""
+    """Returns {"types": token -> {version, inputs, outputs}, "definitions": name -> object} for types.json's types."""
     tokens = [t for t in json.loads((FOLDER / "types.json").read_text()) if not t.startswith("_")]
     walk = _Walk()
     types = {token: walk.of_type(token) for token in sorted(tokens)}
@@ -34,7 +34,7 @@ def all_shapes() -> dict[str, Any]:
 
 
 def text(shapes: dict[str, Any]) -> str:
-    """The file's text: a line for each definition and each side of a type."""
+    """Returns the file's text: a line for each definition and each side of a type."""
     types = [
         f'  "{token}": {{\n' + ",\n".join(f'   "{name}": {_line(side)}' for name, side in sides.items()) + "\n  }"
         for token, sides in shapes["types"].items()
@@ -66,10 +66,10 @@ class _Walk:
         }
 
     def tell_outputs_by_inputs(self, types: dict[str, Any]) -> None:
-        """What the SDK says of an input alone.
+        """Adds to inputs and outputs what the SDK states for one of the two only.
 
-        Lists of texts going in that are maps coming out are keys of an object in the API; where one of several objects
-        goes in, the SDK types what comes out as anything.
+        An input list of texts whose output is a map is the keys of an object in the API. If an input is one of several
+        objects, the SDK types the output as `Any`.
         """
         told = 0
         while told != (told := len(self.definitions)):
@@ -85,7 +85,7 @@ class _Walk:
                         outputs[name.removesuffix("!")] = self._shown(shape)
 
     def _of_other_names(self, inputs: dict[str, Any], outputs: dict[str, Any]) -> Iterator[tuple[Any, Any]]:
-        """Objects that go in and come out as the same member under names that don't tell it."""
+        """Yields pairs of input and output objects of the same member whose names don't match."""
         for name, shape in inputs.items():
             shown = outputs.get(name.removesuffix("!"))
             if isinstance(shape, dict) and "is" in shape and isinstance(shown, dict) and "is" in shown:

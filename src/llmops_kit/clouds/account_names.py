@@ -1,4 +1,4 @@
-"""Names in a cloud's account: how all of them begin, and the hashes they end in."""
+"""Builds names in a cloud's account: a readable prefix, and a hash as suffix."""
 
 import hashlib
 import re
@@ -16,9 +16,9 @@ def named_after(project: str, stack: str, thing: str, limit: int = 63, *others: 
     Args:
         project: the Pulumi project.
         stack: its stack.
-        thing: what it is, unique in the stack.
-        limit: the service's; 63 suits S3, SageMaker, IAM, EventBridge Scheduler and what allows more.
-        others: what else the name belongs to: names that a whole region shares have the subscription here.
+        thing: the resource, unique in the stack.
+        limit: of the service; 63 suits S3, SageMaker, IAM, EventBridge Scheduler, and services that allow more.
+        others: further parts of the hash, such as the subscription for names that are unique in a whole region.
     """
     return f"{readable(project, stack, thing)[: limit - 9].rstrip('-')}-{digest(project, stack, thing, *others)[:8]}"
 

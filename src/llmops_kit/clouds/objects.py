@@ -1,4 +1,4 @@
-"""Objects of any cloud's storage as data is read from there: each cloud's `objects` module has a class for them."""
+"""Interface of a cloud's storage as a source of data; each cloud's `objects` module has a class that implements it."""
 
 from collections.abc import Generator, Iterator
 from typing import NamedTuple, Protocol
@@ -19,7 +19,7 @@ class ObjectEntry(NamedTuple):
 
 
 class ObjectSource(Protocol):
-    """A bucket or container that is read."""
+    """A bucket or container to read from."""
 
     url: str
 
@@ -41,4 +41,4 @@ class ObjectSource(Protocol):
 
 
 CHANGED = ("was changed while it was read", "repeat the command: it fetches the new one")
-"""What happened, and the fix, where an ETag is another one."""
+"""Message and fix of the error for a changed ETag."""

@@ -1,4 +1,4 @@
-"""The targets: one record each. Program and command line find a target's code by it, and import it when it is used."""
+"""Records of the targets, by which the program and the command line find and import a target's code when needed."""
 
 from dataclasses import dataclass
 from importlib import import_module
@@ -13,15 +13,15 @@ class TargetRecord:
     program: str
     """Its resources: an llmops_kit.infra.targets.target.Target."""
     operations: str
-    """What the command line can do with its stacks: an llmops_kit.cli.interfaces.operations.Operations."""
+    """The command line's operations on its stacks: an llmops_kit.cli.interfaces.operations.Operations."""
     data_scheme: str = ""
-    """Of addresses of data in its storage, such as s3; empty: it has none."""
+    """URL scheme of data in its storage, such as s3; empty: it has none."""
     data: str = ""
     """Opens `bucket/key` there: a function to an ObjectSource (clouds/objects.py) and the key."""
     traits: str = ""
-    """What its stacks' settings resolve with: CloudTraits; empty: it is no cloud."""
+    """CloudTraits by which its stacks' settings are resolved; empty: it is not a cloud."""
     is_cloud: bool = True
-    """Stacks live in an account and not on this machine; their settings have a key of the target's name."""
+    """Whether stacks are in an account, not on this machine; their settings then have a key of the target's name."""
 
 
 TARGETS = {
@@ -58,14 +58,14 @@ def cloud_names() -> tuple[str, ...]:
 
 
 def load(place: str) -> Any:
-    """Import `module:attribute`, or a module."""
+    """Imports and returns `module:attribute`, or a module."""
     module, _, attribute = place.partition(":")
     found = import_module(module)
     return getattr(found, attribute) if attribute else found
 
 
 def unknown_target(name: str) -> tuple[str, str]:
-    """Returns what is wrong with an unknown target's name, and the fix."""
+    """Returns the message for an unknown target's name, and the fix."""
     from llmops_kit.core.validation import did_you_mean
 
     fix = f"{did_you_mean(name, TARGETS)} write one of: {', '.join(TARGETS)}".strip()

@@ -1,27 +1,27 @@
-"""What a stack's settings resolve with on a cloud: its machines, its images, and how long it watches a rollout."""
+"""Facts of a cloud by which a stack's settings are resolved: machines, images, and the bake time of rollouts."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
 
 PROCESS_IMAGE = "process:serving"
-"""The kit's image `serving` where a process stands for it."""
+"""The kit's image `serving` when it runs as a process."""
 
 
 @dataclass(frozen=True)
 class CloudTraits:
-    """A cloud's facts; instance types are its own words."""
+    """A cloud's facts; instance types are in its notation."""
 
     bake_seconds: int
-    """For which a new version is watched if its endpoint does not say."""
+    """Seconds for which a new version is watched, unless its endpoint sets it."""
     has_gpus: Callable[[str], bool]
-    """Whether an instance type has NVIDIA GPUs, which vLLM computes on."""
+    """Returns whether an instance type has NVIDIA GPUs, on which vLLM runs."""
     is_accelerated: Callable[[str], bool]
-    """Whether an instance type is paid for GPUs or other accelerators."""
+    """Returns whether an instance type has GPUs or other accelerators, for which it is billed."""
     plain_type: str
-    """An instance type without them, to name in a refusal."""
+    """An instance type without accelerators, for error messages."""
     gpu_type: str
-    """One with NVIDIA GPUs."""
+    """An instance type with NVIDIA GPUs, for error messages."""
     is_the_kits: Callable[[str, str, str], bool]
-    """Whether an image is what `llmops images` builds and pushes as `serving`, by its reference, the registry that the
-    stack was given, and the name of the stack's own repository.
+    """Returns whether an image is the one that `llmops images` builds and pushes as `serving`, by its reference, the
+    stack's given registry, and the name of the stack's own repository.
     """

@@ -3,7 +3,7 @@
 python -m llmops_kit.data_pipeline RECIPE COLLECTED TARGET --root FOLDER --work FOLDER
                                   [--ner FOLDER] [--workers N] [--ray ADDRESS]
 
-Prints a line for each step, then the version's identity; an error as llmops_kit.core.programs has it.
+Prints a line for each step, then the version's identity; errors have the form of llmops_kit.core.programs.
 """
 
 import argparse
@@ -22,7 +22,7 @@ from llmops_kit.data_pipeline.reading import name_of
 from llmops_kit.data_pipeline.workers import begin_loading
 from llmops_kit.training.process import die_with_parent
 
-# No usage data is sent, and nothing draws on the terminal: the caller reads these lines.
+# No usage data, and no progress bars: the caller reads the output line by line.
 _ENVIRONMENT = {
     "DAFT_ANALYTICS_ENABLED": "0",
     "DO_NOT_TRACK": "true",
@@ -36,7 +36,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Prepares a recipe's data.
 
     Returns:
-        The exit code: 0, or 1 after a line that tells the error.
+        The exit code: 0, or 1 after a line with the error.
     """
     parser = argparse.ArgumentParser(prog="python -m llmops_kit.data_pipeline", description=__doc__)
     parser.add_argument("recipe", type=Path)
@@ -51,7 +51,7 @@ def main(arguments: list[str] | None = None) -> int:
     die_with_parent()
     os.environ |= _ENVIRONMENT
     lines = os.fdopen(os.dup(1), "w", buffering=1)
-    os.dup2(2, 1)  # what libraries print is no step
+    os.dup2(2, 1)  # output of libraries goes to stderr
     try:
         require_packages("preparation", "daft", *(["ray"] if options.ray else []))
         print(_prepare(options, lambda line: print(line, file=lines)), file=lines)
@@ -71,7 +71,7 @@ def _prepare(options: argparse.Namespace, say: Callable[[str], None]) -> str:
     wanted = recipe.data.prepare
     tokenizer = options.root / wanted.tokenizer if wanted.tokenizer else None
     if tokenizer:
-        load_tokenizer(tokenizer)  # before rows are read
+        load_tokenizer(tokenizer)  # fails before rows are read
     if wanted.ner:
         from llmops_kit.data_pipeline.named_entities import actions_of, read_config
 

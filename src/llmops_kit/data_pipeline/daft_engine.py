@@ -23,8 +23,8 @@ from llmops_kit.data_pipeline.stages import Stages
 from llmops_kit.data_pipeline.workers import PLACES, Task, examine_files, write_read
 
 _FILE_ROWS, _FEW_FILE_ROWS = 4096, 512
-"""Rows of a stage's file: what a worker takes at once. Rules that look into texts take milliseconds a row, so that few
-rows a file keep all workers at work until the end.
+"""Rows of a stage's file, which is a worker's unit of work. Rules that read texts take milliseconds per row, so files of
+few rows keep all workers busy until the end.
 """
 _SAY_AFTER_S = 5
 _TEXTS = ("line", "words")  # the last fields of Examined
@@ -93,7 +93,7 @@ class OnDaft:
         pc: Any = pyarrow.compute  # whose functions pyright does not see
         for batch in self._examined_files(["number", "line"]):
             kept = pc.not_equal(batch["line"], "")
-            rows = batch if pc.all(kept).as_py() else batch.filter(kept)  # it would copy all texts
+            rows = batch if pc.all(kept).as_py() else batch.filter(kept)  # filtering would copy all texts
             yield rows["number"], rows["line"]
 
     def _examined_files(self, columns: Sequence[str]) -> Iterator[Any]:
@@ -123,7 +123,7 @@ class OnDaft:
                 self._say(f"examined: {rows} rows, {100 * done // len(files)} %")
 
     def _say_now(self) -> bool:
-        """Returns whether nothing has been said of a stage's progress for a while."""
+        """Returns whether a stage's progress was last reported some seconds ago."""
         now = time.monotonic()
         if due := now - self._said > _SAY_AFTER_S:
             self._said = now
@@ -148,7 +148,7 @@ def start(ray: str) -> None:
         ray: a Ray cluster's address; empty: this machine.
 
     Raises:
-        KitError: no cluster answers.
+        KitError: no cluster responds.
     """
     import daft
 
@@ -158,12 +158,12 @@ def start(ray: str) -> None:
     try:
         daft.set_runner_ray(address=ray)
     except ConnectionError:
-        fix = "see that it runs there; if it asks for a token, `ray get-auth-token` or RAY_AUTH_TOKEN_PATH must give it"
-        raise KitError("no Ray cluster answers", where=ray, fix=fix) from None
+        fix = "check that it runs there; if it requires a token, set one by `ray get-auth-token` or RAY_AUTH_TOKEN_PATH"
+        raise KitError("no Ray cluster responds", where=ray, fix=fix) from None
 
 
 def _to_list(column: Any) -> list[Any]:
-    """Returns the values of a pyarrow array; of one that holds a single value, as many do, without looking at each."""
+    """Returns the values of a pyarrow array; of one with a single repeated value, as many are, without converting each."""
     import pyarrow.compute
 
     pc: Any = pyarrow.compute  # whose functions pyright does not see

@@ -1,4 +1,4 @@
-"""Where rows are processed: in this process, or in stages on disk through Daft."""
+"""Engines that process rows: in this process, or in stages on disk through Daft."""
 
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -13,7 +13,7 @@ _ROWS_TOGETHER = 8192
 
 
 class ExaminedRows(NamedTuple):
-    """Some rows in order, in columns, without an object for each."""
+    """Consecutive rows, in columns, without an object for each row."""
 
     numbers: list[int]
     """Each row's index among all rows."""
@@ -41,14 +41,14 @@ class RowEngine(Protocol):
         ...
 
     def lines(self) -> Iterator[tuple[Any, Any]]:
-        """Yields numbers and JSON lines, as pyarrow arrays, of the rows that no rule for single rows dropped: some at a
+        """Yields numbers and JSON lines, as pyarrow arrays, of the rows that no rule for single rows dropped: several at a
         time, in order.
         """
         ...
 
 
 class InProcess:
-    """Rows in memory, for recipes that set nothing of `data.prepare`: pydantic and pyarrow are all that is imported."""
+    """Rows in memory, for recipes without `data.prepare`; imports only pydantic and pyarrow."""
 
     def __init__(self, data: Data, collected: Path, shown: Callable[[CollectedFile], str]) -> None:
         self._data, self._collected, self._shown = data, collected, shown

@@ -1,4 +1,4 @@
-"""The rules for single rows, whose results don't depend on process or order."""
+"""Rules for single rows, whose results don't depend on process or order."""
 
 import hashlib
 import json
@@ -28,7 +28,7 @@ class Examined(NamedTuple):
         fix: the fix for the fault.
         reason: why it is dropped; empty if it is kept.
         example: its beginning, or that of its fault, without the personal data and secrets found in it.
-        redacted: kinds of what was replaced, sorted.
+        redacted: kinds of the replaced texts, sorted.
         language: its language; empty if not requested, or unknown.
         tokens: its number of tokens; 0 if they are not counted.
         prompt: digest of its prompt.
@@ -169,7 +169,7 @@ class RowRules:
             again = row_of(json.loads(masked.to_line()), where)
         except DataError:
             return "can't be used once it is redacted"
-        # A model is not asked again: what it finds in a text depends on what was replaced around it.
+        # The NER model does not run again: its findings depend on the text around them, which has changed.
         left = {each.kind for text in texts_of(again) for each in found.get(text) or self._find_pattern(text)}
         return f"can't be redacted: {min(left)}" if left else ""
 
@@ -182,8 +182,8 @@ class RowRules:
         if self._wanted.quality and (fault := quality.fault_of(prose, self._wanted.quality)):
             return f"quality: {fault}"
         if self._wanted.pairs and row.kind == "translation":
-            told = self._languages.of if self._languages else lambda _: ""
-            return pairs.fault_of(row.translation, self._wanted.pairs, told)
+            language_of = self._languages.of if self._languages else lambda _: ""
+            return pairs.fault_of(row.translation, self._wanted.pairs, language_of)
         return ""
 
     def _with_keys(self, row: Row, prose: str, redacted: str, language: str) -> Examined:
@@ -191,7 +191,7 @@ class RowRules:
         prompt = prompt_of(row)
         asked = asked_words(prompt)
         prompt_digest = digest(prompt)
-        group = group_of(row, split.group) if split.group else asked  # what group_of would work out once more
+        group = group_of(row, split.group) if split.group else asked  # as group_of would compute again
         return Examined(
             redacted=redacted,
             language=language,
@@ -211,7 +211,7 @@ class RowRules:
         if not self._compares:
             return ""
         if row.kind == "text" and prompt.isascii():
-            return asked  # what words_of would find once more
+            return asked  # as words_of would compute again
         return " ".join(words_of(prose))
 
 

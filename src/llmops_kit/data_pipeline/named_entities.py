@@ -1,7 +1,7 @@
-"""Personal data that a model finds: names of people, places and what else its labels tell.
+"""Finds personal data by a model: names of people, places and whatever else it labels.
 
-The model labels tokens, in OpenVINO's form (`training/models/openvino_form.py`), and is run by OpenVINO: alone, in f32
-and by one thread, so that a text has the same labels whatever is beside it and however many processes work.
+The model labels tokens. It has OpenVINO's form (`training/models/openvino_form.py`) and runs one text at a time, in f32
+on one thread, so that a text's labels depend neither on other texts nor on the number of processes.
 """
 
 import json
@@ -18,9 +18,9 @@ from llmops_kit.core.words import joins
 from llmops_kit.data_pipeline.found import FoundText
 
 _WINDOW = 256
-"""Tokens that the model sees at once; most models take 512, and their work grows with the square."""
+"""Tokens of a window; most models take up to 512, and their work grows with the square."""
 _OVERLAP = 64
-"""Tokens that two windows share: in the middle of a window a label is told by what stands on both sides."""
+"""Tokens that two windows share: labels in the middle of a window have context on both sides."""
 _NOTHING = "O"
 _PREFIX = re.compile(r"^[BIESLU]-")  # of the schemes IOB, BIOES and BILOU
 _BEGINS = ("B-", "S-", "U-")
@@ -34,7 +34,7 @@ class _Label(NamedTuple):
 
 
 class NamedEntityModel:
-    """Finds what a model's labels tell."""
+    """Finds entities by a model's labels."""
 
     def __init__(self, folder: Path, wanted: NamedEntities) -> None:
         """Loads a version's model.
@@ -46,7 +46,7 @@ class NamedEntityModel:
         config = read_config(folder, wanted)
         self._labels = [str(config["id2label"][str(number)]) for number in range(len(config["id2label"]))]
         self.actions = actions_of(config, wanted)
-        self._size = min(_WINDOW, int(config.get("max_position_embeddings") or _WINDOW + 2) - 2)  # RoBERTa keeps 2 back
+        self._size = min(_WINDOW, int(config.get("max_position_embeddings") or _WINDOW + 2) - 2)  # RoBERTa reserves 2 positions
         self._tokenizer = self._load_tokenizer(folder)
         self._model = self._load(folder)
         self._inputs = [each.get_any_name() for each in self._model.inputs]
@@ -58,7 +58,7 @@ class NamedEntityModel:
         return [each for each in spans(text, self._labelled(text)) if each.kind in self.actions]
 
     def _labelled(self, text: str) -> list[tuple[int, int, str]]:
-        """Returns (start, end, label) of each token; of one that is in two windows, from where it is further inside."""
+        """Returns (start, end, label) of each token; for one in two windows, from that in which it is further inside."""
         first = self._tokenizer.encode(text)
         found: dict[tuple[int, int], _Label] = {}
         for window in (first, *first.overflowing):
@@ -94,7 +94,7 @@ class NamedEntityModel:
 
 
 def read_config(folder: Path, wanted: NamedEntities) -> dict[str, Any]:
-    """Returns the config.json of a version that can be run here.
+    """Returns the config.json of a version, after checking that it can run here.
 
     Raises:
         DataError: it lacks OpenVINO's form.
@@ -104,13 +104,13 @@ def read_config(folder: Path, wanted: NamedEntities) -> dict[str, Any]:
     manifest = ModelManifest.load(folder / MANIFEST)
     manifest.require_task(f"{where}: {wanted.model}", "token-classification")
     if "openvino" not in manifest.engines:
-        fix = f"run `llmops models convert {wanted.model}`, and name the version that it makes"
-        raise DataError(f"{wanted.model} lacks OpenVINO's form, by which it is run", where=where, fix=fix)
+        fix = f"run `llmops models convert {wanted.model}`, and name the version that it creates"
+        raise DataError(f"{wanted.model} lacks OpenVINO's form, which is required to run it", where=where, fix=fix)
     return json.loads((folder / "config.json").read_text())
 
 
 def actions_of(config: dict[str, Any], wanted: NamedEntities) -> dict[str, Action]:
-    """Returns kind -> what is done to a row that holds it.
+    """Returns kind of entity -> action on rows that contain it.
 
     Raises:
         DataError: `entities` names a label that the model doesn't have.
@@ -120,7 +120,7 @@ def actions_of(config: dict[str, Any], wanted: NamedEntities) -> dict[str, Actio
         return dict.fromkeys(sorted(kinds), wanted.entities)
     if unknown := sorted(set(wanted.entities) - kinds):
         raise DataError(
-            f"{wanted.model} finds no {unknown[0]}",
+            f"{wanted.model} has no label {unknown[0]}",
             where="data.prepare.ner.entities",
             fix=f"its labels are {', '.join(sorted(kinds))}",
         )
@@ -133,10 +133,10 @@ def kind_of(label: str) -> str:
 
 
 def spans(text: str, labelled: Iterable[tuple[int, int, str]]) -> list[FoundText]:
-    """Returns the entities that labels of tokens make, extended to whole words: half a name left over would tell it.
+    """Returns the entities in labelled tokens, extended to whole words: the rest of a name could reveal it.
 
     Args:
-        text: what was labelled.
+        text: the labelled text.
         labelled: start, end and label of each token.
     """
     made: list[FoundText] = []

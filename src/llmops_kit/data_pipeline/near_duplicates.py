@@ -1,4 +1,4 @@
-"""Near duplicates: MinHash bands propose pairs, their real Jaccard similarity decides, a component keeps one row.
+"""Finds near duplicates: MinHash bands propose pairs, their exact Jaccard similarity decides, a component keeps one row.
 
 Broder 1997 (MinHash). Texts stay with Daft; the driver holds keys, 8 bytes for each of a row's bands, and pairs.
 """
@@ -24,15 +24,15 @@ def keys_of(words: Any, bands: int) -> Any:
     """Returns each text's key in each band: a pyarrow array of lists of 64-bit numbers, null for a text without words.
 
     Args:
-        words: a pyarrow array of texts: their words, a space between them.
-        bands: as `bands_for` gives it.
+        words: a pyarrow array of texts as words separated by spaces.
+        bands: as `bands_for` returns it.
     """
     import daft
     import numpy as np
     import pyarrow as pa
     import pyarrow.compute
 
-    pc: Any = pyarrow.compute  # whose functions pyright does not see
+    pc: Any = pyarrow.compute  # pyright does not see its functions
     numbers = _HASHES // bands // 2  # two hashes of 32 bits are one number
     powers = np.array([pow(0x9E3779B97F4A7C15, 1 + power, 1 << 64) for power in range(numbers)], dtype=np.uint64)
     signatures = daft.Series.from_arrow(words).minhash(num_hashes=_HASHES, ngram_size=_SHINGLE)
@@ -98,7 +98,7 @@ def candidates(numbers: Any, keys: Any) -> Any:
 
 
 def _sharing(keys: Any) -> Any:
-    """Returns the places of the keys that are there more than once, ascending: few, so that only they need a stable
+    """Returns the indices of keys that occur more than once, ascending. They are few, so that only they need a stable
     sort, which takes four times as long.
     """
     import numpy as np
@@ -115,7 +115,7 @@ def _read_keys(examined: Path, left_out: Sequence[int]) -> tuple[Any, Any]:
     import numpy as np
     from pyarrow import dataset
 
-    files = [str(path) for path in sorted(examined.iterdir())]  # which are in the rows' order
+    files = [str(path) for path in sorted(examined.iterdir())]  # file names are in the rows' order
     table = dataset.dataset(files, format="parquet").to_table(["number", "keys"]).drop_null()
     numbers, keys = table["number"].to_numpy(), table["keys"].combine_chunks().flatten().to_numpy()
     chosen = np.isin(numbers, np.array(left_out, dtype=np.int64), invert=True)
@@ -123,7 +123,7 @@ def _read_keys(examined: Path, left_out: Sequence[int]) -> tuple[Any, Any]:
 
 
 def _similar(pairs: Any, examined: Path, threshold: float) -> Any:
-    """Returns the pairs whose real similarity reaches the threshold, in the same form."""
+    """Returns the pairs whose exact similarity reaches the threshold, in the same form."""
     import daft
     import numpy as np
     import pyarrow as pa

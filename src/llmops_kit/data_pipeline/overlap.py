@@ -1,4 +1,4 @@
-"""Training rows that contain a run of words of a held-out row (Brown et al. 2020, appendix C, use 13 words)."""
+"""Finds training rows that contain a run of words of a held-out row (Brown et al. 2020, appendix C, use 13 words)."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Sentence pairs whose sides can't be translations of each other."""
+"""Detects sentence pairs whose sides can't be translations of each other."""
 
 import re
 from collections.abc import Callable
@@ -30,7 +30,7 @@ def fault_of(translation: dict[str, str], checks: Pairs, language_of: Callable[[
             return "pair: placeholders differ"
     if checks.languages:
         for named, text in translation.items():
-            told = language_of(text) if len(words_of(text)) >= _MIN_WORDS else ""
-            if told and told != re.split("[-_]", named.lower())[0]:
+            detected = language_of(text) if len(words_of(text)) >= _MIN_WORDS else ""
+            if detected and detected != re.split("[-_]", named.lower())[0]:
                 return f"pair: not {named}"
     return ""

@@ -1,4 +1,4 @@
-"""Personal data by pattern and check digit: presidio's recognizers, without a model of a language."""
+"""Finds personal data by pattern and check digit: presidio's recognizers, without a language model."""
 
 from collections.abc import Collection
 from functools import cached_property
@@ -21,7 +21,7 @@ _RECOGNIZERS: dict[PiiEntity, str] = {
     "PHONE_NUMBER": "PhoneRecognizer",
     "US_SSN": "UsSsnRecognizer",
 }
-# What a text must hold for a kind to be looked for: most texts hold none, and a phone number takes 2 ms to look for.
+# A search runs only if a text can contain the kind: most texts contain none, and phone numbers take 2 ms per text.
 _DIGITS = frozenset("0123456789")
 
 
@@ -42,11 +42,11 @@ class PersonalData:
         return AnalyzerEngine(
             registry=RecognizerRegistry(recognizers=recognizers),
             nlp_engine=NoOpNlpEngine(models=[{"lang_code": "en", "model_name": "none"}]),
-            supported_languages=["en"],  # the recognizers' own label: their patterns are of no language
+            supported_languages=["en"],  # the recognizers' own label; their patterns don't depend on a language
         )
 
     def find(self, text: str) -> list[FoundText]:
-        """Returns the stretches of a text that hold personal data, by entity; they may overlap."""
+        """Returns the ranges of a text with personal data, by entity; they may overlap."""
         digits = sum(map(text.count, _DIGITS))
         wanted = [entity for entity in self._entities if _may_hold(entity, text, digits)]
         if not wanted:
@@ -64,7 +64,7 @@ def _may_hold(entity: str, text: str, digits: int) -> bool:
 
 
 def _keep_off_the_network() -> None:
-    """Makes tldextract, which checks hosts of addresses, use the list of suffixes in its own package."""
+    """Makes tldextract, which checks hosts of addresses, use its packaged list of suffixes instead of fetching one."""
     import tldextract
     from tldextract import tldextract as module
 

@@ -36,14 +36,14 @@ def prepare(
     ner: Path | None = None,
     say: Callable[[str], None] = lambda _: None,
 ) -> str:
-    """Reads, check, filter, deduplicate and split rows, and writes them with manifest.json. Equal files give equal
+    """Reads, checks, filters, deduplicates and splits rows, and writes them with manifest.json. Equal files give equal
     bytes.
 
     Args:
         recipe_folder: what the recipe's paths are relative to.
         collected: the folder that `llmops data collect` filled for the recipe.
         target: the dataset version's folder; must not exist. It appears whole or not at all.
-        engine: where the rows are worked on; None: in this process, for recipes without `data.prepare`.
+        engine: processes the rows; None: in this process, for recipes without `data.prepare`.
         ner: the model version by which the engine finds personal data; None: no model.
         say: told how many rows are left after each stage.
 
@@ -198,7 +198,7 @@ class _Preparation:
             self._add_example(said.reason, said.example)
             return
         faults.add(DataError(said.fault, where=said.fault_where, fix=said.fix))
-        # The folder's own place would make the same rows another version elsewhere.
+        # An absolute path would give the same rows another version on another machine.
         place = said.fault_where.removeprefix(f"{self._folder}/")
         self._add_example(_FAULTY, f"{place}: {said.example}")
 
@@ -242,7 +242,7 @@ class _Preparation:
         return DataError(
             f"{what}: {total} were dropped, {count} of them for {reason!r}",
             where="data.prepare" if not self._recipe.data.prepare.is_off else where,
-            fix=f"loosen what drops them, or {fix}",
+            fix=f"loosen the rules that drop them, or {fix}",
         )
 
 

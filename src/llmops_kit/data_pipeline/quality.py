@@ -10,7 +10,7 @@ _STOP_WORDS = frozenset({"the", "be", "to", "of", "and", "that", "have", "with"}
 _ELLIPSES = ("...", "…")
 _BULLETS = ("-", "*", "•", "●", "‣", "◦")  # fmt: skip
 _PARAGRAPH = re.compile(r"\n{2,}")
-# Table A1: the most that repeated text may take.
+# Table A1: maximum shares of repeated text.
 _DUPLICATE_LINES, _DUPLICATE_LINE_CHARACTERS = 0.30, 0.20
 _TOP_NGRAM = {2: 0.20, 3: 0.18, 4: 0.16}
 _DUPLICATE_NGRAMS = {5: 0.15, 6: 0.14, 7: 0.13, 8: 0.12, 9: 0.11, 10: 0.10}

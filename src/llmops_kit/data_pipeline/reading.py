@@ -52,7 +52,7 @@ def read_sources(
     Args:
         collected: the folder filled by `llmops data collect`.
         shown: returns the name of a collected file in locations of rows.
-        together: rows that are yielded at once; fewer at the end, and where they have 16 Mi characters.
+        together: rows that are yielded at once; fewer at the end, and when they reach 16 Mi characters.
 
     Raises:
         DataError: a file that can't be read at all; after the rows before it.
@@ -112,7 +112,7 @@ def source_entries(data: Data, collected: Path, rows: Sequence[int]) -> list[Sou
 
 
 class FaultyRows:
-    """Rows that can't be used: an error if they exceed a share of all."""
+    """Counts rows that can't be used, and raises if they exceed a share of all."""
 
     def __init__(self, share: float) -> None:
         self._share = share
@@ -120,7 +120,7 @@ class FaultyRows:
         self.count = self.rows = 0
 
     def add(self, error: DataError) -> None:
-        """Counts one.
+        """Counts a faulty row.
 
         Raises:
             DataError: this fault, if none is tolerated.
@@ -132,10 +132,10 @@ class FaultyRows:
             self._first.append(error)
 
     def check(self) -> None:
-        """Checks that there are few enough.
+        """Checks that their share is tolerated.
 
         Raises:
-            DataError: naming the first ones.
+            DataError: it is not; names the first ones.
         """
         if self.count > self._share * (self.count + self.rows):
             lines = "".join(f"\n  {error.where}: {error.what}" for error in self._first)

@@ -28,7 +28,7 @@ class Secrets:
         self._keyword: Any = KeywordDetector()
 
     def find(self, text: str) -> list[FoundText]:
-        """Returns the stretches of a text that hold keys, tokens and passwords; they may overlap."""
+        """Returns the ranges of a text with keys, tokens and passwords; they may overlap."""
         found = [FoundText(match.start(), match.end(), "PRIVATE_KEY") for match in _KEY_BLOCK.finditer(text)]
         for detector in self._detectors:
             found += _by_patterns(detector, text)

@@ -1,4 +1,4 @@
-"""Runs of consecutive words, hashed by numpy."""
+"""Hashes runs of consecutive words with numpy."""
 
 import itertools
 import zlib
@@ -6,16 +6,16 @@ from collections.abc import Iterator
 from typing import Any
 
 _BYTES_TOGETHER = 1 << 20
-"""Texts whose runs are hashed at once; each byte takes some 20 meanwhile."""
+"""Bytes of texts whose runs are hashed at once; each takes some 20 bytes of memory."""
 _BASE = 0x9E3779B97F4A7C15  # odd, so that powers stay apart modulo 2^64
 
 
 def hashes_of(texts: Any, size: int) -> tuple[Any, Any]:
-    """Returns a 64-bit hash of each run of `size` words, text by text, and how many runs each text has. Equal runs of
-    any two calls have equal hashes.
+    """Returns a 64-bit hash of each run of `size` words, text by text, and the number of runs of each text. Equal runs
+    have equal hashes in all calls.
 
     Args:
-        texts: pyarrow array, whose words one space separates.
+        texts: pyarrow array of texts as words separated by single spaces.
         size: of a run. A shorter text has none.
     """
     import numpy as np
@@ -26,15 +26,15 @@ def hashes_of(texts: Any, size: int) -> tuple[Any, Any]:
 
 
 def similarities(first: Any, second: Any, size: int) -> Any:
-    """Returns the Jaccard similarity of the sets of runs of `size` words of each two texts at the same place.
+    """Returns the Jaccard similarity of the sets of runs of `size` words of each pair of texts with the same index.
 
     Args:
-        first: pyarrow array of texts, whose words one space separates.
-        second: as many.
+        first: pyarrow array of texts as words separated by single spaces.
+        second: the same number of texts.
         size: of a run. A shorter text is one run.
 
     Returns:
-        float64 array. Runs count as equal if their hashes do, of 63 bits less those of the number of pairs.
+        float64 array. Runs count as equal if their hashes are; a hash has 63 bits less those of the number of pairs.
     """
     import numpy as np
     import pyarrow as pa
@@ -45,7 +45,7 @@ def similarities(first: Any, second: Any, size: int) -> Any:
     runs, counts = _hashes_and_counts(numbers, lengths, size, fewest=1)
     text_of = np.repeat(np.arange(2 * pairs, dtype=np.uint64), counts)
     pair_of, is_second = text_of % np.uint64(max(1, pairs)), text_of >= pairs
-    # One number for each: the pair's place, the run's hash and the text, so that equal runs of a pair are neighbours.
+    # One number per run: index of the pair, hash and text, so that equal runs of a pair are neighbours when sorted.
     bits = np.uint64(63 - pairs.bit_length())  # of the hash
     each = (pair_of << (bits + np.uint64(1))) | (runs >> (np.uint64(64) - bits) << np.uint64(1)) | is_second
     each = unique(each)
@@ -57,9 +57,7 @@ def similarities(first: Any, second: Any, size: int) -> Any:
 
 
 def parts(*columns: Any) -> Iterator[slice]:
-    """Yields parts of pyarrow arrays of texts of one length: a row of them, and those after it that have at most
-    `_BYTES_TOGETHER` together.
-    """
+    """Yields slices of equally long pyarrow arrays of texts, each of some `_BYTES_TOGETHER` over all arrays."""
     import numpy as np
     import pyarrow.compute
 
@@ -71,7 +69,7 @@ def parts(*columns: Any) -> Iterator[slice]:
 
 
 def unique(values: Any) -> Any:
-    """Returns the distinct ones of numpy integers, ascending. numpy's own function hashes, in ten times the time."""
+    """Returns distinct numpy integers, ascending. numpy's own function hashes, and takes ten times as long."""
     import numpy as np
 
     ordered = np.sort(values)
@@ -81,7 +79,7 @@ def unique(values: Any) -> Any:
 
 
 def _words_and_lengths(texts: Any) -> tuple[Any, Any]:
-    """Returns all texts' words, one text after the other, as a pyarrow dictionary array; and how many each has."""
+    """Returns all texts' words, one text after the other, as a pyarrow dictionary array; and each text's number of words."""
     import pyarrow.compute
 
     pc: Any = pyarrow.compute  # whose functions pyright does not see
@@ -90,7 +88,7 @@ def _words_and_lengths(texts: Any) -> tuple[Any, Any]:
 
 
 def _hashes_and_counts(numbers: Any, lengths: Any, size: int, *, fewest: int) -> tuple[Any, Any]:
-    """Returns a 64-bit hash of each run of words, text by text, and how many runs each text has.
+    """Returns a 64-bit hash of each run of words, text by text, and the number of runs of each text.
 
     Args:
         numbers: of all texts' words, from 1, one text after the other; equal words have equal numbers.

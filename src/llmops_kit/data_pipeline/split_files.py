@@ -14,7 +14,7 @@ _GROUP_ROWS = 8192
 
 
 class SplitFiles:
-    """The files of a split that is being written: `NAME.parquet`, or several in the folder `NAME`. Must be closed."""
+    """Writes the files of a split: `NAME.parquet`, or several in the folder `NAME`. Must be closed."""
 
     def __init__(self, folder: Path, name: str) -> None:
         self._folder, self._name = folder, name

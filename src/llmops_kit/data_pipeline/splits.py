@@ -1,4 +1,4 @@
-"""The rules that compare rows by their digests: exact duplicates, splits by group, and held-out prompts."""
+"""Rules that compare rows by their digests: exact duplicates, splits by group, and held-out prompts."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
@@ -42,10 +42,10 @@ def duplicates(rows: Iterable[Placed]) -> Iterator[int]:
 
 
 def split_rows(rows: list[Placed], split: Split) -> dict[str, list[Placed]]:
-    """Holds out groups and prompts, chosen by hash: adding a group moves no other that is held out by number.
+    """Holds out groups and prompts, chosen by hash, so that a new group moves few others.
 
     Raises:
-        DataError: there are fewer groups or prompts than are to be held out, or sources place one group in two splits.
+        DataError: there are too few groups or prompts to hold out, or sources put one group into two splits.
     """
     by_group: dict[bytes, list[Placed]] = defaultdict(list)
     for placed in rows:
@@ -56,7 +56,7 @@ def split_rows(rows: list[Placed], split: Split) -> dict[str, list[Placed]]:
     test, validation = _number(split.test, len(free)), _number(split.validation, len(free))
     if test + validation and test + validation >= len(free):
         raise DataError(
-            f"{test + validation} groups are to be held out, but there are {len(free)}",
+            f"{test + validation} groups can't be held out of {len(free)}",
             where="data.split.test" if test else "data.split.validation",
             fix="add rows of other groups, or hold fewer out",
         )
@@ -73,7 +73,7 @@ def split_rows(rows: list[Placed], split: Split) -> dict[str, list[Placed]]:
 
 
 def leaks(splits: dict[str, list[Placed]]) -> dict[int, str]:
-    """Returns the rows of `train` and `validation` that ask what a held-out row asks, regardless of spelling.
+    """Returns the rows of `train` and `validation` whose prompt a held-out row has too, regardless of spelling.
 
     Returns:
         Their numbers -> why they are dropped.

@@ -57,7 +57,7 @@ class Stages:
         return final
 
     def forget_others(self) -> None:
-        """Removes what earlier calls with other inputs or settings left behind."""
+        """Removes stages of earlier calls with other inputs or settings."""
         for entry in self._folder.iterdir():
             if entry.name not in self._used:
                 shutil.rmtree(entry, ignore_errors=True)

@@ -1,4 +1,4 @@
-"""All text of a row: read, and replaced without breaking the row's structure."""
+"""Reads all texts of a row, and replaces them without breaking the row's structure."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace

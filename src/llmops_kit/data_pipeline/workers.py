@@ -1,6 +1,6 @@
 """Applies the rules for single rows to files of rows: in this process, in others of this machine, or on a Ray cluster.
 
-Workers read and write files, since handing them texts and taking them back would take as long as the rules.
+Workers read and write files, since passing texts between processes would take as long as the rules.
 """
 
 import json
@@ -29,7 +29,7 @@ _LONGEST_FOLDER = 104 - len("/pymp-12345678/listener-12345678") - 1  # macOS's l
 
 
 class Task(NamedTuple):
-    """What a worker is started with, whichever files it gets.
+    """Parameters of a worker, the same for all files.
 
     Attributes:
         data: the recipe's `data`, as JSON.
@@ -54,7 +54,7 @@ class FileExaminer:
         self._bands = near_duplicates.bands_for(threshold) if threshold else 0
 
     def examine(self, file: Path) -> int:
-        """Writes what the rules say of a file's rows, and returns their number."""
+        """Writes the results of the rules for a file's rows, and returns their number."""
         from pyarrow import parquet
 
         rows = parquet.ParquetFile(file).read()
@@ -96,7 +96,7 @@ def examine_files(task: Task, files: Sequence[Path], workers: int, ray: bool) ->
 
 
 def begin_loading() -> None:
-    """Starts the process from which workers of this machine are forked: it loads what they need meanwhile."""
+    """Starts the process from which workers of this machine are forked; it loads their libraries in the background."""
     if _context().get_start_method() == "forkserver":
         forkserver.ensure_running()
 
@@ -119,12 +119,12 @@ def write_read(rows: ReadRows, path: Path) -> None:
     )
 
 
-_examiner: FileExaminer | None = None  # of a worker: the pools call functions, which have no other place for it
+_examiner: FileExaminer | None = None  # of a worker: pools call functions, which have no other place for state
 
 
 def _context() -> Any:
-    """Returns how processes are started: forked from one without threads, which has the libraries loaded; or each on
-    its own, where that one's socket would have too long a path.
+    """Returns the start method of processes: forked from a server without threads, which has the libraries loaded; or
+    spawned, if the path of the server's socket would be too long.
     """
     if len(tempfile.gettempdir()) > _LONGEST_FOLDER:
         return multiprocessing.get_context("spawn")
@@ -135,12 +135,12 @@ def _context() -> Any:
 
 def _begin_here(task: Task) -> None:
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends what is interrupted
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is handled by the parent, which ends its workers
     _begin(task)
 
 
 def _end_with_parent() -> None:
-    """Ends this process when the preparation has gone: it would wait for work forever, and the server with it."""
+    """Ends this process when its parent has ended: it would wait for work forever, and the server with it."""
     parent = multiprocessing.parent_process()
     assert parent, "this is a worker"
     parent.join()
@@ -164,7 +164,7 @@ def _fault(text: str) -> DataError:
 
 
 def _write(columns: dict[str, Any], path: Path) -> None:
-    """Writes a stage's file, which is read whole, by place: dictionaries and statistics would only take time."""
+    """Writes a stage's file without dictionaries and statistics, which only take time: it is read whole and in order."""
     import pyarrow as pa
     from pyarrow import parquet
 

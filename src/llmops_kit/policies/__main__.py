@@ -1,8 +1,8 @@
-"""The rules as a Pulumi policy pack: serves the engine's protocol for analyzers.
+"""Serves the rules as a Pulumi policy pack, by the engine's protocol for analyzers.
 
 The engine starts it for `pulumi up --policy-pack policies`, and calls it before it creates or changes a resource, and
-once for the whole stack. Pulumi's policy SDK is not used: it does not give a pack the stack's configuration, which has
-the accepted rules, and its releases (to 1.21) can't be installed beside protobuf 6.
+once for the whole stack. Pulumi's policy SDK is not used: it does not pass the stack's configuration, which has the
+accepted rules, to a pack, and its releases (up to 1.21) can't be installed beside protobuf 6.
 https://github.com/pulumi/pulumi/blob/master/proto/pulumi/analyzer.proto
 """
 
@@ -31,7 +31,7 @@ _LOOK_SECONDS = 0.5
 
 
 class Pack(analyzer_pb2_grpc.AnalyzerServicer):
-    """Judges for one update of one stack."""
+    """Checks one update of one stack."""
 
     def __init__(self) -> None:
         self._accepted: dict[str, str] = {}
@@ -63,7 +63,7 @@ class Pack(analyzer_pb2_grpc.AnalyzerServicer):
         return analyzer_pb2.RemediateResponse()
 
     def Analyze(self, request: Any, context: Any) -> Any:  # noqa: N802
-        # Values that are unknown here are checked before their resource is created: the engine knows them then.
+        # Unknown values are checked before their resource is created, when the engine knows them.
         return self._answer(judge_resource(_resource(request), set()))
 
     def AnalyzeStack(self, request: Any, context: Any) -> Any:  # noqa: N802
@@ -87,7 +87,7 @@ class Pack(analyzer_pb2_grpc.AnalyzerServicer):
 
 
 def main() -> None:
-    """Serve until the engine ends this process, or the parent process is gone."""
+    """Serves until the engine ends this process, or the parent process is gone."""
     parent = os.getppid()
     options = [("grpc.max_receive_message_length", _LARGEST_MESSAGE)]
     server = grpc.server(futures.ThreadPoolExecutor(max_workers=4), options=options)
@@ -106,7 +106,7 @@ def _resource(message: Any) -> Resource:
 
 
 def _plain(value: Any) -> Any:
-    """Returns a value without the engine's marks for secrets."""
+    """Returns a value without the engine's wrappers of secrets."""
     if isinstance(value, list):
         return [_plain(each) for each in value]
     if isinstance(value, dict):

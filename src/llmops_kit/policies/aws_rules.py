@@ -46,7 +46,7 @@ _FOUR_BLOCKS = ("blockPublicAcls", "blockPublicPolicy", "ignorePublicAcls", "res
 _ANSWERS_HTTP = "has no policy that rejects plain HTTP"
 _NOT_ENCRYPTED = "is not encrypted with a key of the account"
 _DENY_HTTP = "deny all actions to all principals if aws:SecureTransport is false"
-_GIANTS = re.compile(r"^arn:aws[a-z-]*:iam::aws:policy/.*(AdministratorAccess|PowerUserAccess|FullAccess|IAMFull)")
+_BROAD_POLICIES = re.compile(r"^arn:aws[a-z-]*:iam::aws:policy/.*(AdministratorAccess|PowerUserAccess|FullAccess|IAMFull)")
 _OWNERS = {"aws:resourceaccount", "s3:resourceaccount", "aws:resourceorgid", "aws:resourceorgpaths"}
 _ANYWHERE = ("0.0.0.0/0", "::/0")
 _PORTS = (
@@ -196,10 +196,10 @@ def _s3_of_known_accounts(resource: Resource) -> Iterator[Finding]:
             yield Finding(resource, f"allows {reaching} in any account", "add a condition on aws:ResourceAccount")
 
 
-def _no_giant(resource: Resource) -> Iterator[Finding]:
+def _no_broad_policy(resource: Resource) -> Iterator[Finding]:
     """A role must not have an AWS managed policy that allows a whole service, or all services."""
     for arn in [resource.get("policyArn", ""), *resource.get("managedPolicyArns", [])]:
-        if _GIANTS.match(str(arn)):
+        if _BROAD_POLICIES.match(str(arn)):
             yield Finding(
                 resource, f"has {str(arn).rpartition('/')[2]}", "write a policy with the actions that the role needs"
             )
@@ -312,7 +312,7 @@ CHECKS = {
     "least-privilege": Checks(
         {
             **dict.fromkeys((ROLE_POLICY, MANAGED_POLICY), (_no_whole_service, _s3_of_known_accounts)),
-            **dict.fromkeys((ROLE, POLICY_ATTACHMENT), (_no_giant,)),
+            **dict.fromkeys((ROLE, POLICY_ATTACHMENT), (_no_broad_policy,)),
         }
     ),
     "boundary": Checks(stack=(_one_boundary,)),

@@ -125,8 +125,8 @@ def _every_account_versioned(stack: Stack) -> Iterator[Finding]:
     """
     for account in stack.of(STORAGE):
         containers = stack.parts_of(account, CONTAINER, "accountName", "accountName")
-        passing = containers and not any(each.protect for each in containers)
-        if not passing and not stack.parts_of(account, BLOBS, "accountName", "accountName"):
+        temporary = containers and not any(each.protect for each in containers)
+        if not temporary and not stack.parts_of(account, BLOBS, "accountName", "accountName"):
             fix = "add BlobServiceProperties with versioning and soft delete"
             yield Finding(account, "does not keep overwritten or deleted blobs", fix)
 

@@ -1,19 +1,19 @@
-"""Parts of rules. A rule reads only resources as the engine knows them, never a cloud or an SDK."""
+"""Building blocks of rules. A rule reads only the engine's resources, never a cloud or an SDK."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 UNKNOWN = "04da6b54-80e4-46f7-96ec-b56ff0331ba9"
-"""The engine's mark for a value that is known only after `up`, in `pulumi preview --json` and in its protocol."""
+"""The engine's placeholder for a value that is known only after `up`, in `pulumi preview --json` and its protocol."""
 SIGNATURE, SECRET = "4dabf18193072939515e22adb298388d", "1b47061264138c4ac30d75fd1eb44270"
-"""The engine's mark for a secret: key and value in the object that replaces the secret."""
+"""The engine's placeholder for a secret: key and value in the object that replaces the secret."""
 _HIDDEN = "[secret]"  # in a preview
 _DYNAMIC = "pulumi-python:dynamic/"
 
 
 class NotKnownError(Exception):
-    """A rule needs a value that is known only after `up`, or that is secret."""
+    """Error for a value that a rule needs, and that is secret or known only after `up`."""
 
     def __init__(self, path: str) -> None:
         super().__init__(path)
@@ -55,7 +55,7 @@ class Violation:
     what: str
     fix: str
     advisory: bool = False
-    """Reported, but does not stop the update: the settings ask for a weaker form of the rule."""
+    """Whether it is reported without stopping the update: the settings ask for a weaker form of the rule."""
     urn: str = field(default="", repr=False)
 
 
@@ -124,7 +124,7 @@ def plain_type(type_: str) -> str:
 
 
 def must_be(path: str, *wanted: Any, what: str, fix: str) -> Check:
-    """Returns a check that a property has one of the wanted values; None: not given."""
+    """Returns a check that a property has one of the wanted values; None stands for a missing property."""
 
     def check(resource: Resource) -> Iterator[Finding]:
         if resource.get(path) not in wanted:
@@ -148,7 +148,7 @@ def must_be_set(path: str, what: str, fix: str) -> Check:
 
 
 def must_be_protected(resource: Resource) -> Iterator[Finding]:
-    """Returns a check that a resource is protected from `pulumi destroy`."""
+    """Yields a finding if a resource is not protected from `pulumi destroy`."""
     if not resource.protect:
         yield Finding(resource, "can be deleted by a plain `pulumi destroy`", "set the option `protect=True`")
 

@@ -1,4 +1,4 @@
-"""The rules, and the check of a stack against them."""
+"""Checks a stack against all rules."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -29,11 +29,11 @@ class Verdict:
 
 
 def judge(resources: Iterable[Resource], accepted: Mapping[str, str]) -> Verdict:
-    """Check all resources of a stack against all rules.
+    """Checks all resources of a stack against all rules.
 
     Args:
         resources: as declared.
-        accepted: rules that the stack may break, with the reason.
+        accepted: rules that the stack may violate, with the reason.
     """
     stack, unjudged = Stack(resources), set[str]()
     found = [each for one in stack.resources for each in judge_resource(one, unjudged)]

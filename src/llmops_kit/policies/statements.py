@@ -1,4 +1,4 @@
-"""Statements of IAM policy documents, which resources hold as JSON.
+"""Reads statements of IAM policy documents, which resources contain as JSON.
 
 https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_elements.html
 """

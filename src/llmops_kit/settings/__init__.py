@@ -1,1 +1,1 @@
-"""A stack's settings: their models, the one reader of them, and what they resolve to."""
+"""A stack's settings: models, parser and resolution."""

@@ -1,6 +1,4 @@
-"""The one reader of a stack's settings: from plain values to the models. Every error names the key, its line and the
-fix.
-"""
+"""Parses a stack's settings from plain values into the models. Every error names the key, its line and the fix."""
 
 import json
 from collections.abc import Collection, Mapping
@@ -15,7 +13,7 @@ from llmops_kit.core.validation import bounds_of, did_you_mean, known_keys, mess
 from llmops_kit.settings.stack_settings import Settings
 
 KeyPath = tuple[int | str, ...]
-"""Of a setting, such as ("endpoints", "chatbot", "model")."""
+"""Path of a setting, such as ("endpoints", "chatbot", "model")."""
 Value = TypeVar("Value")
 _OBJECTS = {name for name, field in Settings.model_fields.items() if not isinstance(field.default, str)}
 
@@ -38,7 +36,7 @@ class SettingsOrigin:
         key = f"{self.project}:{'.'.join(str(p) for p in path)}"
         if not self.file.is_file():
             return key
-        from ruamel.yaml import YAML  # only a user's mistake comes here
+        from ruamel.yaml import YAML  # only errors need it
 
         from llmops_kit.core.document import line_of
 
@@ -54,12 +52,12 @@ def own_keys(config: Mapping[str, Value], project: str) -> dict[str, Value]:
 
 
 def parse_settings(values: Mapping[str, Any], origin: SettingsOrigin, keys: Collection[str] | None = None) -> Settings:
-    """Parses settings; objects may be JSON, as Pulumi hands them to programs.
+    """Parses settings; objects may be JSON, as Pulumi passes them to programs.
 
     Args:
         values: by key.
         origin: named in errors.
-        keys: of the settings that are read, the others have their defaults; None: all, and there may be no other key.
+        keys: the settings to read, while others keep their defaults; None: all, and unknown keys are errors.
 
     Raises:
         SettingError: an unknown key, a wrong type or value; names each key and its line.

@@ -1,4 +1,4 @@
-"""What a stack's settings come to: frozen values, in which each rule of precedence was applied once.
+"""Resolves a stack's settings to frozen values, applying each rule of precedence once.
 
 The program declares resources from them, and plan, preflight and rules read the same ones.
 """
@@ -26,50 +26,50 @@ ImageField = Literal["serving", "serving_vllm"]
 
 @dataclass(frozen=True)
 class Machine:
-    """What an endpoint runs on in a cloud."""
+    """Machine type of an endpoint in a cloud."""
 
     kind: str = ""
-    """Its instance type, the cloud's name for it; empty: this machine."""
+    """Its instance type or VM size; empty: this machine."""
     key: KeyPath = ()
-    """The setting that says it."""
+    """Path of the setting that names it."""
     gpus: bool = False
-    """NVIDIA's, which vLLM computes on."""
+    """Whether it has NVIDIA GPUs, on which vLLM runs."""
     accelerated: bool = False
-    """It is paid for GPUs or other accelerators."""
+    """Whether it has GPUs or other accelerators, for which it is billed."""
 
 
 @dataclass(frozen=True)
 class ResolvedEndpoint:
-    """An endpoint as it is declared."""
+    """An endpoint's resolved settings."""
 
     name: str
     entry: Endpoint
-    """Its own settings. What other settings or the cloud have a say in is beside it."""
+    """Its own settings; the other fields depend on other settings or the cloud too."""
     machine: Machine
     image_field: ImageField
     image: str
     """Reference of its image in a cloud, by digest; empty: there is none."""
     is_kits_image: bool
-    """The image `serving` is the kit's, for processors alone, or there is none. Another one may use GPUs."""
+    """Whether `images.serving` is the kit's, for CPUs only, or not set. A user's image may use GPUs."""
     bake_seconds: int
-    """For which a new version is watched."""
+    """Seconds for which a new version is watched."""
 
     @property
     def variables(self) -> dict[str, str]:
-        """The variables by which a cloud's server gets the endpoint's settings.
+        """The environment variables that pass the endpoint's settings to a cloud's server.
 
-        vLLM's image is told to use it: with a driver that fails it would else serve on the processors beside idle GPUs.
+        vLLM's image gets its engine explicitly: with a failing driver, it would otherwise serve on CPUs beside idle GPUs.
         """
         engine = "vllm" if self.image_field == "serving_vllm" else self.entry.engine
         found = engine_variables(self.entry) | ({} if engine == "auto" else {"LLMOPS_ENGINE": engine})
-        # A server that fails its golden prompts then still starts; alarms and the rollout's watch decide about it.
+        # Then a server that fails its golden prompts still starts; alarms and the rollout decide about it.
         waived = {"LLMOPS_GOLDEN": "reported"} if self.entry.gate == "waived" else {}
         return found | waived | limit_variables(self.entry.limits)
 
 
 @dataclass(frozen=True)
 class ResolvedSchedule:
-    """A run that is repeated."""
+    """A scheduled run."""
 
     run: str
     cron: str
@@ -83,7 +83,7 @@ class ResolvedSchedule:
 class AlarmThresholds:
     """Limits beyond which a rollout is rolled back and a notification is sent; see the cloud's settings.
 
-    Those of this machine, which has no alarms, are never reached.
+    The defaults are never reached: this machine has no alarms.
     """
 
     error_rate: float = 1.0
@@ -93,12 +93,12 @@ class AlarmThresholds:
 
 @dataclass(frozen=True)
 class ResolvedStack:
-    """All settings of a stack."""
+    """All resolved settings of a stack."""
 
     settings: Settings
     endpoints: Mapping[str, ResolvedEndpoint]
     jobs: Compute | None = None
-    """Machines of a run that says nothing else; None: this machine."""
+    """Machines of a run that names none; None: this machine."""
     schedules: Mapping[str, ResolvedSchedule] = field(default_factory=dict)
     alarms: AlarmThresholds = AlarmThresholds()
     told: tuple[str, ...] = ()
@@ -106,12 +106,12 @@ class ResolvedStack:
 
     @property
     def images(self) -> Images:
-        """By digest, in a cloud."""
+        """Images in a cloud, by digest."""
         return self.settings.images
 
 
 def resolve_stack(settings: Settings, origin: SettingsOrigin, stack: str, prefix: str = "") -> ResolvedStack:
-    """Resolves a stack's settings. Looks nothing up.
+    """Resolves a stack's settings, without any look-up in a cloud.
 
     Args:
         settings: of the stack.
@@ -120,7 +120,7 @@ def resolve_stack(settings: Settings, origin: SettingsOrigin, stack: str, prefix
         prefix: of those names, in a component of somebody's own program.
 
     Raises:
-        SettingError: two settings that don't go together.
+        SettingError: two settings contradict each other.
     """
     record = TARGETS.get(settings.target)
     if record is None or not record.is_cloud:
@@ -154,7 +154,7 @@ def _in_cloud(settings: Settings, name: str, machine: Machine, ours: bool, trait
 
 
 def _machine(target: str, cloud: Any, name: str, entry: Endpoint, traits: CloudTraits) -> Machine:
-    """Returns an endpoint's machine: of its own instance type, else of its cloud's."""
+    """Returns the machine of an endpoint's own instance type, else of the cloud's default."""
     own = entry.size.instance_type
     kind = own or cloud.instance_type
     key = ("endpoints", name, "size", "instance_type") if own else (target, "instance_type")
@@ -162,18 +162,18 @@ def _machine(target: str, cloud: Any, name: str, entry: Endpoint, traits: CloudT
 
 
 def _image_field(engine: str, machine: Machine, ours: bool) -> ImageField:
-    """Returns vLLM's image where it is asked for or has GPUs, unless `images.serving` is an image of the user's."""
+    """Returns vLLM's image if it is requested or has GPUs, unless `images.serving` is a user's own image."""
     return "serving_vllm" if engine == "vllm" or (engine == "auto" and machine.gpus and ours) else "serving"
 
 
 def _bake_seconds(entry: Endpoint, traits: CloudTraits) -> int:
-    """Returns the endpoint's own, else its cloud's: the models' default suits this machine."""
+    """Returns the endpoint's own value, else its cloud's: the default in the settings suits this machine."""
     rollout = entry.rollout
     return rollout.bake_seconds if "bake_seconds" in rollout.model_fields_set else traits.bake_seconds
 
 
 def _schedule(path: KeyPath, jobs: Compute, given: Any, origin: SettingsOrigin) -> ResolvedSchedule:
-    """Returns a schedule, whose runs take its own machines, else those of `jobs`."""
+    """Returns a schedule with its own machines, else those of `jobs`."""
     own = {key: value for key in ("instance_type", "max_hours") if (value := getattr(given, key))}
     try:
         compute = _compute(jobs, **own)

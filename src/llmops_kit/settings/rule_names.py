@@ -1,4 +1,4 @@
-"""The rules for stacks, which a stack may accept to violate; llmops_kit.policies judges by them."""
+"""Names and descriptions of the rules that llmops_kit.policies checks; a stack may accept violations."""
 
 RULES = {
     "no-public-store": "data and images can't be read without credentials",

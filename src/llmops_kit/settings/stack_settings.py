@@ -1,4 +1,4 @@
-"""Settings of a stack: typed, frozen models, which the program and the command line read alike.
+"""Settings of a stack: typed, frozen models, read by both the program and the command line.
 
 Keys, types, defaults and descriptions are declared once more in Pulumi.yaml, for `pulumi config` and its users; a test
 keeps the two equal.
@@ -22,7 +22,7 @@ from llmops_kit.core.rollout import WatchedRollout
 from llmops_kit.settings.rule_names import RULES
 
 InstanceType = Annotated[str, StringConstraints(pattern=r"^([A-Za-z][A-Za-z0-9_.-]*)?$")]
-"""Each cloud's own words; the target looks at their form."""
+"""A machine type in its cloud's notation, which the target checks."""
 _DIGEST = re.compile(r"@sha256:[0-9a-f]{64}$")
 
 
@@ -41,7 +41,7 @@ def _rule(text: str) -> str:
 
 
 class Size(Part):
-    """How much serves an endpoint."""
+    """Machines of an endpoint, and their autoscaling."""
 
     instances: int = Field(
         default=1, ge=0, le=64, description="Number of workers, or of instances in a cloud; 0: only with async."
@@ -98,7 +98,7 @@ class Rollout(WatchedRollout):
 
 
 class ServerLimits(AdmissionLimits):
-    """ServerLimits of an endpoint's servers. What is not set is for the server to say."""
+    """Limits of an endpoint's servers; the server has defaults for unset ones."""
 
     api_keys_file: str = Field(
         default="",

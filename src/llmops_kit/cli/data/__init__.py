@@ -1,1 +1,1 @@
-"""Data on the caller's machine: fetched from its sources, with the caller's permissions."""
+"""Fetches data from its sources to the caller's machine, with the caller's permissions."""

@@ -16,13 +16,13 @@ from llmops_kit.data_pipeline.readers.formats import format_of, is_archive
 
 
 class Arrival:
-    """Files of one source on their way into its folder.
+    """Receives files of one source into its folder.
 
     Args:
         source: the recipe's source.
         out: the collected folder.
         folder: the source's folder, below it.
-        limits: of what an archive unpacks to.
+        limits: of an archive's content.
     """
 
     def __init__(self, source: DataSource, out: Path, folder: str, limits: FetchLimits) -> None:
@@ -99,7 +99,7 @@ def _count_rows(file: Path, name: str) -> int | None:
         try:
             return read_metadata(file).num_rows
         except (pyarrow.ArrowException, OSError, ValueError):
-            return None  # its reader says what is wrong with it
+            return None  # its reader reports the error
     return None
 
 

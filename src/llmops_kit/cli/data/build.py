@@ -13,7 +13,7 @@ from llmops_kit.data_pipeline.prepare import prepare
 
 
 def no_secrets(name: str) -> str:
-    """Refuses every secret; for recipes whose sources need no token.
+    """Raises KitError for every secret; for recipes whose sources need no token.
 
     Raises:
         KitError: always, with the fix.
@@ -22,7 +22,7 @@ def no_secrets(name: str) -> str:
 
 
 def no_models(alias: str) -> Path:
-    """Refuses every model version; for recipes that are prepared without a stack.
+    """Raises KitError for every model version; for recipes that are prepared without a stack.
 
     Raises:
         KitError: always, with the fix.
@@ -55,14 +55,13 @@ def build_dataset(
     workers: Workers = ON_THIS_MACHINE,
     say: Callable[[str], None] = lambda _: None,
 ) -> str:
-    """Collects and prepares in one go.
+    """Collects and prepares a dataset version.
 
     Args:
         recipe_folder: the recipe's paths are relative to it.
         target: the dataset version's folder; must not exist. It appears whole or not at all.
-        collected: keeps what was fetched, for the next time, and beside it the stages of preparing; None: nothing is
-            kept.
-        fetch: False: takes what is in `collected` as it is, and asks no source.
+        collected: keeps fetched files for the next call, and beside it the stages of preparing; None: keeps nothing.
+        fetch: False: uses the files in `collected`, and contacts no source.
         secret: returns a secret's value by its name.
         model: returns the folder of a model version by its alias, after checking its signature and files.
         workers: used by recipes that set a part of `data.prepare`.
@@ -74,7 +73,7 @@ def build_dataset(
     Raises:
         DataError: a source or a row can't be used, with file, line and fix.
         IntegrityError: a file is hostile or damaged.
-        KitError: a source can't be reached; or was not collected, where nothing is fetched.
+        KitError: a source can't be reached; or, without `fetch`, was not collected.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=".dataset-") as work:

@@ -52,15 +52,15 @@ def collect(
     say: Callable[[str], None],
     limits: FetchLimits = _NO_LIMITS_GIVEN,
 ) -> Collected:
-    """Fetches what is new in sources; removes from the folder what is no longer in any source.
+    """Fetches new and changed files of sources; removes files that no source has any more.
 
     Args:
         sources: of a recipe.
-        recipe_folder: what paths are relative to.
-        out: a folder that is empty, of an earlier collect, or not there.
+        recipe_folder: paths are relative to it.
+        out: a folder that is empty, missing, or of an earlier collect.
         secret: from a secret's name to its value; called for sources with a token.
-        say: told progress in lines.
-        limits: what one source may come to.
+        say: called with lines of progress.
+        limits: of each source.
 
     Raises:
         DataError: a source that is listed twice, has no file, or one of an unknown format.
@@ -84,7 +84,7 @@ def collect(
 
 
 def require_collected(sources: Sequence[DataSource], out: Path) -> None:
-    """Checks that a folder holds every source of a recipe, as a complete collect left it; asks no source.
+    """Checks that a folder holds every source of a recipe, unchanged since a complete collect; contacts no source.
 
     Args:
         sources: of a recipe.
@@ -135,7 +135,7 @@ class _SourceRun:
     stop: threading.Event
 
     def run(self) -> list[CollectedFile]:
-        """Fetches what is new; returns the receipts of all files of the source."""
+        """Fetches new and changed files; returns the receipts of all files of the source."""
         if is_pinned(self.source) and (there := self._kept(self.folder.complete(self.name))):
             return there
         self.context.work.mkdir(parents=True, exist_ok=True)
@@ -185,7 +185,7 @@ class _SourceRun:
         return Partial(path, item.url, self.context.limits.file, self.stop, self.progress.add_bytes)
 
     def _kept(self, receipts: list[CollectedFile]) -> list[CollectedFile]:
-        """Returns the receipts, with the present licence, if all of their files exist unchanged; otherwise none."""
+        """Returns the receipts, with the recipe's licence, if all of their files exist unchanged; otherwise none."""
         if not all(is_intact(receipt, self.folder.path) for receipt in receipts):
             return []
         return [receipt.model_copy(update={"licence": self.source.licence}) for receipt in receipts]

@@ -50,7 +50,7 @@ class CollectedFolder:
         except BlockingIOError:
             self._lock.close()
             fix = "wait until it ends"
-            raise KitError("another `llmops data collect` fills it", where=str(self.path), fix=fix) from None
+            raise KitError("another `llmops data collect` is filling it", where=str(self.path), fix=fix) from None
         self._drop_work_of_killed()
         for receipt in read_receipts(self.path / RECEIPTS):
             self._complete[_folder(receipt)].append(receipt)

@@ -1,4 +1,4 @@
-"""A dataset version's page: its sources, what was dropped, the length of its rows, and a sample of them."""
+"""Renders a dataset version's page: sources, dropped rows, lengths of rows, and a sample of them."""
 
 import json
 import statistics

@@ -1,4 +1,4 @@
-"""Dataset versions as folders: read, checked, sampled and compared."""
+"""Reads, checks, samples and compares dataset versions in folders."""
 
 import random
 from collections.abc import Iterator
@@ -17,7 +17,7 @@ from llmops_kit.training.data.rows import Row, parse_row, read_rows
 
 @dataclass(frozen=True)
 class DatasetFolder:
-    """A dataset version in a folder, whose files are what its manifest lists."""
+    """A dataset version in a folder, whose files match its manifest."""
 
     folder: Path
     manifest: DatasetManifest
@@ -33,7 +33,7 @@ class DatasetFolder:
         """
         path = folder / MANIFEST
         if not path.is_file():
-            fix = "`llmops data build RECIPE` makes one, and says where"
+            fix = "`llmops data build RECIPE` creates one, and prints its folder"
             raise NotFoundError("holds no dataset version", where=str(folder), fix=fix)
         manifest = DatasetManifest.load(path)
         check_folder(folder, manifest.files)
@@ -67,7 +67,7 @@ class DatasetFolder:
 
 
 def first_with_tools(dataset: Path) -> str:
-    """Returns where a dataset version's first row with tools, or with calls of them, is; empty if there is none."""
+    """Returns the location of a dataset version's first row with tools or calls; empty if there is none."""
     for file in DatasetManifest.load(dataset / MANIFEST).splits.values():
         path = dataset / file
         for number, line in enumerate(read_lines(path), start=1):
@@ -80,7 +80,7 @@ def first_with_tools(dataset: Path) -> str:
 
 
 def compare(first: DatasetFolder, second: DatasetFolder) -> list[dict[str, Any]]:
-    """Returns how a version differs from an earlier one: for each split, the rows of both, of one alone, and moved
+    """Returns the differences of two versions: for each split, the numbers of rows in both, in one only, and moved
     between splits.
 
     `moved` counts the second's rows of the split that are in another split of the first.

@@ -1,8 +1,8 @@
 """Sources on a web server: one file by https.
 
-Every redirect is checked before it is followed: only to https, and from the internet to no address of this network. TLS
-protects that check against DNS rebinding: whoever lets a name resolve to an internal address afterwards has no
-certificate that is valid there.
+Every redirect is checked before it is followed: only to https, and never from the internet to an address of this
+network. TLS protects that check against DNS rebinding: an internal server has no valid certificate for a name that
+resolves to it afterwards.
 """
 
 import ipaddress
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 _MOST_REDIRECTS = 10
 _ATTEMPTS = 5
 _RANGE = re.compile(r"bytes (\d+)-")
-_FIX = "open the address in a browser; a token belongs into the source's `token`"
+_FIX = "open the address in a browser; put a token into the source's `token`"
 _TOKEN_FIX = "give the source a `token: secret:NAME` that may read it"
 
 
@@ -39,7 +39,7 @@ def find_on_web(source: DataSource, context: SourceContext) -> Iterator[Item]:
     parts = urlsplit(source.source)
     shown = source.source.partition("?")[0]
     if parts.username or parts.password or not parts.hostname:
-        what = "names no host" if not parts.hostname else "has a user's name or password in it"
+        what = "names no host" if not parts.hostname else "contains a user's name or password"
         raise DataError(what, where=f"https://{parts.hostname or ''}", fix="write https://host/file, and a `token`")
     name = unquote(parts.path).rpartition("/")[2]
     if not (format_of(name) or is_archive(name)):
@@ -64,13 +64,13 @@ class _Fetch:
                     return self._fetch(client, partial, known)
             except (httpx.TransportError, _BusyError) as e:
                 if attempt == _ATTEMPTS:
-                    fix = "see the network, then repeat the command: it resumes"
+                    fix = "check the network, then repeat the command: it resumes"
                     raise KitError(f"can't be fetched: {e}", where=self._shown, fix=fix) from e
                 time.sleep(0.2 * 2**attempt)
         raise AssertionError
 
     def _fetch(self, client: "httpx.Client", partial: Partial, known: str) -> str:
-        headers = {"Accept-Encoding": "identity"}  # the bytes as they lie
+        headers = {"Accept-Encoding": "identity"}  # the file's own bytes
         there = partial.revision
         if start := partial.resumable(there) if _is_strong(there) else 0:
             headers |= {"Range": f"bytes={start}-", "If-Range": there}
@@ -79,7 +79,7 @@ class _Fetch:
         with self._answer(client, headers) as answer:
             if answer.status_code == 304 and known:
                 return known
-            if answer.status_code == 416:  # what is here is longer than the file
+            if answer.status_code == 416:  # the partial file is longer than the server's
                 partial.remove()
                 raise _BusyError("the server has another file by now")
             _check(answer, self._shown)
@@ -96,7 +96,7 @@ class _Fetch:
 
     @contextmanager
     def _answer(self, client: "httpx.Client", headers: dict[str, str]) -> Iterator["httpx.Response"]:
-        """Yields the first response that is not a redirect. The token is only sent to the recipe's own address."""
+        """Yields the first response that is not a redirect. Sends the token only to the origin of the recipe's address."""
         url = self._url
         for _ in range(_MOST_REDIRECTS):
             same = _origin(url) == _origin(self._url)
@@ -160,7 +160,7 @@ def _addresses(host: str, where: str) -> set[str]:
     try:
         return {str(found[4][0]) for found in socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)}
     except OSError as e:
-        fix = "see the network, and the address"
+        fix = "check the network, and the address"
         raise KitError(f"{object_keys.plain(host)} can't be resolved: {e}", where=where, fix=fix) from e
 
 

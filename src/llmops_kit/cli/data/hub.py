@@ -49,7 +49,7 @@ def _fetcher(api: Any, name: str, revision: str, file: Any):
         partial.check_size(file.size or 0)
         folder = partial.path.with_name(f"{partial.path.name}.hub")
         with _explained(f"hub:{name}: {file.rfilename}"):
-            # It resumes by itself, from what lies in the folder's .cache.
+            # It resumes by itself, from partial files in the folder's .cache.
             place = {"repo_type": "dataset", "revision": revision, "local_dir": folder}
             path = api.hf_hub_download(name, file.rfilename, tqdm_class=Watched, **place)
         if file.lfs and sha256_file(Path(path)) != file.lfs.sha256:
@@ -74,5 +74,5 @@ def _explained(where: str) -> Iterator[None]:
         raise KitError(
             f"can't be fetched: {words[0] if words else type(e).__name__}",
             where=where,
-            fix="see that the hub is reachable, and for a gated dataset that HF_TOKEN is set, or the source's `token`",
+            fix="check that the hub is reachable, and for a gated dataset that HF_TOKEN is set, or the source's `token`",
         ) from e

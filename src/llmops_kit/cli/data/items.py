@@ -1,4 +1,4 @@
-"""The common part of all kinds of sources: items that can be fetched, and the partial files that receive them."""
+"""Shared by all kinds of sources: items that can be fetched, and the partial files that receive them."""
 
 import contextlib
 import json
@@ -16,7 +16,7 @@ from llmops_kit.core.errors import DataError, KitError
 
 @dataclass(frozen=True)
 class FetchLimits:
-    """How much one source may give, so that none fills the disk.
+    """Limits of one source, so that none fills the disk.
 
     Attributes:
         file: bytes of one file, packed or unpacked.
@@ -41,7 +41,7 @@ class Partial:
         path: the file's path.
         where: names the fetched item in errors.
         most: maximum number of bytes.
-        stop: set when nothing more must be written.
+        stop: set when no more bytes may be written.
         told: called with the number of bytes of each piece.
     """
 
@@ -105,7 +105,7 @@ class Partial:
             raise DataError(what, where=self._where, fix="take a part of it, or allow more with --max-gb")
 
     def remove(self) -> None:
-        """Drops what was fetched."""
+        """Removes the fetched bytes."""
         for path in (self.path, self._note):
             path.unlink(missing_ok=True)
 

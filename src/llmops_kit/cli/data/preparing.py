@@ -1,4 +1,4 @@
-"""Preparing in the image `preparation`: its own process, whose libraries the command line does not need."""
+"""Prepares data in the image `preparation`: its own process, whose libraries the command line does not need."""
 
 import os
 import tempfile
@@ -16,7 +16,7 @@ _RAY_TOKENS = ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")
 
 @dataclass(frozen=True)
 class Workers:
-    """Says by how many processes rows are processed, and where; neither changes the dataset version.
+    """Number and place of the processes that process rows; neither changes the dataset version.
 
     Attributes:
         count: number of processes; 0: one for each processor.
@@ -40,22 +40,22 @@ def prepare_in_image(
     ner: Path | None,
     say: Callable[[str], None],
 ) -> str:
-    """Builds the image unless it is there, and prepares in it.
+    """Builds the image unless it exists, and prepares in it.
 
     Args:
-        recipe_folder: what the recipe's paths are relative to.
+        recipe_folder: the recipe's paths are relative to it.
         collected: the folder that `collect` filled.
         target: the dataset version's folder; must not exist.
-        stages: keeps finished stages: a repeated call goes on after them.
-        workers: where rows are worked on.
+        stages: keeps finished stages, after which a repeated call resumes.
+        workers: the processes that process rows.
         ner: the folder of the model version that `data.prepare.ner` names, checked; None if it names none.
-        say: told each step.
+        say: called with a line for each step.
 
     Returns:
         The version's identity.
 
     Raises:
-        KitError: as `llmops_kit.data_pipeline.prepare` raised it; or the process died.
+        KitError: that of `llmops_kit.data_pipeline.prepare`; or the process died.
     """
     from llmops_kit.local_runtime.files import locked
 
@@ -87,8 +87,8 @@ def prepare_in_image(
 
 
 def ray_credentials(environ: Mapping[str, str], home: Path) -> dict[str, str]:
-    """Returns the environment variables by which Ray shows its token to a cluster: the caller's, and without a token
-    among them the file where `ray get-auth-token` writes it. Unless the caller says otherwise, a token is shown
+    """Returns the environment variables by which Ray sends its token to a cluster: the caller's, or if they have no
+    token, the file that `ray get-auth-token` writes. Enables tokens unless the caller sets RAY_AUTH_MODE
     (https://docs.ray.io/en/latest/ray-security/token-auth.html).
     """
     found = {name: environ[name] for name in ("RAY_AUTH_MODE", *_RAY_TOKENS) if name in environ}

@@ -1,4 +1,4 @@
-"""Where the user wrote a row of a dataset version: errors name that place, not the version's own file."""
+"""Finds the source of a dataset version's row, so that errors name the user's file instead of the version's."""
 
 import re
 from collections.abc import Iterator
@@ -22,7 +22,7 @@ def naming_sources(data: Data, recipe_folder: Path, collected: Path, dataset: Pa
 
     Args:
         data: of the recipe that the version was made from.
-        recipe_folder: what the recipe's paths are relative to.
+        recipe_folder: the recipe's paths are relative to it.
         collected: the folder with the collected files.
         dataset: the version's folder.
     """
@@ -41,7 +41,7 @@ def source_place(where: str, data: Data, recipe_folder: Path, collected: Path, d
         data, recipe_folder, collected, dataset: as for `naming_sources`.
 
     Returns:
-        Empty if `where` names no row, or no source has it as it is: preparing replaced a part of it.
+        Empty if `where` names no row, or no source contains the row unchanged: preparing replaced a part of it.
     """
     plain = where.removeprefix(f"{dataset}/")
     for file in DatasetManifest.load(dataset / MANIFEST).splits.values():

@@ -1,1 +1,1 @@
-"""What the kit holds, written in the words of other tools."""
+"""Exports runs and versions to the formats of other tools."""

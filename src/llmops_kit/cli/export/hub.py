@@ -1,4 +1,4 @@
-"""A model version as a plain Hugging Face folder: what `from_pretrained` loads, a card, and none of the kit's files."""
+"""Exports a version as a plain Hugging Face folder: files for `from_pretrained` and a card, without the kit's files."""
 
 import json
 import shutil
@@ -13,7 +13,7 @@ from llmops_kit.core.layout import EVALUATION, JUDGEMENTS, METRICS, MODEL_CARD
 from llmops_kit.core.names import ModelRef
 
 _OWN_FILES = (EVALUATION, JUDGEMENTS, METRICS)
-_OWN_FOLDERS = ("openvino/",)  # which optimum-intel makes of the weights in its own layout
+_OWN_FOLDERS = ("openvino/",)  # optimum-intel creates its own layout from the weights
 _ADAPTER_CONFIG = "adapter/adapter_config.json"
 
 
@@ -29,7 +29,7 @@ def export_hub(platform: Platform, version: str, folder: Path, say: Say) -> Mode
 
     Raises:
         RefusedError: the folder is not empty.
-        IntegrityError, SignatureError: the version is not as it was signed.
+        IntegrityError, SignatureError: the version was changed, or is not signed by the stack.
         KitError: it is not a model that transformers loads by itself, or the disk is full.
     """
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
@@ -100,7 +100,7 @@ def _hub_origin(platform: Platform, manifest: ModelManifest) -> tuple[str, str]:
 
 
 def _name_base(folder: Path, origin: tuple[str, str]) -> None:
-    """Lets peft find the adapter's base model on the hub. A version names none: a kit's run has it in a folder."""
+    """Names the adapter's base model on the hub for peft. Versions name none, since the kit's runs have it in a folder."""
     path = folder / _ADAPTER_CONFIG
     if not path.exists() or not origin[0]:
         return

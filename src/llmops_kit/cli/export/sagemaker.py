@@ -1,4 +1,4 @@
-"""A run as a script for the SageMaker Python SDK (v3): text; nothing of that SDK is imported here."""
+"""Renders a run as a script for the SageMaker Python SDK (v3), without importing that SDK."""
 
 import json
 import textwrap
@@ -14,14 +14,14 @@ _SUFFIX = "-sdk"
 
 
 def modeltrainer_script(request: Mapping[str, Any], *, run: str, region: str, stack: str, job: str) -> str:
-    """A Python program that starts the same job with ModelTrainer, as a separate run.
+    """Returns a Python program that starts the same job with ModelTrainer, as a separate run.
 
     Args:
         request: the CreateTrainingJob request of the run.
         run: its id.
-        region: where its stack lives.
+        region: of its stack.
         stack: the stack's name.
-        job: what the names of its jobs begin with.
+        job: prefix of the names of its jobs.
     """
     spec = next(c for c in request["InputDataConfig"] if c["ChannelName"] == "spec")
     work = spec["DataSource"]["S3DataSource"]["S3Uri"].removeprefix("s3://").partition("/")[0]
@@ -81,26 +81,26 @@ def _call(what: str, **arguments: str) -> str:
 
 
 def _calls(calls: Iterable[str], column: int) -> str:
-    """A list, an item a line."""
+    """Returns a list with one item per line."""
     space = " " * column
     return "[\n" + "".join(f"{space}    {call},\n" for call in calls) + f"{space}]"
 
 
 def _arguments(**values: Any) -> str:
-    """Keyword arguments, one a line; those that are None are left out."""
+    """Returns keyword arguments, one per line, without those that are None."""
     given = {name: value for name, value in values.items() if value is not None}
     return "\n" + "".join(f"        {name}={_literal(value)},\n" for name, value in given.items()) + "    "
 
 
 def _literal(value: Any) -> str:
-    """As Python writes it, texts between double quotes."""
+    """Returns a Python literal; texts are in double quotes."""
     return repr(value) if isinstance(value, bool) else json.dumps(value, ensure_ascii=False)
 
 
 _ABOUT = """\
 It needs `pip install 'sagemaker>=3'`, and AWS credentials that may start jobs and pass the role; nothing of the kit. \
 Its result is a separate run, {again}: a complete, unsigned model version below s3://{work}/runs/{again}/output. The \
-kit does not collect it: what is to be promoted comes from `llmops train`, which signs."""
+kit does not collect it: only runs of `llmops train`, which signs, can be promoted."""
 _SCRIPT = '''\
 """Start run {run} once more, by the SageMaker SDK: same recipe, data, base model and image.
 
@@ -113,8 +113,8 @@ import os
 
 import boto3
 
-# The stack's role has what its jobs need, and that on its own things alone. The SDK would ask for more, and for all
-# things: so it is told not to judge the role. SageMaker itself does.
+# The stack's role allows only what its jobs need, on the stack's own resources. The SDK's check requires more, on all
+# resources, so it is switched off. SageMaker itself still checks the role.
 os.environ.setdefault("SAGEMAKER_VALIDATE_ROLE", "false")
 
 from sagemaker.core.helper.session_helper import Session
@@ -122,7 +122,7 @@ from sagemaker.core.shapes import MetricDefinition, StoppingCondition, Tag
 from sagemaker.train import ModelTrainer
 from sagemaker.train.configs import CheckpointConfig, Compute, InputData, Networking, OutputDataConfig
 
-# The work bucket of the stack stands for the SDK's own default bucket, which it would make otherwise.
+# The stack's work bucket, since the SDK would otherwise create its own default bucket.
 session = Session(boto3.Session(region_name={region}), default_bucket={work})
 
 # spec: the recipe, resolved (run.json); dataset and base_model: versions in the stack's store, named by content.
@@ -134,21 +134,21 @@ trainer = ModelTrainer(
     training_image={image},
     role={role},
     compute=Compute({compute}),
-    # No way out of the container, and what nodes say to each other is encrypted.
+    # The container has no network access, and traffic between nodes is encrypted.
     networking=Networking({networking}),
     stopping_condition=StoppingCondition({stopping}),
     # Files, not an archive: a model version is a folder.
     output_data_config=OutputDataConfig({output}),
-    # The run's id, by which the version will name it.
+    # The run's id, which the version records.
     environment={environment},
     tags={tags},
 )
-# Copied here while it trains; a job with the same place goes on from the last one.
+# Checkpoints are copied here during training; a job with the same URI resumes from the last one.
 trainer = trainer.with_checkpoint_config(CheckpointConfig(s3_uri={checkpoints}))
-# Of the trainer's progress lines, as CloudWatch is to read them.
+# Metrics that CloudWatch reads from the trainer's progress lines.
 trainer = trainer.with_metric_definitions({metrics})
 
 if __name__ == "__main__":
-    logging.basicConfig(level=logging.INFO, format="%(message)s")  # else the job's lines are not shown
+    logging.basicConfig(level=logging.INFO, format="%(message)s")  # otherwise the job's lines are not shown
     trainer.train(input_data_config=channels, wait=True, logs=True)
 '''

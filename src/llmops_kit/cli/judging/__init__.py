@@ -1,1 +1,1 @@
-"""Scores of answers by a judge model, COMET or a program of the user's."""
+"""Scores answers by a judge model, COMET or a user's program."""

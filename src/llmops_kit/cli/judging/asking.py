@@ -1,4 +1,4 @@
-"""Requests to OpenAI-compatible servers, retried at the time that a busy server asks for."""
+"""Sends requests to OpenAI-compatible servers; retries after the time that a busy server asks for."""
 
 import json
 import random
@@ -19,7 +19,7 @@ STREAMS = 4
 _ATTEMPTS = 8
 _LONGEST_S = 300.0
 """Longest wait: a server that asks for more, as with an exhausted daily quota, is not waited for."""
-_TOO_MANY, _FAULTS = 429, 500  # a status from the second on is the server's own fault, or a proxy's
+_TOO_MANY, _FAULTS = 429, 500  # statuses from _FAULTS on are faults of the server, or of a proxy
 T = TypeVar("T")
 R = TypeVar("R")
 
@@ -34,7 +34,7 @@ def ask_patiently(
 ) -> dict[str, Any]:
     """Sends a chat request; retries it up to 8 times in all if a busy or failing server refuses (429, 5xx).
 
-    Waits as long as Retry-After says (RFC 9110, 10.2.3), otherwise twice as long each time, from about a second on.
+    Waits as Retry-After says (RFC 9110, 10.2.3), otherwise doubles the wait each time, starting with about a second.
 
     Args:
         url: the server's base URL, without /v1.
@@ -109,7 +109,7 @@ def reply_message(reply: dict[str, Any], url: str) -> dict[str, Any]:
     """Returns the first choice's message of a chat completion.
 
     Args:
-        reply: the whole answer of the API.
+        reply: the API's whole response.
         url: where it came from, for the error.
 
     Raises:
@@ -121,7 +121,7 @@ def reply_message(reply: dict[str, Any], url: str) -> dict[str, Any]:
             return message
     except (KeyError, IndexError, TypeError):
         pass
-    raise KitError("answers without `choices`", where=url, fix="see that it is an OpenAI API")
+    raise KitError("answers without `choices`", where=url, fix="check that it is an OpenAI API")
 
 
 def at_once(work: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
@@ -142,5 +142,5 @@ def _seconds(text: str) -> float:
         return float(text)
     try:
         return max(0.0, (parsedate_to_datetime(text) - datetime.now(UTC)).total_seconds())
-    except (ValueError, TypeError):  # no date, or one without a time zone
+    except (ValueError, TypeError):  # not a date, or one without a time zone
         return -1.0

@@ -1,5 +1,6 @@
-"""Suites `comet`: translations are scored by a COMET model of the stack's store, in the training image, on this
-machine. Scores are kept by model and sentences, as a judge's replies are.
+"""Suites `comet`: a COMET model of the stack's store scores translations, in the training image, on this machine.
+
+Scores are cached by model and sentences, like a judge's replies.
 """
 
 import json
@@ -19,14 +20,14 @@ from llmops_kit.training.evaluation.judging import JudgeRequest, Verdicts
 
 _SCORES = TypeAdapter(list[FiniteFloat])
 _OUTSIDE = 0.05
-"""Maximum share of scores outside of 0 to 1; a model that exceeds it gives z-scores or the like."""
+"""Maximum share of scores outside of 0 to 1; a model that exceeds it returns z-scores or similar."""
 
 
 def pin_scorers(platform: Platform, evaluation: Evaluation) -> Evaluation:
     """Returns an evaluation whose suites name their COMET models with identity, after checking their signatures.
 
     Raises:
-        KitError: a model is not in the store, or is none for translation scoring.
+        KitError: a model is not in the store, or not for translation scoring.
         IntegrityError: it was changed, or not signed by this stack.
     """
     store, key = platform.store(), platform.outputs.signing.public_key
@@ -68,7 +69,7 @@ def comet_verdicts(
         raise KitError(
             f"{len(outside)} of {len(found)} scores are not from 0 to 1, such as {outside[0]}",
             where=f"suite {judged.suite.name}: comet.model: {scorer.model}",
-            fix="take a model whose scores are, such as Unbabel/wmt22-comet-da; those of 2020 and 2021 give z-scores",
+            fix="use a model whose scores are, such as Unbabel/wmt22-comet-da; those of 2020 and 2021 return z-scores",
         )
     return found
 

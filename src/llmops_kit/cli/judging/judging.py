@@ -1,6 +1,4 @@
-"""The judges of suites `judge`, asked from this machine; replies are kept by request, so that none is paid for
-twice.
-"""
+"""Requests verdicts from the judges of suites `judge`; caches replies by request, so that none is paid for twice."""
 
 import os
 from collections.abc import Iterable, Sequence
@@ -21,10 +19,10 @@ from llmops_kit.training.checkpoints import once, unsealed
 from llmops_kit.training.evaluation.judging import JudgeRequest, Verdicts, judge_of, judge_requests, read_verdict
 from llmops_kit.training.evaluation.scorers import SuiteRow
 
-_TRIES = 2  # of a reply that can't be read
+_TRIES = 2  # if a reply is unreadable
 _UNREADABLE = 0.05
-"""Maximum share of unreadable replies; a judge that exceeds it gets no score."""
-_FIX = "`key` of the judge names the variable with its key, `model` the model, `parameters` what its server takes"
+"""Maximum share of unreadable replies, beyond which the suite fails."""
+_FIX = "check the judge's `key` (the variable with its API key), `model` and `parameters`"
 
 
 class JudgedAnswers(NamedTuple):
@@ -36,7 +34,7 @@ class JudgedAnswers(NamedTuple):
     after: Sequence[Answer]
 
     def requests(self) -> list[JudgeRequest]:
-        """Returns the distinct requests to the judge: equal ones are asked once."""
+        """Returns the distinct requests to the judge; equal ones are sent once."""
         return judge_requests(self.suite, self.rows, self.before, self.after)
 
 
@@ -44,7 +42,7 @@ def require_keys(suites: Iterable[Suite]) -> None:
     """Checks that the environment variables of the judges' keys are set.
 
     Raises:
-        KitError: naming the first one that is not.
+        KitError: one is not; names the first.
     """
     for suite in suites:
         if suite.judge:
@@ -101,10 +99,10 @@ def ask_judge(judged: JudgedAnswers, recorded: Verdicts, say: Say) -> dict[str, 
     say(f"{suite.name}: judge {judge.model} took {tokens[0]} prompt and {tokens[1]} completion tokens")
     if len(unreadable) > _UNREADABLE * len(requests):
         raise KitError(
-            f"{len(unreadable)} of {len(requests)} replies are not the JSON that was asked for, such as "
+            f"{len(unreadable)} of {len(requests)} replies are not the requested JSON, such as "
             f"{shown(unreadable[0][:200])}",
             where=f"suite {suite.name}: judge {judge.model}",
-            fix="take a model that keeps to a form, or give it more tokens: `parameters: {max_tokens: …}`",
+            fix="use a model that follows the format, or give it more tokens: `parameters: {max_tokens: …}`",
         )
     return found
 

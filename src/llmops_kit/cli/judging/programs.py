@@ -1,7 +1,7 @@
-"""Suites `program`: a Python file of the user's scores answers, on this machine, confined.
+"""Suites `program`: a user's Python file scores answers, confined, on this machine.
 
-A recipe that is read from a file gets its programs' SHA-256, and they are kept in this machine's cache. Only a file
-that the caller named by its path is ever run: nothing that a run, a store or a version supplies.
+Reading a recipe from a file records its programs' SHA-256, and copies them into this machine's cache. Only files that
+the caller named by path are ever run; none that a run, a store or a version supplies.
 """
 
 import json
@@ -37,7 +37,7 @@ def pin_programs(recipe: Recipe, recipe_path: Path) -> Recipe:
     """Returns a recipe whose suites name their programs with SHA-256; keeps the files on this machine.
 
     Raises:
-        KitError: a file is missing, too large, or another one than the recipe says.
+        KitError: a file is missing, too large, or differs from the SHA-256 in the recipe.
     """
     suites = [_pinned(suite, recipe_path) if suite.program else suite for suite in recipe.evaluation.suites]
     return recipe.model_copy(update={"evaluation": recipe.evaluation.model_copy(update={"suites": suites})})
@@ -76,7 +76,7 @@ def _pinned(suite: Suite, recipe_path: Path) -> Suite:
     content = path.read_bytes()
     sha256 = sha256_bytes(content)
     if suite.program.sha256 not in ("", sha256):
-        raise KitError(f"{path} is sha256:{sha256}", where=where, fix="leave `sha256` out, or bring back that file")
+        raise KitError(f"{path} is sha256:{sha256}", where=where, fix="remove `sha256`, or restore that file")
     kept = _file(sha256)
     kept.parent.mkdir(parents=True, exist_ok=True)
     write_atomic(kept, content.decode(errors="replace"))
@@ -93,7 +93,7 @@ def _scores(suite: Suite, program: ScoreProgram, requests: list[JudgeRequest], s
         raise NotFoundError(
             f"sha256:{program.sha256} was never read on this machine",
             where=where,
-            fix="`llmops train RECIPE`, with the recipe and the file, goes on with the run; `llmops evaluate` takes "
+            fix="`llmops train RECIPE`, with the recipe and the file, continues the run; `llmops evaluate` takes "
             "`--recipe RECIPE`",
         )
     with tempfile.TemporaryDirectory() as temporary:
@@ -117,10 +117,10 @@ def _scores(suite: Suite, program: ScoreProgram, requests: list[JudgeRequest], s
 
 
 def _run(given: Path, out: Path, work: Path, minutes: int, say: Say) -> tuple[int, list[str]]:
-    """Runs the program where it reads its rows and writes its scores, and reaches nothing else; no network either.
+    """Runs the program so that it can read its rows and write its scores, but reach no other files and no network.
 
     Returns:
-        Its exit code (-SIGALRM: it took too long and was killed), and what it printed.
+        Its exit code (-SIGALRM: it took too long and was killed), and the lines that it printed.
     """
     python = Path(sys.executable)
     user = confinement.free_user(str(work), ()) if os.geteuid() == 0 else 0
@@ -157,7 +157,7 @@ def _run(given: Path, out: Path, work: Path, minutes: int, say: Say) -> tuple[in
 
 
 def _read(path: Path, count: int, where: str) -> list[float]:
-    """Returns the scores of a program that has ended: as many as rows, from 0 to 1."""
+    """Returns the scores of an ended program: one per row, from 0 to 1."""
     fix = "return a number from 0 to 1 from `score`"
     if path.is_symlink() or not path.is_file() or path.stat().st_size > _MOST_BYTES + count * _BYTES_A_SCORE:
         raise KitError("left no scores", where=where, fix=fix)

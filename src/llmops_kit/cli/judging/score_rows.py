@@ -11,7 +11,7 @@ from pathlib import Path
 
 
 def main(program: str, rows: str, scores: str) -> None:
-    """Call the program's `score` with each row; what it raises ends this."""
+    """Calls the program's `score` with each row, and lets its errors end this process."""
     score = runpy.run_path(program)["score"]
     with Path(rows).open(encoding="utf-8") as lines:
         found = [float(score(json.loads(line))) for line in lines]

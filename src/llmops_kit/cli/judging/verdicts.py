@@ -1,4 +1,4 @@
-"""Verdicts on answers, by whatever a suite names: a judge, a COMET model or a program."""
+"""Finds verdicts on answers by the scorer that a suite names: a judge, a COMET model or a program."""
 
 from llmops_kit.cli.interfaces.platform import Platform, Say
 from llmops_kit.cli.judging.comet import comet_verdicts
@@ -18,7 +18,7 @@ def find_verdicts(platform: Platform, judged: JudgedAnswers, recorded: Verdicts,
         say: called with progress.
 
     Raises:
-        KitError: the judge can't be asked, the COMET model or the program can't score, or it gives scores outside of 0
+        KitError: the judge can't be reached, the COMET model or the program can't score, or it gives scores outside of 0
             to 1.
         IntegrityError: the COMET model was changed.
     """

@@ -1,4 +1,4 @@
-"""GPU machines of the clouds: what a training estimate needs to know of them. Prices are in prices.json.
+"""Table of the clouds' machines for training estimates: GPUs and memory. Prices are in prices.json.
 
 Memory, and dense tensor throughput without sparsity, by NVIDIA's data sheets: A10, A10G (AWS:
 https://aws.amazon.com/ec2/instance-types/g5/), L4, L40S, T4, V100, A100, H100, H200
@@ -10,12 +10,12 @@ https://aws.amazon.com/ec2/instance-types/, https://learn.microsoft.com/azure/vi
 
 from dataclasses import dataclass
 
-_GB = 10**9  # what a driver leaves of a data sheet's GiB is more
+_GB = 10**9  # less than a driver leaves of a data sheet's GiB
 
 
 @dataclass(frozen=True)
 class Gpu:
-    """A GPU that the clouds rent: its memory and its peak throughput by NVIDIA's data sheet."""
+    """A GPU that clouds offer: its memory, and its peak throughput by NVIDIA's data sheet."""
 
     name: str
     gigabytes: int

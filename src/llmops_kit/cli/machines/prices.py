@@ -1,4 +1,4 @@
-"""Prices of the clouds: a dated table, each part with its source; renewed from each cloud's public price list.
+"""Prices of the clouds: a dated table, each part with its source, refreshed from each cloud's public price list.
 
 The table of the kit is prices.json beside this file. `llmops plan prices refresh` writes another one into this
 machine's cache, which is used instead for the regions that it has.
@@ -29,7 +29,7 @@ class Price:
 
 
 class Prices:
-    """Prices of one region. What is not in the table is unknown: None, never a guess."""
+    """Prices of one region. A price that is not in the table is None, never a guess."""
 
     def __init__(self, region: str, document: Mapping[str, Any]) -> None:
         self.region = region
@@ -63,7 +63,7 @@ class Prices:
         table = self._parts.get(part)
         if not table:
             return None
-        # Azure's names of sizes mean the same in capitals and small letters.
+        # Azure's names of sizes are case-insensitive.
         amount = next((usd for known, usd in table["prices"].items() if known.lower() == name.lower()), None)
         return None if amount is None else Price(float(amount), table["source"], table["date"])
 
@@ -122,5 +122,5 @@ def _read(path: Path) -> dict[str, Any]:
         return {}
     except (OSError, ValueError) as e:
         raise KitError(
-            f"can't be read: {e}", where=str(path), fix="delete it; `llmops plan prices refresh` makes it"
+            f"can't be read: {e}", where=str(path), fix="delete it; `llmops plan prices refresh` creates it again"
         ) from e

@@ -1,1 +1,1 @@
-"""Pages of reports: one HTML file each, that needs nothing beside it."""
+"""Pages of reports: one self-contained HTML file each."""

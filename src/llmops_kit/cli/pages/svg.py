@@ -1,4 +1,4 @@
-"""Plots as SVG: axes and scales. No script, no font and no picture from elsewhere."""
+"""Draws plots as SVG, without scripts, fonts or pictures from elsewhere."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -9,29 +9,29 @@ PLOT = 130
 """Height of a plot between its top and its axis."""
 
 _BAR, _BAR_LEFT, _BAR_RIGHT, _BAR_NAME = 23, 190, 90, 28
-"""Of `bars`: a bar's height, the room before and behind it, and the characters of a name."""
+"""Of `bars`: a bar's height, the space before and behind it, and the maximum characters of a name."""
 
 Points = Sequence[tuple[float, float]]
 _TIMES = (1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1800, 3600, 86_400)
 
 
 class Axis:
-    """Values to the right, from `begin` to `end`: seconds, or steps where `clock` is false."""
+    """The horizontal axis from `begin` to `end`: seconds, or steps if `clock` is false."""
 
     def __init__(self, end: float, height: float, begin: float = 0.0, clock: bool = True) -> None:
         self._begin, self._end, self._height, self._clock = begin, max(end, begin + 1.0), height, clock
 
     def x(self, at: float) -> float:
-        """The place of a value, in the plot's units."""
+        """Returns the x coordinate of a value."""
         share = (at - self._begin) / (self._end - self._begin)
         return LEFT + min(max(share, 0.0), 1.0) * (WIDTH - LEFT - RIGHT)
 
     def holds(self, at: float) -> bool:
-        """Whether it reaches a value."""
+        """Returns whether the axis includes a value."""
         return self._begin <= at <= self._end
 
     def draw(self) -> list[str]:
-        """Grid lines with their values."""
+        """Returns the grid lines with their values."""
         span = self._end - self._begin
         step = next(s for s in _TIMES if span / s <= 12) if self._clock else max(1.0, nice(span / 12))
         parts = []
@@ -44,7 +44,7 @@ class Axis:
 
 
 def scale(most: float, unit: str) -> list[str]:
-    """Horizontal lines from 0 to `most`, with their values."""
+    """Returns horizontal lines from 0 to `most`, with their values."""
     parts = [f'<text class="tick" x="0" y="{TOP - 10}">{escape(unit)}</text>']
     for share in (0.0, 0.5, 1.0):
         at = height_of(share * most, most)
@@ -54,12 +54,12 @@ def scale(most: float, unit: str) -> list[str]:
 
 
 def height_of(value: float, most: float) -> float:
-    """The height of a value between 0 and `most`."""
+    """Returns the y coordinate of a value between 0 and `most`."""
     return TOP + PLOT - min(value / most, 1.0) * PLOT
 
 
 def nice(value: float) -> float:
-    """The next 1, 2 or 5 times a power of ten."""
+    """Rounds up to 1, 2 or 5 times a power of ten."""
     if value <= 0:
         return 1.0
     power = 10 ** math.floor(math.log10(value))
@@ -67,16 +67,16 @@ def nice(value: float) -> float:
 
 
 def svg(title: str, height: float, parts: Sequence[str]) -> str:
-    """The picture of its parts."""
+    """Returns the picture of its parts."""
     body = "\n".join(parts)
     return f'<svg role="img" aria-label="{escape(title)}" viewBox="0 0 {WIDTH} {height:.0f}">\n{body}\n</svg>'
 
 
 def curves(title: str, unit: str, series: Mapping[str, Points]) -> str:
-    """Lines over training steps: name -> (step, value), the values at least 0. Their names stand above the plot.
+    """Draws lines over training steps: name -> (step, value), values at least 0, with their names above the plot.
 
     Returns:
-        Empty where no series has a point.
+        SVG; empty if no series has a point.
     """
     drawn = {name: points for name, points in series.items() if points}
     if not drawn:
@@ -101,10 +101,10 @@ def curves(title: str, unit: str, series: Mapping[str, Points]) -> str:
 
 
 def bars(title: str, values: Mapping[str, float]) -> str:
-    """A horizontal bar for each name, as long as its value, which stands behind it.
+    """Draws a horizontal bar for each name, with its value behind it.
 
     Returns:
-        Empty where there is no value above 0.
+        SVG; empty if no value is above 0.
     """
     most = max(values.values(), default=0)
     if most <= 0:

@@ -1,1 +1,1 @@
-"""Operate a deployed stack, wherever it lives: made from its outputs alone, without pulumi."""
+"""Operates a deployed stack on any target, from its outputs only, without pulumi."""

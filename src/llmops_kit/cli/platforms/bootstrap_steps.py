@@ -1,4 +1,4 @@
-"""Steps of bringing an account to what the kit needs: each looks first, does what differs, and says what it did."""
+"""Runs the steps of a bootstrap: each one checks the present state, changes only what differs, and reports it."""
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from llmops_kit.cli.interfaces.platform import Say
 
 PROMOTE_ENVIRONMENT = "promote"
-"""Environment of the repository whose jobs may be the promoter; its rules on GitHub say who approves them."""
+"""Environment on GitHub whose jobs may assume the promote role; its protection rules define who approves them."""
 
 
 @dataclass(kw_only=True)
@@ -19,18 +19,18 @@ class Steps:
     rows: list[dict[str, str]] = field(default_factory=list)
 
     def there(self, what: str) -> None:
-        """Notes what needs no change."""
+        """Records a resource that needs no change."""
         self.rows.append({"what": what, "state": "is there"})
 
     def make(self, what: str, do: Callable[[], object]) -> None:
         self._do(what, "made", "would be made", do)
 
     def change(self, what: str, difference: str, do: Callable[[], object]) -> None:
-        """Change something that differs."""
+        """Changes something that differs."""
         self._do(what, f"changed: {difference}", f"would be changed: {difference}", do)
 
     def keep(self, what: str, why: str) -> None:
-        """Notes what differs and stays, because a change would weaken it or it belongs to somebody else."""
+        """Records a difference that stays, because a change would weaken it or it belongs to somebody else."""
         self.rows.append({"what": what, "state": f"kept: {why}"})
 
     def explained(self, what: str) -> AbstractContextManager[None]:

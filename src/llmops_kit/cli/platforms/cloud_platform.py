@@ -1,4 +1,4 @@
-"""What operating a stack is on every cloud: its jobs, and who may be asked."""
+"""Base of the clouds' platforms: runs as jobs, and the stack's outputs."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
@@ -17,7 +17,7 @@ Place = TypeVar("Place", AwsOutput, AzureOutput)
 
 
 class CloudPlatform(ABC):
-    """See llmops_kit.cli.interfaces.platform.Platform. A cloud adds its own words, its store, its endpoints."""
+    """See llmops_kit.cli.interfaces.platform.Platform. Subclasses add a cloud's store, signing and endpoints."""
 
     def __init__(self, outputs: StackOutputs) -> None:
         self.outputs = outputs
@@ -40,36 +40,36 @@ class CloudPlatform(ABC):
         """
         if not self.place.job_prefix:
             raise KitError(
-                "the stack's outputs say nothing of training jobs: another version of the kit deployed it",
+                "the stack's outputs lack training jobs: another version of the kit deployed it",
                 where=f"stack {self.outputs.stack}",
                 fix=f"`llmops up --stack {self.outputs.stack}` writes them",
             )
         return self._make_runs()
 
     def require_runs(self) -> Compute:
-        """Check that there is an image; what the stack's settings say of machines."""
+        """Checks that the stack has a training image; returns its default machines of runs."""
         image = self.outputs.training.image
         fix = "`llmops images build` (and on a cloud itself `llmops images push`), then `llmops up`"
         if not image:
             raise KitError("the stack has no training image", where="llmops:images.training", fix=fix)
         if image.startswith("process:") and not self.place.twin:
-            raise KitError(f"{image} runs on a twin alone", where="llmops:images.training", fix=fix)
+            raise KitError(f"{image} runs on a twin only", where="llmops:images.training", fix=fix)
         return self.place.jobs
 
     def version_fault(self, endpoint: str, since: float) -> str:
-        """Returns "", which is right where the cloud itself rolls nothing back."""
+        """Returns "", for clouds that don't roll back by themselves."""
         del endpoint, since
         return ""
 
     def unregistered(self) -> list[ModelRef]:
-        """Returns [], which is right where the target has no registry of its own."""
+        """Returns [], for targets without their own registry."""
         return []
 
     def submit(self, spec: RunSpec, say: Say) -> None:
         self.runs.submit(spec, say)
 
     def find(self, run: str = "") -> list[Run]:
-        """Returns runs as the cloud and the place of runs describe them."""
+        """Returns runs from the cloud's jobs and the bucket or container of runs."""
         return self.runs.find(run) if self.place.job_prefix else []  # without a prefix, no run can have been started
 
     def follow(self, run: str) -> Iterator[str]:
@@ -86,7 +86,7 @@ class CloudPlatform(ABC):
             self.runs.halt(say)
 
     def resume(self, run: str, say: Say, compute: Compute | None = None, asked: RunSpec | None = None) -> None:
-        """Create another job, with the checkpoints of those before."""
+        """Creates another job, which continues from the run's checkpoints."""
         self.runs.resume(run, compute, say, asked)
 
     def job_request(self, run: str) -> dict[str, Any]:
@@ -105,11 +105,11 @@ def require_place(found: Place | None, cloud: str, outputs: StackOutputs) -> Pla
     """Returns the cloud's own part of a stack's outputs.
 
     Raises:
-        KitError: it says nothing of that cloud.
+        KitError: they lack that part.
     """
     if found is None:
         raise KitError(
-            f"the stack's outputs say nothing of {cloud}",
+            f"the stack's outputs lack {cloud}'s part",
             where=f"stack {outputs.stack}",
             fix=f"`llmops up --stack {outputs.stack}` writes them",
         )

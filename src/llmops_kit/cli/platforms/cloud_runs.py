@@ -1,14 +1,15 @@
 """Runs on a cloud: a folder in the work bucket or container, and one job per attempt.
 
-runs/<run>/input/spec/run.json   what was asked for       runs/<run>/checkpoints/   what outlives an attempt
-runs/<run>/output/<job>/…        what an attempt made     schedules/<name>/<run>/   the spec that a schedule repeats
+runs/<run>/input/spec/run.json   the run's specification  runs/<run>/checkpoints/   files that outlive an attempt
+runs/<run>/output/<job>/…        an attempt's output      schedules/<name>/<run>/   the spec that a schedule repeats
 
 A run with its own trainer has two kinds of jobs: attempts at training, and once one of them is complete, attempts
-at evaluating what it left. Whoever follows, collects or resumes the run starts the next one; two who do so at once name
-the same job, and a cloud makes a name once.
+at evaluating its output. Following, collecting or resuming the run starts the next one. Concurrent callers request the
+same job name, and a cloud creates a job of that name once.
 
-Jobs may write in that place (on Azure everywhere in it), so a run.json there proves nothing by itself. The request of
-each job names its sha256, and the cloud keeps requests as they were made: a run.json that no job names is in doubt.
+Jobs may write to that bucket (on Azure to all of the container), so a run.json in it proves nothing by itself. Each
+job's request contains the sha256 of its run.json, and can't be changed: a run.json that no job's request names is in
+doubt.
 """
 
 import time
@@ -26,34 +27,34 @@ from llmops_kit.core.hashes import sha256_bytes
 from llmops_kit.core.layout import SPEC, run_key, run_spec_key
 
 Job = dict[str, Any]
-"""A job in the words of its cloud."""
+"""A job as its cloud's API describes it."""
 _MOST_ATTEMPTS = 99
 _READERS = 8
 _STOP_SECONDS = 600  # 120 to write a checkpoint, then its upload
 POLL_SECONDS = 1.0
-_CHANGED = "{key} is not the one that its job was submitted with: something that may write there changed it"
+_CHANGED = "{key} differs from the one that its job was submitted with: something with write access changed it"
 _NOT_NAMED = "its job was submitted by an older kit, which did not record the spec in the job's request"
 
 
 class CloudRuns(ABC):
-    """The runs of a stack; a cloud adds what its jobs are."""
+    """The runs of a stack. Subclasses implement a cloud's jobs."""
 
     def __init__(self, stack: str, objects: RemoteObjects, usual: Compute) -> None:
-        """Look after the runs of a stack.
+        """Manages the runs of a stack.
 
         Args:
             stack: its name.
-            objects: the place of runs.
+            objects: the bucket or container of runs.
             usual: the machines of a run that names none.
         """
         self._stack, self._objects, self._usual = stack, objects, usual
 
     def submit(self, spec: RunSpec, say: Say) -> None:
-        """Lay out the run's folder, and create its job, the first one if it has two."""
+        """Writes the run's folder, and creates its job: the first one if it has two."""
         self._lay_out(spec, 1, "", say)
 
     def find(self, run: str) -> list[Run]:
-        """Runs whose id begins with `run`, newest first; a job that a schedule started is a separate run."""
+        """Returns the runs whose id begins with `run`, newest first; a job that a schedule started is a separate run."""
         names = self._job_names()
         scheduled = {name for name in names if self._is_scheduled(name) and name.startswith(run)}
         laid_out = {key.removeprefix(run_key("")) for key in self._objects.folders(run_key(run))}
@@ -69,7 +70,7 @@ class CloudRuns(ABC):
             yield from self._follow(run, told)
             jobs = self._jobs(run)
             if self._is_between(run):
-                self._go_on(run)
+                self._start_second_job(run)
                 told = len(jobs)
             elif all(self._has_ended(job) for job in jobs):
                 return
@@ -81,7 +82,7 @@ class CloudRuns(ABC):
         """Yields the lines of a run's jobs but the first `known` ones, and changes of states, until all have ended."""
 
     def stop(self, run: str) -> None:
-        """Stop its job, and wait until what it wrote is stored."""
+        """Stops the run's job, and waits until its output is stored."""
         jobs = self._jobs(run)
         if not jobs or self._has_ended(jobs[-1]):
             raise RunError(f"run {run} is not running", where=f"stack {self._stack}")
@@ -89,11 +90,11 @@ class CloudRuns(ABC):
         self._wait(self._name_of(jobs[-1]))
 
     def resume(self, run: str, compute: Compute | None, say: Say, asked: RunSpec | None = None) -> None:
-        """Create another job of an ended run, with its checkpoints.
+        """Creates another job of an ended run, which continues from its checkpoints.
 
         Raises:
             NotFoundError: there is no such run.
-            RunError: it needs no other job, or its spec is in doubt and not what is asked for.
+            RunError: it is running or complete, or its spec is in doubt and differs from `asked`.
         """
         names = self._job_names(run)
         found = self._load(run, names)
@@ -108,7 +109,7 @@ class CloudRuns(ABC):
             asked.model_copy(update={"id": run, "created": found.spec.created}) if found.doubt and asked else found.spec
         )
         spec = own.model_copy(update={"compute": compute or own.compute or self._usual})
-        # An attempt that is listed and can't be described yet is the one that is wanted: it is not started twice.
+        # An attempt that is listed but can't be described yet doesn't count: creating it again changes nothing.
         shown = {number: job for number, name in self._attempts(run, names) if (job := self._describe(name))}
         self._lay_out(spec, max(shown, default=0) + 1, self._trained(spec, list(shown.values())), say)
 
@@ -122,7 +123,7 @@ class CloudRuns(ABC):
             raise doubtful(found)
         if found.spec.trainer:
             raise RunError(
-                "has two jobs, and is no single request",
+                "it has two jobs, so it has no single request",
                 where=f"run {run}",
                 fix="`llmops train RECIPE --again` starts the first one, `llmops runs collect` the second one",
             )
@@ -131,24 +132,24 @@ class CloudRuns(ABC):
         return self._request(found.spec, 1, stored)
 
     def output(self, run: str) -> RemoteVersion:
-        """Returns the version that the run's last job made, where the job put it."""
+        """Returns the version in the output folder of the run's last job."""
         return RemoteVersion(self._objects, self._model_folder(run, self._jobs(run)[-1]))
 
     @abstractmethod
     def halt(self, say: Say) -> None:
-        """Stop all jobs, and keep no machine for the next one."""
+        """Stops all jobs, and releases machines that are kept for the next one."""
 
     @abstractmethod
     def remove(self) -> None:
-        """Stop what runs, and let the cloud forget every job; the files are the place's matter."""
+        """Stops running jobs, and deletes all jobs; their files are removed with the bucket or container."""
 
     def _prepare(self, trainer: TrainerJob) -> None:
-        """Make what a trainer's job takes its image from, where a request can't name the image itself."""
+        """Creates the resource that names a trainer's image, on clouds whose job requests can't name it themselves."""
         del trainer
 
     @abstractmethod
     def _create(self, request: dict[str, Any], say: Say) -> None:
-        """Create a job, unless it was created before."""
+        """Creates a job, unless it was created before."""
 
     @abstractmethod
     def _request(self, spec: RunSpec, attempt: int, stored: StoredSpec) -> dict[str, Any]:
@@ -156,7 +157,7 @@ class CloudRuns(ABC):
 
     @abstractmethod
     def _job_names(self, run: str = "") -> set[str]:
-        """Returns names of the stack's jobs, those of a run among them."""
+        """Returns names of the stack's jobs, including all of a run's."""
 
     @abstractmethod
     def _job_name(self, run: str, attempt: int) -> str: ...
@@ -166,8 +167,8 @@ class CloudRuns(ABC):
         """Returns whether a schedule started the job or run of that name."""
 
     def _repeats(self, job: Job) -> bool:
-        """Returns whether a job with a scheduled one's name got its spec where schedules keep theirs."""
-        del job  # a cloud whose names can't be mistaken has nothing to look at
+        """Returns whether a job with the name of a scheduled one took its spec from a schedule's folder."""
+        del job  # for clouds on which only a schedule gives such names
         return True
 
     @abstractmethod
@@ -183,7 +184,7 @@ class CloudRuns(ABC):
 
     @abstractmethod
     def _spec_folder(self, job: Job) -> str:
-        """Returns the key of the folder that a job got its spec from; empty if it is no job of the kit."""
+        """Returns the key of the folder that a job got its spec from; empty if the kit didn't make it."""
 
     @abstractmethod
     def _spec_sha256(self, job: Job) -> str:
@@ -195,7 +196,7 @@ class CloudRuns(ABC):
 
     @abstractmethod
     def _evaluates(self, job: Job) -> bool:
-        """Returns whether a job got what another one had trained."""
+        """Returns whether a job evaluates the output of another one."""
 
     @abstractmethod
     def _is_complete(self, job: Job) -> bool: ...
@@ -205,14 +206,14 @@ class CloudRuns(ABC):
 
     @abstractmethod
     def _state(self, run: str, jobs: Sequence[Job]) -> RunState:
-        """Return a run's state from its jobs, oldest first."""
+        """Returns a run's state from its jobs, oldest first."""
 
     @abstractmethod
     def _stop(self, name: str) -> None:
-        """Ask a job to stop."""
+        """Requests that a job stops; returns at once."""
 
     def _trained(self, spec: RunSpec, jobs: Sequence[Job]) -> str:
-        """Returns the key of the folder that a run's next job evaluates; empty: it trains."""
+        """Returns the key of the folder that a run's next job evaluates; empty if it trains."""
         if spec.trainer is None:
             return ""
         trained = [job for job in jobs if self._is_complete(job) and not self._evaluates(job)]
@@ -222,14 +223,14 @@ class CloudRuns(ABC):
         found = self._load(run, self._job_names(run))
         return found is not None and (found.state.status, found.state.job) == ("pending", "evaluation")
 
-    def _go_on(self, run: str) -> None:
+    def _start_second_job(self, run: str) -> None:
         try:
             self.resume(run, None, lambda _: None)
         except RunError:
             if self._is_between(run):
                 raise  # else another caller was faster
 
-    def _at(self, state: RunState, spec: RunSpec, jobs: Sequence[Job]) -> RunState:
+    def _with_job(self, state: RunState, spec: RunSpec, jobs: Sequence[Job]) -> RunState:
         """Returns the state of a run with two jobs: it is complete when its second one is."""
         if spec.trainer is None:
             return state
@@ -242,7 +243,7 @@ class CloudRuns(ABC):
         spec = spec.model_copy(update={"compute": spec.compute or self._usual})
         key, content = run_spec_key(spec.id, attempt), spec.to_json().encode()
         stored = StoredSpec(key.removesuffix(f"/{SPEC}"), sha256_bytes(content), trained)
-        request = self._request(spec, attempt, stored)  # first: it refuses what can't be
+        request = self._request(spec, attempt, stored)  # before anything is written: it rejects impossible requests
         self._objects.put(key, content)
         if spec.trainer and not trained:
             self._prepare(spec.trainer)
@@ -252,15 +253,15 @@ class CloudRuns(ABC):
         """Returns a run, or None if its spec is gone: files of runs expire."""
         jobs = [job for _, name in self._attempts(run, names) if (job := self._describe(name))]
         found = self._spec(run, jobs)
-        return Run(found[0], self._at(self._state(run, jobs), found[0], jobs), found[1]) if found else None
+        return Run(found[0], self._with_job(self._state(run, jobs), found[0], jobs), found[1]) if found else None
 
     def _spec(self, run: str, jobs: Sequence[Job]) -> tuple[RunSpec, str] | None:
-        """Returns the spec of the newest job that names its sha256; else any stored one, and why it is in doubt."""
+        """Returns the newest spec whose sha256 its job's request names; else any stored one, and why it is in doubt."""
         unproved: dict[str, bytes | None] = {}
-        doubt = "it was laid out, and no job of it was started" if not jobs else ""
+        doubt = "its files were written, but no job was started" if not jobs else ""
         for job in reversed(jobs):
             if not (folder := self._spec_folder(job)):
-                continue  # somebody else's, under a name or a tag of the stack
+                continue  # not the kit's, though it has a name or tag of the stack
             key, sha256 = f"{folder}/{SPEC}", self._spec_sha256(job)
             content = self._objects.find(key)
             if content and sha256_bytes(content) == sha256:
@@ -298,7 +299,7 @@ class CloudRuns(ABC):
         return [job for _, name in attempts if (job := self._describe(name))]
 
     def _stop_all(self, names: Sequence[str], say: Say) -> None:
-        """Stop jobs that were running, and wait for all of them. One may have ended by itself meanwhile."""
+        """Stops running jobs, and waits for all of them. One may have ended by itself meanwhile."""
         for name in names:
             say(f"stopping job {name}")
             try:
@@ -315,7 +316,7 @@ class CloudRuns(ABC):
         while not self._has_ended(self._describe(name)):
             if time.monotonic() > deadline:
                 raise RunError(
-                    f"it is stopping for {_STOP_SECONDS // 60} minutes", where=f"job {name}", fix="look again later"
+                    f"it has not stopped for {_STOP_SECONDS // 60} minutes", where=f"job {name}", fix="try again later"
                 )
             time.sleep(POLL_SECONDS)
 

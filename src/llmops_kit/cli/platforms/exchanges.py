@@ -1,7 +1,7 @@
-"""An anonymised recording of a cloud's requests and answers: of this process, and of the commands that it starts.
+"""Records a cloud's requests and responses, anonymised: of this process, and of the commands that it starts.
 
-Numbers, booleans and words of the cloud's own stay. Every other text is a pseudonym: a keyed hash, the same for the
-same text in all of a recording; its key is not in it. Headers, and with them signatures and tokens, are not looked at.
+Numbers, booleans and the cloud's own terms stay. Every other text is replaced by a pseudonym: a keyed hash, the same for
+equal texts in a recording, which does not contain the key. Headers, with signatures and tokens, are not recorded.
 """
 
 import hashlib
@@ -20,22 +20,22 @@ from typing import Any
 VARIABLE = "LLMOPS_RECORDING"
 """The folder that this process and its commands record into; unset: nothing is recorded."""
 MASK = "~"
-"""Begins what stands in the place of a text or a key."""
+"""Prefix of pseudonyms."""
 TIME, BYTES = "~time", "~bytes"
 _EXCHANGES, _KEY = "exchanges.jsonl", "key"
-_LONGEST = 3  # items of a list: more show nothing new
+_LONGEST = 3  # recorded items of a list: further ones have the same members
 _HASH_LENGTH = 8
 
 
 @dataclass(frozen=True)
 class Recorder:
-    """Appends to a folder; several processes may do so at once."""
+    """Appends exchanges to a folder; safe for concurrent processes."""
 
     folder: Path
 
     def add(self, call: str, request: Any, status: int, code: str, answer: Any) -> None:
-        """Write a request, anonymised, and its answer. `call`: what was asked for, without anybody's names; `code`: of
-        the error.
+        """Records an anonymised request with its response. `call`: the operation, without names of resources; `code`:
+        of the error.
         """
         fields = {"call": call, "request": request, "status": status, "code": code, "answer": answer}
         self._append(fields)
@@ -50,7 +50,7 @@ class Recorder:
         return f"{MASK}{digest[:_HASH_LENGTH]}"
 
     def plain(self, value: Any) -> Any:
-        """Returns a value without structure, with a pseudonym for a text."""
+        """Returns a scalar value; texts are replaced by pseudonyms."""
         if isinstance(value, str):
             return self.mask(value)
         if isinstance(value, datetime):
@@ -61,7 +61,7 @@ class Recorder:
 
     @cached_property
     def _key(self) -> bytes:
-        """Of this recording: made by whoever comes first, and for its owner alone."""
+        """The recording's key, which the first process creates; only its owner can read it."""
         path = self.folder / _KEY
         own = secrets.token_bytes(32)
         self.folder.mkdir(parents=True, exist_ok=True)

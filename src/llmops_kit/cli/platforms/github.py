@@ -1,9 +1,9 @@
 """The subjects of GitHub's tokens, by which a cloud knows a repository's workflows.
 
-Tokens of repositories that were created, renamed or transferred after 15 July 2026, or that were switched over, carry
-the immutable ids of owner and repository after their names; those of all others, and of GitHub Enterprise Server, carry
-the names alone. A name can be registered by somebody else once it is free, and an id can't. A subject is always named
-whole: a pattern for the ids would let in every repository that has the names.
+Tokens of repositories that were created, renamed or transferred after 15 July 2026, or that opted in, contain the
+immutable ids of owner and repository after their names; those of all others, and of GitHub Enterprise Server, contain
+only the names. A free name can be registered by somebody else, an id can't. Subjects are always complete: a pattern for
+the ids would trust every repository with these names.
 
 https://docs.github.com/en/actions/reference/security/oidc#immutable-subject-claims
 https://learn.microsoft.com/entra/workload-id/workload-identities-github-immutable-subjects
@@ -32,11 +32,11 @@ class GithubRepository:
     """A repository as `--github` names it."""
 
     path: str
-    """OWNER/REPO, after which roles and identities are named."""
+    """OWNER/REPO, which names of roles and identities contain."""
     with_ids: str = ""
     """OWNER@ID/REPO@ID; empty: its ids were not given."""
     by_name: bool = True
-    """Trust tokens that carry the names alone."""
+    """Whether to trust tokens that contain only the names."""
 
     @classmethod
     def parse(cls, text: str, by_name: bool) -> "GithubRepository":
@@ -57,7 +57,7 @@ class GithubRepository:
 
     @property
     def note(self) -> str:
-        """What to tell about a repository whose ids were not given; empty if they were."""
+        """A hint for a repository whose ids were not given; empty if they were."""
         return "" if self.with_ids else _WITHOUT_IDS
 
     def subjects(self, allowed: Iterable[str]) -> list[str]:
@@ -77,9 +77,9 @@ def without_ids(text: str) -> str:
 
 
 def contexts(branch: str) -> dict[str, dict[str, str]]:
-    """Returns where tokens may come from: preview, deploy, promote -> name of the credential -> context.
+    """Returns the trusted contexts of tokens: preview, deploy, promote -> name of the credential -> context.
 
-    A nightly look for drift is a workflow of the branch, and only reads.
+    The nightly drift check runs on the branch, and only reads, so `preview` trusts the branch too.
     """
     main = f"ref:refs/heads/{branch}"
     return {

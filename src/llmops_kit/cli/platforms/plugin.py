@@ -1,4 +1,4 @@
-"""Which plugin the engine will use for a cloud: the real one, or on a twin the stand-in where that is not installed."""
+"""Checks which plugin the engine uses for a cloud: the real one, or on a twin its stand-in if that is not installed."""
 
 import os
 import socket
@@ -15,24 +15,24 @@ ATTACHED = "PULUMI_DEBUG_PROVIDERS"
 
 @dataclass(frozen=True)
 class Plugin:
-    """Of a cloud. `name` is the engine's; `package` is the SDK whose version it has."""
+    """A cloud's plugin. `name`: in the engine; `package`: the SDK whose version it has."""
 
     name: str
     package: str
     target: str
     cloud: str
     use_twin: str
-    """How a shell is pointed at the twin."""
+    """How to point a shell at the twin."""
 
 
 def require_plugin(stack: PulumiStack, plugin: Plugin, twin: str, say: Say) -> None:
-    """Check that the engine will find the plugin; install the real one where it is missing and may be fetched.
+    """Checks that the engine will find the plugin; on the cloud itself, installs a missing one.
 
     Args:
-        stack: any of the cloud.
-        plugin: which.
+        stack: any stack of the cloud.
+        plugin: the plugin to look for.
         twin: address of the twin that this shell talks to; empty: it talks to the cloud.
-        say: told which one it is.
+        say: called with the plugin that is used.
 
     Raises:
         KitError: there is none, or a stand-in would be used for the cloud itself.
@@ -55,7 +55,7 @@ def require_plugin(stack: PulumiStack, plugin: Plugin, twin: str, say: Say) -> N
         return
     if twin:
         raise KitError(
-            f"neither the {name} plugin nor the twin's stand-in for it is there",
+            f"neither the {name} plugin nor the twin's stand-in for it is available",
             where=f"${ATTACHED}",
             fix=f"{plugin.use_twin}, the engine's plugins too",
         )
@@ -72,7 +72,7 @@ def require_plugin(stack: PulumiStack, plugin: Plugin, twin: str, say: Say) -> N
 
 
 def attached_port(text: str, plugin: str) -> int:
-    """Returns the port of a plugin in `aws:1234,other:5678`; 0 if it is not there."""
+    """Returns the port of a plugin in a list such as `aws:1234,other:5678`; 0 if it is not in it."""
     for item in text.split(","):
         name, _, port = item.partition(":")
         if name.strip() == plugin and port.strip().isdigit():

@@ -1,4 +1,4 @@
-"""From a target's name to what the command line can do there: the one place that asks which target it is."""
+"""Dispatches the command line's operations to a stack's target; no other module branches on the target."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def recording(stack: PulumiStack) -> Recording:
 
 
 def sweeper(stack: PulumiStack) -> Sweeper:
-    """Returns a search of a stack's account and region for what is in no state."""
+    """Returns a search of a stack's account and region for resources that are in no state."""
     target = operations_of(stack.target)
     make = target.use(target.sweeper, "account to search for orphans", _file(stack))
     return make(target.use(target.clients, "clients", _file(stack))(stack))
@@ -77,7 +77,7 @@ def image_registry(stack: PulumiStack) -> ImageRegistry:
 
 
 def open_platform(outputs: StackOutputs) -> Platform:
-    """Returns the platform of a deployed stack; imports that target's code alone.
+    """Returns the platform of a deployed stack; imports only that target's code.
 
     Raises:
         KitError: this version of the kit has no such target.

@@ -1,4 +1,4 @@
-"""The state of a stack on a cloud: where others reach it too, its secrets under a key of the account."""
+"""Requires that a cloud stack's state is shared, and that a key of the account encrypts its secrets."""
 
 from collections.abc import Callable
 from typing import Any
@@ -22,7 +22,7 @@ def prepare_state(
     dev: bool,
     make: bool,
 ) -> None:
-    """Check the plugin and the state of a stack on a cloud; make the stack where it is new.
+    """Checks the plugin and the state of a stack on a cloud; creates the stack if it is new.
 
     Args:
         stack: the stack.
@@ -30,12 +30,12 @@ def prepare_state(
         twin: address of the twin that this shell talks to; empty: it talks to the cloud.
         secrets_provider: called for a new stack; returns its secrets provider.
         require_same_place: called with the state; raises if it is of another account.
-        say: told which plugin it is.
+        say: called with the plugin that is used.
         dev: whether a state that only this machine reaches is accepted.
-        make: whether a new stack is made.
+        make: whether a new stack is created.
 
     Raises:
-        KitError: no plugin; a state that one machine alone would have, or that is of another account.
+        KitError: no plugin; a state that only this machine would have, or that is of another account.
     """
     shared = not twin and not dev
     if shared:
@@ -53,21 +53,21 @@ def prepare_state(
 
 
 def require_shared_state(stack: PulumiStack, state: dict[str, Any], target: str, cloud: str) -> None:
-    """Check that others reach the state, and that a key of the account protects its secrets.
+    """Checks that others can reach the state, and that a key of the account protects its secrets.
 
     Args:
         stack: the stack.
-        state: as the backend has it; empty: not known yet.
+        state: from the backend; empty: not known yet.
         target: such as aws.
         cloud: such as AWS.
 
     Raises:
         KitError: it is on this machine, or a passphrase protects it.
     """
-    bootstrap = f"`llmops bootstrap {target}` makes a place for states and a key, and prints the lines that use them"
+    bootstrap = f"`llmops bootstrap {target}` creates storage for states and a key, and prints the lines that use them"
     if stack.backend.startswith("file://"):
         raise KitError(
-            f"the state of a stack on {cloud} would be on this machine alone",
+            f"the state of a stack on {cloud} would be on this machine only",
             where=stack.backend,
             fix=f"{bootstrap}; {_DEV}",
         )

@@ -1,4 +1,4 @@
-"""Find what carries the kit's tags in a cloud and belongs to no stack's state; remove it when asked."""
+"""Finds resources that carry the kit's tags and are in no stack's state, and removes them on request."""
 
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -21,7 +21,7 @@ UNKNOWN_STACK = "no stack of this name in this backend"
 
 @dataclass(frozen=True)
 class Left:
-    """A thing that belongs to no stack's state."""
+    """A resource that is in no stack's state."""
 
     thing: Thing
     why: str
@@ -51,7 +51,7 @@ class Expired:
     since: datetime
     things: int
     usd_month: float | None
-    """Of what has a known price; None: nothing has."""
+    """Total of the known prices; None: no price is known."""
 
     @property
     def row(self) -> dict[str, Any]:
@@ -68,11 +68,11 @@ class Swept:
     """Result of a sweep."""
 
     place: str
-    """Account and region, or subscription, as a person reads it."""
+    """Account and region, or subscription, for display."""
     left: list[Left]
     expired: list[Expired] = field(default_factory=list)
     busy: list[str] = field(default_factory=list)
-    """Stacks that are being changed: what is theirs was not judged."""
+    """Stacks that are being updated; their resources were skipped."""
 
     @property
     def removable(self) -> list[Left]:
@@ -81,11 +81,11 @@ class Swept:
 
 
 def find(stack: PulumiStack, *, of: Collection[str] = ()) -> Swept:
-    """Look through the account and region of a stack.
+    """Finds leftovers in the account and region of a stack.
 
     Args:
         stack: any stack of the project there; its backend is the one whose states count.
-        of: names of stacks: only what is theirs. Empty: all of the project.
+        of: names of the stacks whose resources are considered; empty: all of the project.
 
     Raises:
         KitError: the cloud or the backend can't be read, or the target has no cloud.
@@ -106,17 +106,17 @@ def find(stack: PulumiStack, *, of: Collection[str] = ()) -> Swept:
 
 
 def remove(stack: PulumiStack, left: Collection[Left], say: Say) -> None:
-    """Remove what was found; what has to stay, and what is gone meanwhile, is left alone.
+    """Removes leftovers, except those that must be kept or are gone already.
 
     Raises:
-        KitError: some of it could not be removed; the rest was.
+        KitError: some could not be removed; the others were.
     """
     problems = registry.sweeper(stack).remove([each.thing for each in left if not each.thing.keep], say)
     if problems:
         raise KitError(
             f"{len(problems)} of {len(left)} could not be removed:\n  " + "\n  ".join(problems),
             where=registry.sweeper(stack).place,
-            fix="repeat the command: some things can go only when others are gone",
+            fix="repeat the command: some resources can be removed only after others",
         )
 
 
@@ -139,9 +139,9 @@ def age(created: datetime | None, now: datetime | None = None) -> str:
 
 
 def _references(resources: Collection[Mapping[str, Any]]) -> Iterator[str]:
-    """Yields all ids that a state's resources have or refer to, in lower case: what one of them needs is no leftover.
+    """Yields all ids that a state's resources have or refer to, in lower case: a resource that is used is no leftover.
 
-    (Azure's ids mean the same in small letters and capitals, and its services don't write them alike.)
+    (Azure's ids are case-insensitive, and its services differ in the case that they return.)
     """
     for resource in resources:
         yield from _texts([resource.get("id"), resource.get("outputs"), resource.get("inputs")])
@@ -149,7 +149,7 @@ def _references(resources: Collection[Mapping[str, Any]]) -> Iterator[str]:
 
 def _texts(value: object) -> Iterator[str]:
     if isinstance(value, str):
-        yield value.removesuffix(":*").lower()  # without what some of AWS's answers name a log group with
+        yield value.removesuffix(":*").lower()  # which some AWS responses add to a log group's ARN
     elif isinstance(value, Mapping):
         for inner in value.values():
             yield from _texts(inner)
@@ -170,7 +170,7 @@ def _is_a_run(thing: Thing, known: Mapping[str, Mapping[str, Any]]) -> bool:
 
 
 def _kept(thing: Thing, left: Mapping[str, Thing]) -> Thing:
-    """Adds the reason to stay if something uses it that is not a leftover itself."""
+    """Adds the reason to keep a resource that something other than a leftover uses."""
     in_use = thing.needed_by and thing.needed_by not in left
     user = "/".join(thing.needed_by.rpartition(":")[2].split("/")[-2:])  # endpoint/chatbot
     return replace(thing, keep=f"{user} uses it") if in_use else thing
@@ -196,5 +196,5 @@ def _is_busy(stack: PulumiStack, name: str) -> bool:
     if look is None and stack.backend.startswith("file://"):
         look = partial(locks_of, folder_of(stack.backend), name, project)
     if look is None:
-        return False  # Pulumi's service sees to updates itself
+        return False  # Pulumi's service itself prevents concurrent updates
     return bool(look())

@@ -1,4 +1,4 @@
-"""The command of the twins, run as a program: the kit imports nothing of them."""
+"""Runs the twins' command as a program: the kit doesn't import the twins."""
 
 import json
 import subprocess
@@ -15,10 +15,10 @@ _ERROR = "error: "
 
 
 class TwinCommand:
-    """One twin, by `twins aws …` or `twins azure …`. Methods raise KitError with the command's own words.
+    """One twin, by `twins aws …` or `twins azure …`. Methods raise KitError with the command's own message.
 
     Args:
-        target: the cloud's word, "aws".
+        target: the cloud, such as "aws".
         home: the twin's folder.
     """
 
@@ -27,23 +27,23 @@ class TwinCommand:
         self._home = home
 
     def up(self, say: Callable[[str], None] = lambda _: None, **options: str | float) -> None:
-        """Starts the twin, with permissions judged; `say` is called with each step."""
+        """Starts the twin, which checks permissions; `say` is called with each step."""
         words = [word for name, value in options.items() for word in (f"--{name}", str(value))]
         self._run("up", *words, "--judge", "strict", say=say)
         self.__dict__.pop("environment", None)
 
     def down(self) -> None:
-        """Ends the twin's processes."""
+        """Stops the twin's processes."""
         self._run("down")
 
     @cached_property
     def environment(self) -> dict[str, str | None]:
-        """The variables that make a program a client of the twin's owner; None means to unset one."""
+        """The variables by which a program acts as the twin's owner; None means to unset one."""
         return self._run("env")
 
     @property
     def key(self) -> str:
-        """The key of the twin's own routes (/_twin/…)."""
+        """The key of the twin's administrative routes (/_twin/…)."""
         return self.environment[KEY_VARIABLES[self._target]] or ""
 
     def _run(self, verb: str, *words: str, say: Callable[[str], None] = lambda _: None) -> Any:

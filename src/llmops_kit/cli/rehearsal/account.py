@@ -1,4 +1,4 @@
-"""The caller's own account in the twin's place: limited in dollars and hours, tagged, and swept at the end."""
+"""World of a smoke test: the caller's own account, limited in dollars and hours, tagged, and swept at the end."""
 
 import json
 import os
@@ -21,12 +21,12 @@ from llmops_kit.core.documents.recipe import Recipe
 from llmops_kit.core.errors import KitError
 
 _SPAN = re.compile(r"(?:(\d+)h)?(?:(\d+)m)?")
-_AHEAD_HOURS = 0.25  # a step may take so long: what it will cost at the present rate counts already
-_TAKE_DOWN_HOURS = 0.05  # what stands costs until it is gone
+_AHEAD_HOURS = 0.25  # of a long step, whose cost at the present rate is counted in advance
+_TAKE_DOWN_HOURS = 0.05  # machines cost until they are removed
 
 
 class LimitError(KitError):
-    """Money or time is used up."""
+    """Error for a limit of money or time that is used up."""
 
 
 class AccountWorld(World):
@@ -46,7 +46,7 @@ class AccountWorld(World):
         self._caller = CloudCaller("", "", "")
 
     def open(self, say: Say) -> None:
-        """Look who the caller is, and make the project's copy; nothing is made in the account.
+        """Identifies the caller and copies the project; creates nothing in the account.
 
         Raises:
             KitError: there are no credentials.
@@ -78,11 +78,11 @@ class AccountWorld(World):
             become(self._before)
 
     def copy(self) -> None:
-        """Make the project that its commands run in."""
+        """Creates the project that its commands run in."""
         raise NotImplementedError
 
     def more_settings(self) -> dict[str, Any]:
-        """Returns other settings of the stacks."""
+        """Returns further settings of the stacks."""
         return {"expires": self.end.strftime("%Y-%m-%dT%H:%MZ")}
 
     def is_ours(self, name: str) -> bool:
@@ -99,17 +99,17 @@ class AccountWorld(World):
         return bool(self._caller.twin)
 
     def check_limits(self) -> None:
-        """Check that neither time nor money is used up.
+        """Checks that neither time nor money is used up.
 
         Raises:
-            LimitError: naming the limit; what was made is taken down then.
+            LimitError: one is; names it. The created resources are taken down then.
         """
         if self.meter:
             self.meter.look()
         self._check(_AHEAD_HOURS)
 
     def watch(self) -> None:
-        """Ends the current step if a limit is reached or can't be kept; called in the background, after each look."""
+        """Ends the current step if a limit is reached or can't be kept; called in the background, after each estimate."""
         if self.over:
             return
         try:
@@ -146,18 +146,18 @@ class AccountWorld(World):
             )
 
     def _remove(self, stack: str) -> None:
-        """Removes a stack with its data, then by its tags what is left. The report names what is left even then."""
+        """Removes a stack with its data, then leftover resources by their tags; the report lists leftovers and failures."""
         path = self.project / f"Pulumi.{stack}.yaml"
         if not path.exists():
             return
         done = self._llmops(stack, "down", "--data", stack)
         if done.returncode and "does not exist yet" not in done.stderr:
-            done = self._destroy(stack)  # a first `up` that failed leaves a stack that says nothing of itself
+            done = self._destroy(stack)  # after a failed first `up`, the stack has no outputs
             if done.returncode:
                 self.swept.append(f"`pulumi destroy --stack {stack}` failed: {last_lines(done.stdout + done.stderr)}")
         found = self._llmops(stack, "down", "--orphans", "--of", stack, "--json")
         rows = json.loads(found.stdout)["left"] if not found.returncode else []
-        left = [row for row in rows if not row["keep"]]  # a key that waits for its deletion must stay so long
+        left = [row for row in rows if not row["keep"]]  # a key whose deletion is scheduled
         if left:
             done = self._llmops(stack, "down", "--orphans", "--of", stack, "--data", stack, "--remove", "--yes")
             self.swept += [f"swept: {thing['kind']} {thing['name']}" for thing in left]
@@ -174,7 +174,7 @@ class AccountWorld(World):
         return self._run([engine, "destroy", "--yes", "--skip-preview", "--non-interactive", "--stack", stack])
 
     def _cancel(self, stack: str) -> None:
-        """Removes the lock of a command that was killed: nobody else has this state."""
+        """Removes the lock of a killed command: no other process uses this state."""
         from llmops_kit.cli.pulumi_engine.engine import ensure
 
         self._run([str(ensure().pulumi), "cancel", "--yes", "--stack", stack])

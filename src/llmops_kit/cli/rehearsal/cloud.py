@@ -21,14 +21,14 @@ if TYPE_CHECKING:
     from llmops_kit.core.documents.outputs import StackOutputs
 
 REPOSITORY = "acme/assistant"
-"""On GitHub: whose workflows the roles of `bootstrap` trust."""
+"""GitHub repository whose workflows bootstrap's roles trust."""
 THEIRS = "acme-payroll"
 """Prefix of other owners' resources in the account."""
 
 
 @dataclass(frozen=True)
 class CloudCaller:
-    """Identity of this process in the cloud. `account`: with the cloud's word for it; `twin`: its address."""
+    """Identity of this process in the cloud. `account`: its id after the cloud's term for it; `twin`: its address."""
 
     name: str
     account: str
@@ -38,8 +38,8 @@ class CloudCaller:
 
 @dataclass(frozen=True)
 class Standing:
-    """Machines that are paid for. `purpose` is hosting or training, as in the table of prices, and `instance_type` as
-    there, or words for what has no price by the hour.
+    """Billed machines. `purpose` (hosting or training) and `instance_type` are those of the price table; machines
+    without an hourly price have a description as their type.
     """
 
     name: str
@@ -72,28 +72,28 @@ class Twin(ABC):
 
     target: ClassVar[str]
     place: ClassVar[dict[str, str]]
-    """Its region, as its `up` takes it."""
+    """Its region, as options of its `up`."""
 
     def __init__(self, home: Path) -> None:
         self.home = home
         self._command = TwinCommand(self.target, home)
 
     def up(self, say: Say, pace: float) -> None:
-        """Start it, with permissions judged. Raises KitError when it does not start."""
+        """Starts the twin, which checks permissions. Raises KitError if it does not start."""
         self._command.up(say, pace=pace, **self.place)
 
     def down(self) -> None:
-        """End its processes."""
+        """Stops its processes."""
         self._command.down()
 
     def environment(self) -> dict[str, str]:
-        """Returns the environment of a program that is a client as the twin's owner."""
+        """Returns the environment of programs that act as the twin's owner."""
         return {name: value for name, value in self._command.environment.items() if value is not None}
 
     @abstractmethod
     def take(self, identity: str) -> Mapping[str, str | None]:
-        """Returns the changes of the owner's environment that make a program the bearer of one of bootstrap's roles, as
-        a workflow on GitHub gets them.
+        """Returns the changes of the owner's environment by which a program acts as one of bootstrap's roles, as a
+        workflow on GitHub gets them.
         """
 
     @abstractmethod
@@ -102,7 +102,7 @@ class Twin(ABC):
 
     @abstractmethod
     def deny(self, name: str, action: str) -> None:
-        """Deny an action to a role, whatever its policies allow."""
+        """Denies an action to a role, whatever its policies allow."""
 
     @abstractmethod
     def give_back(self, name: str, action: str) -> None:
@@ -114,16 +114,14 @@ class Twin(ABC):
 
     @abstractmethod
     def bearer(self, principal: str) -> str:
-        """Returns the role's name of a recorded principal; empty if it is not a role."""
+        """Returns the name of the role of a recorded principal; empty if it is not a role."""
 
     @abstractmethod
     def url(self) -> str:
-        """Where its own routes (/_twin/…) answer."""
+        """Returns the base URL of its administrative routes (/_twin/…)."""
 
     def web_identity(self, identity: str, audience: str) -> str:
-        """Returns a token like the one that GitHub gives to a job that assumes one of bootstrap's roles; the twin makes
-        it.
-        """
+        """Returns a token like GitHub's for a job that assumes one of bootstrap's roles; the twin issues it."""
         from llmops_kit.cli.platforms.bootstrap_steps import PROMOTE_ENVIRONMENT
 
         place = f"environment:{PROMOTE_ENVIRONMENT}" if "-promote-" in identity else "ref:refs/heads/main"
@@ -153,7 +151,9 @@ class Twin(ABC):
 
 
 class Cloud(ABC):
-    """One cloud. Methods without a twin in them work on an account too, as this process's environment says who."""
+    """A cloud in rehearsals and smoke tests. Methods act as the caller in this process's environment, on a twin or an
+    account.
+    """
 
     target: ClassVar[str]
     title: ClassVar[str]
@@ -162,15 +162,15 @@ class Cloud(ABC):
     extra: ClassVar[tuple[str, ...]]
     """The extra that a rehearsal needs, and packages that it brings."""
     roles: ClassVar[tuple[str, ...]]
-    """Labels: those that bootstrap makes, and those of a stack."""
+    """Labels of roles: those that bootstrap creates, and those of a stack."""
     bearers: ClassVar[Mapping[str, str]] = {}
     """Verb of llmops -> label of the role of bootstrap that it runs under, where that is not deploy."""
     withheld: ClassVar[str]
     """An action of deploy that the first `up` lacks."""
     region: ClassVar[str]
-    """Of the twin's clients; one of which the kit knows prices."""
+    """Region of the twin's clients; the kit knows its prices."""
     instance_type: ClassVar[str]
-    """Of jobs and endpoints, where a stack names none."""
+    """Instance type of jobs and endpoints whose stack names none."""
     files: ClassVar[bool]
     """Whether requests and answers can be files (`mode: async`)."""
     rolls_back_silently: ClassVar[bool]
@@ -187,7 +187,7 @@ class Cloud(ABC):
     rolled_back_by: ClassVar[str]
     """Text in the message of a rollback by quality."""
     only = ""
-    """On an account: things with this in their name are described whole by `held`, the others may only be named."""
+    """On an account, `held` describes resources with this in their name in full; others may only be listed by name."""
 
     @abstractmethod
     def twin(self, home: Path) -> Twin:
@@ -195,7 +195,7 @@ class Cloud(ABC):
 
     @abstractmethod
     def require_loopback(self, environ: Mapping[str, str]) -> None:
-        """Check that an environment's clients can reach this machine alone. Raises KitError: one leads elsewhere."""
+        """Raises KitError unless an environment's clients can reach this machine alone."""
 
     @abstractmethod
     def caller(self) -> CloudCaller:
@@ -227,7 +227,7 @@ class Cloud(ABC):
 
     @abstractmethod
     def make_theirs(self) -> None:
-        """Create resources of another team; all have THEIRS in their name."""
+        """Creates resources of another team; all have THEIRS in their name."""
 
     @abstractmethod
     def settings(self) -> dict[str, Any]:
@@ -243,15 +243,15 @@ class Cloud(ABC):
 
     @abstractmethod
     def questions(self) -> "tuple[Question, ...]":
-        """Questions that only a real account answers."""
+        """Returns the questions that only a real account answers."""
 
     @abstractmethod
     def remove_bootstrapped(self, project: str) -> None:
-        """Remove what `llmops bootstrap` created for a project, with its states. Raises KitError if that fails."""
+        """Removes the resources that `llmops bootstrap` created for a project, with its states. Raises KitError if it fails."""
 
     @abstractmethod
     def bound(self, settings: dict[str, Any], boundary: str) -> None:
-        """Set the permissions boundary that bootstrap created in a stack's settings, if the cloud has boundaries."""
+        """Sets the permissions boundary that bootstrap created in a stack's settings, if the cloud has boundaries."""
 
     @abstractmethod
     def roles_of(self, outputs: "StackOutputs") -> dict[str, str]:
@@ -259,7 +259,7 @@ class Cloud(ABC):
 
     @abstractmethod
     def interruptions(self, outputs: "StackOutputs", run: str) -> int:
-        """Returns how often a run's machine was taken away."""
+        """Returns how often a run's machine was reclaimed."""
 
     @abstractmethod
     def quality(self, outputs: "StackOutputs", endpoint: str) -> Iterator[QualityLog]:
@@ -275,7 +275,7 @@ class Cloud(ABC):
 
     @abstractmethod
     def change_machines(self, entry: dict[str, Any]) -> None:
-        """Change an endpoint's settings so that its instances are replaced."""
+        """Changes an endpoint's settings so that its instances are replaced."""
 
     def next_link(self) -> str:
         """Returns the link to a list's second page as the cloud writes it; empty if it writes none."""
@@ -290,7 +290,7 @@ class Cloud(ABC):
         """Yields the machines of endpoints and jobs."""
 
     def require_prices(self, say: Say, region: str) -> None:
-        """Check that what a rehearsal starts has a price, so that a limit can be kept; fetch prices where it has none.
+        """Checks that the machines of a rehearsal have a price, so that a limit can be kept; else fetches the prices.
 
         Raises:
             KitError: they can't be fetched.

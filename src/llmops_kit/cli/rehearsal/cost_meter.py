@@ -1,4 +1,4 @@
-"""Cost per hour of running resources in the account, by the kit's price table, and cost so far."""
+"""Estimates the cost per hour of running resources in the account by the kit's price table, and the cost so far."""
 
 import threading
 import time
@@ -16,7 +16,7 @@ _FAILURES = 3
 
 
 class Meter:
-    """Measures the cost periodically, in the background. Counts instances of endpoints and jobs: nearly all of it."""
+    """Estimates the cost periodically in the background, by instances of endpoints and jobs, which cause nearly all."""
 
     def __init__(
         self,
@@ -30,19 +30,19 @@ class Meter:
         self._thread: threading.Thread | None = None
         self._looked = time.monotonic()
         self.rate = 0.0
-        """Dollars an hour, now."""
+        """Dollars per hour, now."""
         self.usd = 0.0
         """Dollars so far: an estimate."""
         self.unknown: set[str] = set()
         """Instance types whose price the table does not have."""
         self._seen = False
         self._failures: list[str] = []
-        """Of the looks since the last good one."""
+        """Errors since the last successful estimate."""
         self.looked: Callable[[], None] = lambda: None
-        """Called after each look in the background, also after one that failed."""
+        """Called after each estimate in the background, also after a failed one."""
 
     def start(self, every_seconds: float) -> None:
-        """Look now and then until `stop`."""
+        """Estimates at an interval until `stop`."""
         self._thread = threading.Thread(target=self._run, args=(every_seconds,), name="meter", daemon=True)
         self._thread.start()
 
@@ -53,19 +53,19 @@ class Meter:
 
     @property
     def blind(self) -> str:
-        """Why the cost is not known: no look succeeded yet, or the last three failed; empty: it is known."""
+        """Why the cost is not known: no estimate succeeded yet, or the last three failed; empty: it is known."""
         return self._failures[-1] if self._failures and not (self._seen and len(self._failures) < _FAILURES) else ""
 
     @property
     def estimate(self) -> float | None:
-        """Dollars so far; None if they are not known, which is never zero."""
+        """Dollars so far; None, never zero, if they are not known."""
         return None if self.blind or self.unknown else self.usd
 
     def look(self) -> None:
-        """Count what stands, and add what stood since the last look.
+        """Adds the cost since the last estimate, and counts the running machines.
 
         Raises:
-            KitError: it can't be seen.
+            KitError: the machines can't be listed.
         """
         now = time.monotonic()
         self.usd += self.rate * (now - self._looked) / _HOUR
@@ -84,7 +84,7 @@ class Meter:
     def _run(self, every_seconds: float) -> None:
         while not self._stopped.wait(every_seconds):
             for each in (self.look, self.looked):
-                with suppress(Exception):  # `blind` says so after some, and the next look corrects it
+                with suppress(Exception):  # repeated failures make it `blind`; the next estimate corrects a single one
                     each()
 
     def _price(self, machines: Standing) -> float:

@@ -1,4 +1,4 @@
-"""Faults on request, and how a rehearsal that meets one ends: clouds/faults.toml. docs/how-to/rehearsal.md shows it."""
+"""Reads the faults that a rehearsal can inject, and their expected ends (clouds/faults.toml)."""
 
 import tomllib
 from collections.abc import Iterable, Mapping
@@ -10,15 +10,15 @@ from llmops_kit.core.errors import NotFoundError
 from llmops_kit.core.validation import did_you_mean
 
 End = Literal["recovered", "refused"]
-"""The step goes on by itself; or a clear error names the fix, which then works."""
+"""Whether the step recovers by itself, or a clear error names the fix, which then works."""
 
 
 @dataclass(frozen=True)
 class FaultCase:
-    """A fault of the twin (core/faults.py), where a rehearsal meets it, and its end.
+    """A fault of the twin (core/faults.py), the step in which it is injected, and its expected end.
 
-    A member that is not known before is a function of the stage. `says` must stand in the refusal. Where `meanwhile`
-    stands in one, nothing was lost by it, and the step is tried again, as a client does, until it goes on.
+    A member that is not known in advance is a function of the stage. The error must contain `says`. If it contains
+    `meanwhile`, nothing was lost, and the step is retried, as a client does, until it succeeds.
     """
 
     name: str
@@ -44,7 +44,7 @@ def _case(row: Mapping[str, Any], cloud: str) -> FaultCase:
 
 
 def _after_the_roles(stage: Any) -> float:
-    """Returns the seconds since the roles were created, and 30, so that the first job meets them too early."""
+    """Returns the seconds since the roles were created, and 30, so that the first job starts before they work."""
     return stage.timeline.now() - stage.notes["roles made"] + 30
 
 

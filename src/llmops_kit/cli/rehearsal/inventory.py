@@ -1,4 +1,4 @@
-"""Comparison of two inventories of an account: leftovers, and changed resources."""
+"""Compares two inventories of an account: leftovers, and changed resources."""
 
 from collections.abc import Callable
 from typing import Any

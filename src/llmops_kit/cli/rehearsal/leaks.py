@@ -1,8 +1,8 @@
 """Search for leaked secrets: in files, states, logs, environments, command lines and memory dumps.
 
-Secrets are known by value (what the rehearsal's own clients were given), and by their shape (private keys, bearer
-tokens, signed addresses), which also finds those that were handed out on the way. A finding names the secret and the
-place, never the value.
+Secrets are known by value (those of the rehearsal's own clients), and by their shape (private keys, bearer tokens,
+signed URLs), which also finds those that were issued during the rehearsal. A finding names the secret and the place,
+never the value.
 """
 
 import base64
@@ -32,20 +32,20 @@ SHAPES: Mapping[str, re.Pattern[bytes]] = {
         rb"-(?<=[xX]-[aA][mM][zZ]-)(?i:security-token)['\"]?[:=] ?['\"]?[A-Za-z0-9%+/=]{20,}"
     ),
 }
-"""Each begins with a fixed byte or more, which `re` skips to: it is ten times as fast as with a choice of bytes."""
+"""Each begins with a literal that `re` can search for: ten times as fast as an alternative of first bytes."""
 _AT_A_TIME, _LONGEST = 1 << 24, 1 << 16
-"""Bytes of a file that are searched at a time, and those that overlap: no secret is longer."""
+"""Bytes of a file that are searched at a time, and their overlap: no secret is longer."""
 _LOGS = (".log", ".txt", ".html", ".xml", ".out", ".err")
 _GZIP, _ELF, _CORE_TYPE = b"\x1f\x8b", b"\x7fELF", 4
 _START_IS_EARLY = 2
-"""Seconds, at most: psutil counts from the machine's start, whose time Linux rounds down to a second."""
+"""Maximum error in seconds: psutil counts from the boot time, which Linux rounds down to a second."""
 _Forms = Mapping[str, Collection[bytes]]
-"""By a secret's name, what it may look like."""
+"""Secret's name -> its encodings."""
 _LIMITS_LINE = re.compile(r"^Max core file size\s+(\S+)", re.MULTILINE)
 
 
 class Known(NamedTuple):
-    """A secret by its value; `prompt`: text that somebody asked, which belongs into data, and into no log."""
+    """A secret by its value; `prompt`: a user's text, which may be in data, but in no log."""
 
     name: str
     value: str
@@ -53,10 +53,10 @@ class Known(NamedTuple):
 
 
 class Accepted(NamedTuple):
-    """A place that has to hold secrets, and why."""
+    """A place that must hold secrets, and the reason."""
 
     pattern: str
-    """Of the path below the root, or of `process NAME: VARIABLE`."""
+    """Glob of the path below the root, or of `process NAME: VARIABLE`."""
     why: str
 
 
@@ -122,7 +122,7 @@ def in_processes(
                 if any(fnmatch(where, each.pattern) for each in accepted):
                     continue
                 if variable in named:
-                    yield Leak("what is named like a secret", where)
+                    yield Leak("a value named like a secret", where)
                 yield from _found(forms, value.encode(), where)
 
 
@@ -133,8 +133,8 @@ def of_folder(folder: Path, since: float) -> list[psutil.Process]:
         with suppress(psutil.Error):
             if process.create_time() < since - _START_IS_EARLY or process.pid == os.getpid():
                 continue
-            told = (*process.cmdline(), *process.environ().values(), process.cwd())
-            if any(str(folder) in each for each in told):
+            texts = (*process.cmdline(), *process.environ().values(), process.cwd())
+            if any(str(folder) in each for each in texts):
                 found.append(process)
     return found
 
@@ -182,7 +182,7 @@ def _forms(value: str) -> set[bytes]:
 
 
 def _name(process: psutil.Process) -> str:
-    """Returns what a process runs: the module of `python -m`, else the program."""
+    """Returns the name of a process: the module of `python -m`, else the program."""
     words = process.cmdline()
     if "-m" in words[:-1]:
         return words[words.index("-m") + 1]

@@ -1,4 +1,4 @@
-"""Steady, recorded requests to an endpoint, in the background."""
+"""Sends requests to an endpoint at a steady rate in the background, and records them."""
 
 import json
 import statistics
@@ -17,7 +17,7 @@ _WAIT_SECONDS = 120
 
 
 class Load:
-    """Asks every half second, as long as it is entered. A request that no worker has time for waits for its turn."""
+    """Sends a request every half second inside the block; requests wait in a queue while all threads are busy."""
 
     def __init__(self, stage: Stage, endpoint: str, question: str) -> None:
         self._timeline = stage.timeline
@@ -41,24 +41,24 @@ class Load:
 
     @property
     def count(self) -> int:
-        """Requests so far."""
+        """Number of requests so far."""
         return len(self.requests)
 
     @property
     def failed(self) -> list[Request]:
-        """Those that were not answered."""
+        """Requests that got no answer."""
         return [r for r in self.requests if not r.ok]
 
     @property
     def median(self) -> float:
-        """Seconds of an answered request."""
+        """Median seconds of answered requests."""
         return statistics.median([r.seconds for r in self.requests if r.ok] or [0.0])
 
     def answered(self, more: int) -> None:
-        """Wait for so many more answers.
+        """Waits for a number of further requests to finish.
 
         Raises:
-            KitError: they do not come.
+            KitError: they don't within the time limit.
         """
         wanted, deadline = self.count + more, time.monotonic() + _WAIT_SECONDS
         while self.count < wanted:

@@ -11,7 +11,7 @@ _OURS = "127.0.0.1,localhost,::1"
 
 
 class Guard:
-    """Answers every request for another machine with 403, and remembers which it was."""
+    """Rejects every request for another machine with 403, and records it."""
 
     def __init__(self) -> None:
         self.refused: list[str] = []
@@ -30,21 +30,21 @@ class Guard:
 
     @property
     def environ(self) -> dict[str, str]:
-        """Variables that send a program's requests here, except those to loopback."""
+        """Variables that send a program's requests to this proxy, except those to loopback."""
         url = f"http://127.0.0.1:{self._server.server_address[1]}"
         named = dict.fromkeys(_VARIABLES, url) | {"NO_PROXY": _OURS}
         return named | {name.lower(): value for name, value in named.items()}
 
     def require_quiet(self, where: str) -> None:
-        """Check that no program requested another machine since the last check.
+        """Checks that no program requested another machine since the last check.
 
         Raises:
-            KitError: naming the requests.
+            KitError: one did; names the requests.
         """
         asked, self.refused[:] = sorted(set(self.refused)), []
         if asked:
             raise KitError(
-                f"something in the rehearsal wanted to reach {', '.join(asked)}, and was refused",
+                f"a program of the rehearsal tried to reach {', '.join(asked)}, and was refused",
                 where=where,
                 fix="a rehearsal may only reach this machine; the step's log shows the caller",
             )

@@ -1,4 +1,4 @@
-"""Downloads for a rehearsal of a recipe, before it starts, since jobs on a twin have no network."""
+"""Fetches and builds a rehearsal's prerequisites before it starts, since jobs on a twin have no network."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ _TENSORFLOW = "training-tensorflow"
 
 
 def fetch_prerequisites(recipe: Recipe, path: Path, say: Say) -> Path:
-    """Fetches a recipe's base model, once a machine, and its data, with this process's environment.
+    """Fetches a recipe's base model, once per machine, and its data, with this process's environment.
 
     Args:
         recipe: the content of `path`.
@@ -47,7 +47,7 @@ def build_images(recipe: Recipe | None, say: Say) -> None:
     """Builds all images that run on this machine: those of the stack, and the one that prepares data.
 
     Args:
-        recipe: that is trained; None: nothing is.
+        recipe: the recipe to train; None: nothing is trained.
         say: told the progress.
 
     Raises:

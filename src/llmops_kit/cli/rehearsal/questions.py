@@ -1,4 +1,4 @@
-"""The questions that only an account answers, in questions_<cloud>.toml: what the kit assumes, what the cloud did."""
+"""Questions that only an account answers (questions_<cloud>.toml): the kit's assumption, and the cloud's behaviour."""
 
 import tomllib
 from collections.abc import Callable, Iterable, Mapping
@@ -12,7 +12,7 @@ from llmops_kit.cli.rehearsal.steps import Result
 
 @dataclass(frozen=True)
 class Question:
-    """One of them. `sure`: how sure the kit is of what it assumes, in percent."""
+    """A question. `sure`: confidence in the assumption, in percent."""
 
     id: str
     asks: str
@@ -22,16 +22,16 @@ class Question:
     step: str = ""
     """The step that answers it; empty: none does."""
     look: Callable[[Any], "CloudAnswer | str"] | None = None
-    """Takes the Stage. Asked once the step has passed: what the cloud did; words alone are an answer as assumed."""
+    """Called with the Stage after the step has passed; returns the cloud's behaviour, or a text if it is as assumed."""
     otherwise: str = ""
-    """In the error of a step that failed (a regular expression): the cloud did otherwise."""
+    """Regular expression: if it matches a failed step's error, the cloud behaved differently."""
     beyond: str = ""
-    """Why no step comes to it, and what would."""
+    """Why no step answers it, and what would."""
 
 
 @dataclass(frozen=True)
 class CloudAnswer:
-    """What a real cloud did, in words, and whether the twin assumes the same."""
+    """A real cloud's behaviour in words, and whether it is as assumed."""
 
     did: str
     as_assumed: bool = True
@@ -39,7 +39,7 @@ class CloudAnswer:
 
 @dataclass(frozen=True)
 class Answered:
-    """A question with its answer, as the report has it. `state`: as assumed, otherwise, not answered."""
+    """A question with its answer, for the report. `state`: as assumed, otherwise, not answered."""
 
     id: str
     question: str
@@ -55,7 +55,7 @@ class Answered:
 
 
 def load_questions(cloud: str, looks: "Mapping[str, Callable[[Any], CloudAnswer | str]]") -> tuple[Question, ...]:
-    """Read a cloud's questions; `look` names one of `looks`, `passed` is the answer of every step that passed."""
+    """Reads a cloud's questions; `look` names one of `looks`, `passed` is the answer if the step passed."""
     rows = tomllib.loads(Path(__file__).with_name("clouds").joinpath(f"questions_{cloud}.toml").read_text())["question"]
     for row in rows:
         if "passed" in row:
@@ -81,5 +81,5 @@ def table(
 
 def _why_not(step: str, state: str) -> str:
     if state == "passed":
-        return f"the step {step} passed, and what it left could not be looked at"
+        return f"the step {step} passed, but its results could not be read"
     return f"the step {step} was not run" if state == "not run" else f"the step {step} {state} for another reason"

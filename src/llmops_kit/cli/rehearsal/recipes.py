@@ -1,4 +1,4 @@
-"""The recipe of a rehearsal: its choice, whether a rehearsal can run it, and the question for its version."""
+"""Chooses and checks the recipe of a rehearsal, and the question for its version."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,7 +12,7 @@ from llmops_kit.core.errors import KitError
 from llmops_kit.training.models.golden import ANY_ANSWER
 
 RECIPE = "recipes/rehearsal.yaml"
-"""The smallest recipe that teaches, by default."""
+"""The default: the smallest recipe that has a measurable effect."""
 _LEAST_CHECKPOINTS = 3
 
 
@@ -25,7 +25,7 @@ def find_recipe(project: Project, path: Path, live: bool) -> str:
         live: whether the rehearsal is on an account, and so reaches the network.
 
     Raises:
-        KitError: it is not the project's, or has what a rehearsal can't do; with the fix.
+        KitError: it is not in the project, or requires something that a rehearsal can't do.
     """
     folder = project.folder.resolve()
     if not path.is_file():
@@ -37,13 +37,13 @@ def find_recipe(project: Project, path: Path, live: bool) -> str:
         fix = "put it into the project, such as into recipes/"
         raise KitError("is not in the project's folder, which a rehearsal copies", where=str(path), fix=fix)
     recipe = Recipe.load(path)
-    if reason := _what_it_can_not_do(recipe, live):
+    if reason := _unsupported(recipe, live):
         raise KitError(f"a rehearsal can't use it: {reason[0]}", where=f"{path}: {reason[1]}", fix=reason[2])
     return path.resolve().relative_to(folder).as_posix()
 
 
 def shorten(project: Path, recipe: str, most_steps: int) -> None:
-    """Writes a recipe that trains few steps in the place of the linked one; what it names beside it is linked there.
+    """Replaces a linked recipe by one that trains few steps; links the files beside it, which it may name.
 
     Args:
         project: a folder of links to the files of a project (`Project.link_into`), changed in place.
@@ -71,7 +71,7 @@ def shortened(training: TrainingRecipe, most_steps: int) -> TrainingRecipe:
         "max_steps": steps,
         "epochs": 1,
         "warmup_steps": min(training.warmup_steps, steps),
-        # The machine is taken away at the first checkpoint, after which some steps are to come.
+        # The machine is reclaimed at the first checkpoint, after which some steps must remain.
         "checkpoint_steps": min(training.checkpoint_steps, max(1, steps // _LEAST_CHECKPOINTS)),
     }
     return training.model_copy(update=changed)
@@ -80,7 +80,7 @@ def shortened(training: TrainingRecipe, most_steps: int) -> TrainingRecipe:
 def question_of(manifest: ModelManifest) -> Golden:
     """Returns the golden prompt that a rehearsal asks: the first one of a single question with a known answer.
 
-    Without one, a question that any answer will do for.
+    Without one, a question to which any answer is right.
     """
     for golden in manifest.golden:
         if golden.is_telling and sum(message.role != "system" for message in golden.messages) == 1:
@@ -105,8 +105,8 @@ def in_words(message: Mapping[str, Any]) -> str:
     return "\n".join(filter(None, ((message.get("content") or "").strip(), *calls)))
 
 
-def _what_it_can_not_do(recipe: Recipe, live: bool) -> tuple[str, str, str] | None:
-    """Returns a reason, the key and the fix."""
+def _unsupported(recipe: Recipe, live: bool) -> tuple[str, str, str] | None:
+    """Returns the reason, key and fix of the first unsupported part; None if a rehearsal can run the recipe."""
     new = "its store is new and has no model yet"
     if recipe.base_model.source.startswith("store:"):
         return new, "base_model.source", "name its source: hub:, folder: or package:"

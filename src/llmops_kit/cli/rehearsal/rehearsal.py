@@ -42,16 +42,16 @@ class RehearsalOptions:
     recipe: Path | None = None
     """None: the project's `RECIPE`."""
     steps: int = 0
-    """Optimizer steps that the recipe is shortened to; 0: it is trained as it is."""
+    """Optimizer steps that the recipe is shortened to; 0: it is not shortened."""
 
 
 def rehearse(cloud: Cloud, project: Project, options: RehearsalOptions, console: Console) -> Report:
-    """Rehearse on a temporary twin.
+    """Rehearses on a temporary twin.
 
     Raises:
-        KitError: before the first step: no such step or fault, something that is missing, no twin. A step that fails is
-            in the report.
-        KeyboardInterrupt: it was ended; the report is written, and what was made is gone.
+        KitError: before the first step: no such step or fault, a missing prerequisite, no twin. A step that fails is in
+            the report.
+        KeyboardInterrupt: the user ended it; the report is written, and the twin is removed.
     """
     require_packages(*cloud.extra)
     steps = chosen(STEPS, options.only)
@@ -90,7 +90,7 @@ def rehearse(cloud: Cloud, project: Project, options: RehearsalOptions, console:
 
 
 def _cases(cloud: Cloud, options: RehearsalOptions, steps: Sequence[RehearsalStep]) -> dict[str, FaultCase]:
-    """Returns step -> the fault that it meets."""
+    """Returns id of a step -> the fault that is injected in it."""
     found: dict[str, FaultCase] = {}
     for case in map(cloud.fault, options.faults):
         if case.step not in {s.id for s in steps}:

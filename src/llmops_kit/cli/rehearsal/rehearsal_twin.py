@@ -24,8 +24,8 @@ PACE = 1.0
 class TwinWorld(World):
     """A twin of a cloud in the folder, with its state. Nothing can leave this machine.
 
-    States are encrypted by a passphrase of this rehearsal's own, where no key of the cloud does it; unless it is to be
-    kept (`keep`) for shells that know the twin alone.
+    Without a key of the cloud, states are encrypted with a passphrase of this rehearsal; an empty one with `keep`, since
+    later shells know only the twin.
     """
 
     def __init__(
@@ -44,18 +44,17 @@ class TwinWorld(World):
         self._guard = Guard()
 
     def open(self, say: Say) -> None:
-        """Make all of it. What may have to be fetched is fetched now, with the caller's own environment.
+        """Fetches and builds everything that is missing, with the caller's own environment; then starts the twin.
 
         Raises:
-            KitError: the engine, an image or the judge can't be made, model or data can't be fetched, or the twin does
-                not start.
+            KitError: the engine or an image can't be built, model or data can't be fetched, or the twin does not start.
         """
         from llmops_kit.cli.pulumi_engine.engine import ensure
 
         engine = ensure()
         self.make_ready(say)
         self.link_project()
-        # Short, since sockets lie there too: an address of one has 107 characters at most.
+        # A short path, since it contains sockets, whose addresses have at most 107 characters.
         temporary = tempfile.mkdtemp(prefix="llmops-")
         self.temporary.append(Path(temporary))
         before = dict(os.environ)
@@ -73,7 +72,7 @@ class TwinWorld(World):
         become(self.environs["admin"])
 
     def close(self, keep: bool = False) -> None:
-        """End the twin and remove everything; with `keep` the twin goes on, and the folder stays."""
+        """Stops the twin and removes everything; with `keep` both the twin and the folder stay."""
         if self.meter:
             self.meter.stop()
         if self._before:
@@ -107,14 +106,14 @@ class TwinWorld(World):
                 self.deny(label, action)
 
     def deny(self, label: str, action: str) -> None:
-        """Take an action away from a role, whatever its policies say."""
+        """Denies an action to a role, whatever its policies allow."""
         self._twin.deny(self.roles[label], action)
 
     def give_back(self, label: str, action: str) -> None:
         self._twin.give_back(self.roles[label], action)
 
     def forget_accesses(self) -> None:
-        """Begin to record anew."""
+        """Clears the record of used permissions."""
         self._twin.ask("recorded", "DELETE")
 
     def accesses(self) -> list[PermissionCheck]:
@@ -133,20 +132,20 @@ class TwinWorld(World):
         return {label: documents for label, documents in found.items() if documents is not None}
 
     def fault(self, kind: str, members: Mapping[str, Any]) -> None:
-        """Let something go wrong from now on."""
+        """Injects a fault from now on."""
         self._twin.ask("faults", "PUT", {"kind": kind, **members})
 
     def fault_met(self, kind: str) -> bool:
-        """Returns whether a fault has happened. One that has happened as often as it should is no longer listed."""
+        """Returns whether a fault has occurred. One that has occurred as often as requested is no longer listed."""
         left = self._twin.ask("faults").get(kind) or []
         return not left or any(fault["met"] for fault in left)
 
     def clear_faults(self) -> None:
-        """Let nothing more go wrong."""
+        """Removes all faults."""
         self._twin.ask("faults", "DELETE")
 
     def unjudged(self) -> list[str]:
-        """Returns what the twin says that it does not judge."""
+        """Returns the twin's own list of permissions and limits that it does not check."""
         return self._twin.ask("status")["not_judged"]
 
     def place(self) -> str:

@@ -35,14 +35,14 @@ def run(
     faults: Mapping[str, FaultCase] | None = None,
     done: Mapping[str, Result] | None = None,
 ) -> list[Result]:
-    """Run steps until one fails.
+    """Runs steps until one fails.
 
     Args:
         steps: in their order.
-        stage: what they work with.
-        view: who watches.
-        faults: by the step that meets it.
-        done: by step, how those went that passed before, and are not run again.
+        stage: the environment of the steps.
+        view: shows their progress.
+        faults: by the id of the step in which they are injected.
+        done: results of steps that passed before, by id; they don't run again.
 
     Returns:
         A result for each step, in order; `not run` for those after the failure.
@@ -65,7 +65,7 @@ def run(
         except (KeyboardInterrupt, SystemExit):
             if stage.world.over is None:
                 raise
-            # A limit was reached when the step had passed already: the next one ends by it, and names it.
+            # A limit was reached after the step had passed: the next one fails by it, and names it.
         if result.state in ENDED_WELL:
             passed.add(result.step.id)
     return results
@@ -98,7 +98,7 @@ def _run_step(result: Result, stage: "Stage", view: View, fault: FaultCase | Non
 
 
 def _with_fault(result: Result, stage: "Stage", fault: FaultCase) -> Evidence:
-    """Runs a step with a fault: it ends as the table says, or it has failed."""
+    """Runs a step with a fault; raises KitError unless it ends as the table of faults says."""
     result.fault = fault.name
     members = {name: value(stage) if callable(value) else value for name, value in fault.members.items()}
     stage.world.fault(fault.name, members)
@@ -126,7 +126,7 @@ def _with_fault(result: Result, stage: "Stage", fault: FaultCase) -> Evidence:
 
 
 def _tried(step: RehearsalStep, stage: "Stage", fault: FaultCase) -> tuple[Evidence, int]:
-    """Runs a step, and returns how often it was refused and tried again."""
+    """Runs a step, and retries it while it is refused as expected; returns its evidence and the number of refusals."""
     deadline, refusals = time.monotonic() + _AGAIN_SECONDS, 0
     while True:
         try:
@@ -158,7 +158,7 @@ def _noting(evidence: Evidence, words: str) -> Evidence:
 
 
 def _own_error(error: Exception) -> KitError:
-    """Wraps an unexpected error with its place, so that the rehearsal ends in order."""
+    """Returns an unexpected error as a KitError with its place, so that the rehearsal cleans up."""
     place = traceback.extract_tb(error.__traceback__)[-1]
     return KitError(
         f"an error in the rehearsal itself: {type(error).__name__}: {error}",
@@ -168,7 +168,7 @@ def _own_error(error: Exception) -> KitError:
 
 
 def _naming_denials(error: KitError, accesses: Iterable[PermissionCheck]) -> KitError:
-    """Adds denials that a refusal does not name: some are lost on their way (a platform just says `failed`)."""
+    """Adds denials that an error does not name: some platforms only report `failed`."""
     denied = sorted({f"{a.role} may not {a.action} on {a.resource}" for a in accesses if not a.allowed})
     if not denied or all(words.split()[3] in str(error) for words in denied):
         return error

@@ -30,19 +30,19 @@ if TYPE_CHECKING:
 
 _STOP_SECONDS = 120
 _SECRET = {"--env", "models"}
-"""Words of commands whose output lets others in, or holds people's prompts, as a manifest does: no log keeps it."""
+"""Words of commands whose output is kept out of logs: it has credentials, or people's prompts, as manifests do."""
 _PROMPT = "…"
-"""What commands and logs show in a prompt's place."""
+"""Replaces prompts in shown commands and in logs."""
 _SAID = re.compile(r"^(?:\x1b\[[0-9;]*m)*error:(?:\x1b\[[0-9;]*m)* (?P<what>.*?)(?=^  where:|^  fix:|\Z)", re.M | re.S)
 _WHERE = re.compile(r"^  where: (.*)$", re.M)
 _TELLS = re.compile(r"error:(?! 1 error occurred)|not authorized|^\s+\* ")
-"""What of a command's lines says why it failed; the engine puts some plugins' reasons into a list of `* `."""
+"""Matches lines that say why a command failed; the engine puts some plugins' reasons into a list of `* `."""
 _FIX = re.compile(r"^  fix: (.*)$", re.M)
 
 
 @dataclass
 class Stage:
-    """The world, and what happens in it."""
+    """The world of a rehearsal, and the state that its steps share."""
 
     world: "World"
     logs: Path
@@ -50,15 +50,15 @@ class Stage:
     timeline: Timeline = field(default_factory=Timeline)
     results: list[Result] = field(default_factory=list)
     notes: dict[str, Any] = field(default_factory=dict)
-    """What steps leave for later ones, by name."""
+    """Values that steps pass to later ones, by name."""
     known: list[Known] = field(default_factory=list)
-    """Tokens that commands printed, and prompts that were sent: they may be in no log."""
+    """Tokens that commands printed, and prompts that were sent: no log may contain them."""
     policies: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
-    """Of each role, all that it has had: they change with the stack."""
+    """Role -> all policies that it has had: they change with the stack."""
     current: Result | None = None
 
     def begin(self, result: Result) -> None:
-        """Makes `result` the current step, and forgets the permissions that earlier steps used."""
+        """Makes `result` the current step, and clears the record of permissions that earlier steps used."""
         self.current = result
         self.world.forget_accesses()
 
@@ -74,10 +74,10 @@ class Stage:
         return self.world.accesses()
 
     def llmops(self, *words: str, stack: str = "dev", who: str = "", code: int = 0, stdin: str = "") -> str:
-        """Run a verb as a user types it, in the project, under a role; what it printed on stdout and stderr.
+        """Runs a verb as a user types it, in the project, under a role; returns its stdout and stderr.
 
         Raises:
-            KitError: it ended with another exit code, with its own words.
+            KitError: its exit code is not `code`; has the command's own message.
         """
         return self._llmops(words, stack, who or self.bearer(words), code, stdin)[1]
 
@@ -91,7 +91,7 @@ class Stage:
 
     @property
     def cloud(self) -> "Cloud":
-        """As the account's owner, in this process: to look at what is there, and to do what others do by hand."""
+        """The cloud as the account's owner, in this process: to check resources, and to change them by hand."""
         return self.world.cloud
 
     def file(self, stack: str = "dev") -> StackFile:
@@ -100,7 +100,7 @@ class Stage:
         return StackFile(project.stack_file(self.world.stack(stack)), project.name)
 
     def outputs(self, stack: str = "dev") -> "StackOutputs":
-        """Return the outputs of a deployed stack."""
+        """Returns the outputs of a deployed stack."""
         return PulumiStack(Project(self.world.project), self.world.stack(stack)).outputs()
 
     def platform(self, stack: str = "dev") -> "Platform":
@@ -115,17 +115,17 @@ class Stage:
         return Project(self.world.project).name
 
     def pulumi(self, *words: str, stack: str = "dev", who: str = "", code: int = 0) -> str:
-        """Run a command of the engine, as `llmops`."""
+        """Runs a command of the engine, as `llmops` runs a verb; returns its stdout and stderr."""
         from llmops_kit.cli.pulumi_engine.engine import ensure
 
         command = [str(ensure().pulumi), *words, "--non-interactive"]
         return self._run(command, ("pulumi", *words), stack, who or "deploy", code)[1]
 
     def watch_and_kill(self, enough: Callable[[str], bool], *words: str, stack: str = "dev", who: str = "") -> str:
-        """Start a verb, and kill it when `enough` says so of a line that it prints; that line.
+        """Starts a verb, kills it at the first line for which `enough` is true, and returns that line.
 
         Raises:
-            KitError: it ended before.
+            KitError: it ended without such a line.
         """
         name, who = self.world.stack(stack), who or self.bearer(words)
         command = [sys.executable, "-m", "llmops_kit.cli", *words, "--stack", name]
@@ -153,10 +153,10 @@ class Stage:
         raise KitError(f"`{shown}` ended before it could be killed, after printing: {last}", where="the step's log")
 
     def wait(self, ask: Callable[[], Any], what: str, seconds: float = 600) -> Any:
-        """Ask again and again until there is an answer.
+        """Calls `ask` until its result is true; returns that result.
 
         Raises:
-            KitError: there is none in so many seconds.
+            KitError: there is none within `seconds`; names `what`.
         """
         deadline = time.monotonic() + seconds
         while not (found := ask()):
@@ -188,7 +188,7 @@ class Stage:
         return bool(self.file(stack).promoted())
 
     def edit(self, change: Callable[[dict[str, Any]], object], stack: str = "dev") -> None:
-        """Change a stack's file as a person would; `change` gets its keys, without the project's name."""
+        """Changes a stack's file as a person would; `change` gets its keys, without the project's name."""
         from ruamel.yaml import YAML
 
         path, prefix = self.file(stack).path, f"{self.file_project}:"
@@ -199,7 +199,7 @@ class Stage:
         YAML().dump(document, path)
 
     def bound(self, stack: str) -> None:
-        """Put a stack's roles within the boundary that bootstrap made, where there is one."""
+        """Sets the permissions boundary that bootstrap created, if there is one, for a stack's roles."""
         if boundary := self.notes.get("boundary"):
             self.edit(lambda config: self.cloud.bound(config[self.cloud.target], boundary), stack)
 
@@ -259,7 +259,7 @@ class Stage:
 
 
 def failure(words: str, code: int, text: str) -> KitError:
-    """Returns the error that a failed command printed as an error of this program."""
+    """Returns the error that a failed command printed, as an exception; without one, its last lines."""
     said = _SAID.search(text)
     if said:
         where, fix = _WHERE.search(text, said.end()), _FIX.search(text, said.end())
@@ -279,8 +279,8 @@ def failure(words: str, code: int, text: str) -> KitError:
 def _listen(
     process: "subprocess.Popen[str]", log: IO[str], say: Callable[[str], None], *, secret: bool
 ) -> tuple[str, str]:
-    """Returns a process's stdout and its whole output; shows both as they come, except a secret stdout. Ctrl-C ends the
-    process in order.
+    """Returns a process's stdout and its whole output; shows both as they come, except a secret stdout. On Ctrl-C,
+    interrupts the process and waits for its end.
     """
     said: list[str] = []
     both: list[str] = []

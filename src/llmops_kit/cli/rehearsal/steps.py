@@ -20,10 +20,10 @@ ENDED_WELL: tuple[State, ...] = ("passed", "skipped")
 
 @dataclass(frozen=True)
 class Evidence:
-    """What a step of a rehearsal has shown, for its report and its receipt.
+    """Evidence of a step, for the report.
 
-    `facts` are the same at each run, so that two runs are compared by them; `measured` are not. `skipped`: why the step
-    could show nothing with this recipe.
+    `facts` are the same in each run, and two runs are compared by them; `measured` vary. `skipped`: why the step has no
+    meaning with this recipe.
     """
 
     said: tuple[str, ...] = ()
@@ -34,7 +34,7 @@ class Evidence:
 
 @dataclass(frozen=True)
 class RehearsalStep:
-    """One step. It may be run again after it failed, and then goes on.
+    """A step. It can run again after a failure, and then resumes.
 
     `needs` are steps that must have passed.
     """
@@ -44,7 +44,7 @@ class RehearsalStep:
     proves: str
     mark: Mark
     run: Callable[[Any], Evidence]
-    """Takes the Stage."""
+    """Called with the Stage."""
     needs: tuple[str, ...] = ()
 
 
@@ -70,7 +70,7 @@ class PermissionCheck:
 
 @dataclass
 class Result:
-    """A step as it went. Times are seconds; `began` counts from the rehearsal's begin."""
+    """Result of a step. Times are in seconds; `began` counts from the start of the rehearsal."""
 
     step: RehearsalStep
     state: State = "not run"
@@ -85,7 +85,7 @@ class Result:
 
 @dataclass(frozen=True)
 class Request:
-    """A request of the load: when it was sent (seconds from the begin), how long it took, what answered."""
+    """A request of the load: when it was sent (seconds from the start), its duration, and the response or error."""
 
     at: float
     seconds: float
@@ -99,16 +99,16 @@ class Timeline:
 
     begun: float = field(default_factory=time.monotonic)
     begun_at: float = field(default_factory=time.time)
-    """The same moment by the clock on the wall."""
+    """The same moment, in seconds since 1970."""
     marks: list[tuple[float, str]] = field(default_factory=list)
     requests: list[Request] = field(default_factory=list)
     quality: list[tuple[float, float, str]] = field(default_factory=list)
-    """When a server asked its golden prompts, the share that it answered rightly, and its model's alias."""
+    """Time of a server's check of its golden prompts, share of right answers, and its model's alias."""
     cost: list[tuple[float, float]] = field(default_factory=list)
-    """Dollars an hour, from then on."""
+    """Time, and dollars per hour from then on."""
 
     def begin(self) -> None:
-        """Count from now on."""
+        """Restarts the clock."""
         self.begun, self.begun_at = time.monotonic(), time.time()
 
     def now(self) -> float:

@@ -23,10 +23,10 @@ _KEPT = ("LLMOPS_CACHE", "PULUMI_HOME", warm_host.VARIABLE)
 
 
 class World:
-    """Base of all worlds: an account that reveals nothing about itself and takes no orders.
+    """Base of all worlds: an account whose records can't be read, and in which faults can't be injected.
 
-    `environs` holds what a command is started with, by who runs it: admin is the account's owner, the others
-    are the roles that bootstrap makes. While it is open, this process is a client of it too.
+    `environs` has the environment of commands by who runs them: admin is the account's owner, the others are the roles
+    that bootstrap creates. While the world is open, this process is its client too.
     """
 
     live = False
@@ -41,26 +41,26 @@ class World:
         self.recipe = RECIPE
         """Path in the project; empty: nothing is trained."""
         self.most_steps = 0
-        """Optimizer steps that the recipe is shortened to; 0: it is trained as it is."""
+        """Optimizer steps that the recipe is shortened to; 0: it is not shortened."""
         self.collected = Path()
         """The folder of the recipe's data, which was collected before it was opened."""
         self.roles: dict[str, str] = {}
-        """Label -> by which name the twin's records have the role."""
+        """Label -> name of the role in the twin's records."""
         self.meter: Meter | None = None
         self.temporary: list[Path] = []
-        """Folders of temporary files that its programs are given."""
+        """Folders for temporary files of its programs."""
         self.over: KitError | None = None
         """The limit that ended a step while it ran."""
         self.swept: list[str] = []
-        """What had to be removed by its tags at the end, or could not be."""
+        """Lines about resources that were removed by their tags at the end, or could not be."""
         self._before: dict[str, str] = {}
 
     def open(self, say: Say) -> None:
-        """Make it, and become its client."""
+        """Creates the world, and makes this process its client."""
         raise NotImplementedError
 
     def close(self, keep: bool = False) -> None:
-        """Remove it, unless it is to be kept."""
+        """Removes the world, unless `keep` is set."""
         raise NotImplementedError
 
     def place(self) -> str:
@@ -71,7 +71,7 @@ class World:
         environment.
 
         Raises:
-            KitError: an image can't be built, or a model or a source not be fetched.
+            KitError: an image can't be built, or a model or a source can't be fetched.
         """
         from llmops_kit.cli.rehearsal.prerequisites import build_images, fetch_prerequisites
 
@@ -82,13 +82,13 @@ class World:
             self.collected = fetch_prerequisites(recipe, path, say)
 
     def link_project(self) -> None:
-        """Makes the project that commands run in: links to the caller's, with the recipe shortened if it is to be."""
+        """Creates the project that commands run in: links to the caller's, with the recipe shortened if that is set."""
         self.source.link_into(self.project)
         if self.most_steps:
             shorten(self.project, self.recipe, self.most_steps)
 
     def stack(self, name: str) -> str:
-        """Returns the name of the stack dev or prod here."""
+        """Returns the full name of the stack dev or prod."""
         return name
 
     def settings(self) -> dict[str, Any]:
@@ -96,7 +96,7 @@ class World:
         return {}
 
     def more_settings(self) -> dict[str, Any]:
-        """Returns other settings of the stacks."""
+        """Returns further settings of the stacks."""
         return {}
 
     def is_ours(self, _name: str) -> bool:
@@ -104,7 +104,7 @@ class World:
         return True
 
     def use_backend(self, url: str, secrets_provider: str) -> None:
-        """Keep the states of stacks there. Without a provider their secrets have the passphrase of the environment."""
+        """Keeps the states of stacks at a URL. Without a provider, the environment's passphrase protects their secrets."""
         for environ in (*self.environs.values(), os.environ):
             environ["PULUMI_BACKEND_URL"] = url
             if secrets_provider:
@@ -112,20 +112,20 @@ class World:
 
     def take(self, label: str, identity: str) -> None:
         """Makes commands of `label` run under a role."""
-        raise _no_orders(label, identity)
+        raise _not_on_account(label, identity)
 
     def know(self, _roles: Mapping[str, str]) -> None:
         """Stores roles by their label."""
 
     def deny(self, label: str, action: str) -> None:
-        """Take an action away from a role, whatever its policies say."""
-        raise _no_orders(label, action)
+        """Denies an action to a role, whatever its policies allow."""
+        raise _not_on_account(label, action)
 
     def give_back(self, label: str, action: str) -> None:
-        raise _no_orders(label, action)
+        raise _not_on_account(label, action)
 
     def forget_accesses(self) -> None:
-        """Begin to record anew."""
+        """Clears the record of used permissions."""
 
     def accesses(self) -> list[PermissionCheck]:
         """Returns the permissions that roles used since `forget_accesses`, each once."""
@@ -136,17 +136,17 @@ class World:
         return {}
 
     def fault(self, kind: str, members: Mapping[str, Any]) -> None:
-        """Let something go wrong from now on."""
-        raise _no_orders(kind, str(dict(members)))
+        """Injects a fault from now on."""
+        raise _not_on_account(kind, str(dict(members)))
 
     def fault_met(self, _kind: str) -> bool:
         return False
 
     def clear_faults(self) -> None:
-        """Let nothing more go wrong."""
+        """Removes all faults."""
 
     def unjudged(self) -> list[str]:
-        """Returns what it does not judge, in its own words."""
+        """Returns the twin's own list of permissions and limits that it does not check."""
         return []
 
     def log(self) -> str:
@@ -154,14 +154,14 @@ class World:
         return ""
 
     def check_limits(self) -> None:
-        """See, before each step, that the rehearsal may go on.
+        """Checks, before each step, that the rehearsal may continue.
 
         Raises:
-            KitError: naming the limit.
+            KitError: a limit is reached; names it.
         """
 
 
-def _no_orders(*words: str) -> KitError:
+def _not_on_account(*words: str) -> KitError:
     return KitError("this can't be done on an account", where=" ".join(words), fix="it works on a twin only")
 
 
@@ -175,6 +175,6 @@ def scrubbed(environ: Mapping[str, str]) -> dict[str, str]:
 
 
 def become(environ: Mapping[str, str]) -> None:
-    """Let this process be a client with that environment."""
+    """Replaces this process's environment."""
     os.environ.clear()
     os.environ.update(environ)

@@ -1,6 +1,6 @@
-"""A model that answers as fast as before, and nonsense: each token has the embedding of its neighbour.
+"""Perturbs a model so that it answers as fast as before, but nonsense: each token gets its neighbour's embedding.
 
-Every weight stays a weight of the model, so that nothing overflows and no server stumbles.
+All values are weights of the original model, so that nothing overflows and servers run normally.
 """
 
 import json
@@ -15,10 +15,10 @@ _EMBEDDING = "embed_tokens.weight"
 
 
 def copy_perturbed(version: Path, target: Path) -> None:
-    """Copy a version's folder with its embeddings shifted by one, in each form that servers load.
+    """Copies a version's folder with its embeddings shifted by one, in each format that servers load.
 
     Raises:
-        KitError: it has no embeddings that this finds.
+        KitError: its embeddings can't be found.
     """
     shutil.copytree(version, target, copy_function=_link)
     before, after = _shifted(target)
@@ -26,13 +26,13 @@ def copy_perturbed(version: Path, target: Path) -> None:
         if path.exists():
             content = path.read_bytes()
             if content.count(before) != 1:
-                raise KitError("its embeddings stand there not once", where=str(path))
+                raise KitError("it does not contain the embeddings exactly once", where=str(path))
             path.unlink()  # it may be a link to the version's own
             path.write_bytes(content.replace(before, after))
 
 
 def _shifted(folder: Path) -> tuple[bytes, bytes]:
-    """Returns the embeddings' bytes, and the same with each row in the place of the next.
+    """Returns the embeddings' bytes, and the same with each row moved to the next one's place.
 
     https://huggingface.co/docs/safetensors/index: 8 bytes of length, a JSON header, the tensors.
     """
@@ -46,7 +46,7 @@ def _shifted(folder: Path) -> tuple[bytes, bytes]:
             table = content[begin:end]
             row = len(table) // tensor["shape"][0]
             return table, table[-row:] + table[:-row]
-    raise KitError(f"there is no {_EMBEDDING}", where=str(path), fix="take a recipe whose base model is a Llama")
+    raise KitError(f"there is no {_EMBEDDING}", where=str(path), fix="use a recipe whose base model is a Llama")
 
 
 def _link(source: str, target: str) -> None:

@@ -11,9 +11,9 @@ _UNSAFE = re.compile(
 
 
 def printable(text: str) -> str:
-    r"""Text without control characters: each is written as JSON writes it, `\u001b`.
+    r"""Returns a text with control characters escaped as in JSON, such as `\u001b`.
 
-    Character by character, so that a sequence which comes in several pieces is no sequence either.
+    Escapes each character by itself, so that a sequence that arrives in several pieces is harmless too.
     """
     return _UNSAFE.sub(_escape, text)
 

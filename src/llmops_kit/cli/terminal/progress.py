@@ -1,4 +1,4 @@
-"""Show a run's lines of `key=value` as progress: a live bar in a terminal, plain lines elsewhere."""
+"""Shows a run's lines of `key=value` as progress: a live bar in a terminal, plain lines elsewhere."""
 
 import re
 from collections.abc import Iterable
@@ -15,14 +15,14 @@ _COUNTS = (("step", "total"), ("answered", "of"))
 
 
 def parse(line: str) -> dict[str, str]:
-    """The pairs of a progress line; empty for any other line, such as a warning of a library."""
+    """Returns the pairs of a progress line; empty for any other line, such as a warning of a library."""
     if not _LINE.fullmatch(line):
         return {}
     return {key: value.strip('"') for key, value in _PAIR.findall(line)}
 
 
 def describe(line: str) -> str:
-    """A progress line in few words; any other line as it is, safe for a terminal."""
+    """Returns a progress line in few words; any other line unchanged, but safe for a terminal."""
     values = parse(line := printable(line))
     if not values:
         return line
@@ -32,7 +32,7 @@ def describe(line: str) -> str:
 
 
 def show(lines: Iterable[str], console: Console) -> None:
-    """Draw a run's lines until they end. Lines that are no progress are printed as they are."""
+    """Draws a run's lines until they end; prints other lines unchanged."""
     lines = map(printable, lines)
     if not console.is_terminal:
         for line in lines:

@@ -1,4 +1,4 @@
-"""Print results: tables for people, the same as JSON for programs."""
+"""Prints results: as tables for people, and as JSON for programs."""
 
 import json
 import sys
@@ -9,7 +9,7 @@ from llmops_kit.cli.terminal.plain_text import printable
 
 
 def print_rows(rows: Sequence[dict[str, Any]], columns: Sequence[str], as_json: bool, empty: str = "nothing") -> None:
-    """Rows as a table of some columns, or all of their fields as JSON."""
+    """Prints rows as a table of some columns, or all of their fields as JSON."""
     if as_json:
         print_json(list(rows))
         return
@@ -30,12 +30,12 @@ def print_rows(rows: Sequence[dict[str, Any]], columns: Sequence[str], as_json: 
 
 
 def print_json(data: object) -> None:
-    """Any plain data, indented."""
+    """Prints plain data as indented JSON."""
     print(printable(json.dumps(data, indent=2, ensure_ascii=False, default=str)))
 
 
 def print_done(words: str, fields: dict[str, Any], as_json: bool) -> None:
-    """A sentence that says what was done, or JSON."""
+    """Prints a sentence about a completed action, or JSON."""
     if as_json:
         print_json(fields)
     else:
@@ -43,7 +43,7 @@ def print_done(words: str, fields: dict[str, Any], as_json: bool) -> None:
 
 
 def print_fields(fields: dict[str, Any], as_json: bool) -> None:
-    """Names and values below each other, or JSON."""
+    """Prints one name and value per line, or JSON."""
     if as_json:
         print_json(fields)
         return

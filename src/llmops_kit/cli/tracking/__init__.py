@@ -1,1 +1,1 @@
-"""Trained versions in the words of trackers: MLflow, TensorBoard."""
+"""Exports trained versions to trackers: MLflow, TensorBoard."""

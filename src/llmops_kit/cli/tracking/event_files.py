@@ -1,4 +1,4 @@
-"""A run as an event file of TensorBoard."""
+"""Writes a run as an event file of TensorBoard."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,7 +8,7 @@ from llmops_kit.cli.tracking.records import RunRecord
 from llmops_kit.core.errors import KitError, require_packages
 
 _VERSION = "brain.Event:2"
-"""What TensorBoard expects in a file's first event."""
+"""Version that TensorBoard expects in a file's first event."""
 
 
 def write_events(record: RunRecord, folder: Path) -> Path:
@@ -17,7 +17,7 @@ def write_events(record: RunRecord, folder: Path) -> Path:
 
     Args:
         record: the run.
-        folder: `tensorboard --logdir`; the run gets a folder of its id in it.
+        folder: for `tensorboard --logdir`; the run gets a folder named by its id.
 
     Returns:
         The file.

@@ -1,6 +1,6 @@
-"""The way to the MLflow server that MLFLOW_TRACKING_URI names: https, a workspace of Azure ML, or SageMaker's MLflow.
+"""Opens a client of the MLflow server that MLFLOW_TRACKING_URI names: https, Azure ML, or SageMaker's MLflow.
 
-MLflow's own variables (MLFLOW_TRACKING_TOKEN, MLFLOW_EXPERIMENT_NAME …) hold:
+MLflow's own variables (MLFLOW_TRACKING_TOKEN, MLFLOW_EXPERIMENT_NAME …) apply:
 https://mlflow.org/docs/latest/ml/tracking/.
 """
 
@@ -16,9 +16,9 @@ from llmops_kit.core.errors import KitError, require_packages
 URI_VARIABLE = "MLFLOW_TRACKING_URI"
 _SECRETS = ("MLFLOW_TRACKING_TOKEN", "MLFLOW_TRACKING_PASSWORD")
 _MAJOR = 3
-"""Of MLflow's client and server; requirements/mlflow.in pins the client's."""
+"""Major version of MLflow's client and server; requirements/mlflow.in pins the client's."""
 _PLUGINS = {"azureml": "azureml-mlflow", "arn": "sagemaker-mlflow"}
-"""Scheme of a URI -> the package that teaches it to MLflow's client."""
+"""Scheme of a URI -> the plugin of MLflow's client that supports it."""
 _USER = re.compile(r"(?<=://)[^/@\s]+(?=@)")
 _WAIT_SECONDS = 60
 
@@ -38,7 +38,7 @@ def masked(text: str) -> str:
 
 
 def require_mlflow(say: Say) -> None:
-    """Checks, before a run starts, what would keep it from being tracked. A server that is down is a warning.
+    """Checks, before a run starts, that it can be tracked. An unreachable server is only a warning.
 
     Raises:
         KitError: a package is missing, or client or server is MLflow of another major version.
@@ -52,14 +52,14 @@ def require_mlflow(say: Say) -> None:
 
 
 class UnreachableError(KitError):
-    """The MLflow server does not answer."""
+    """Error for an MLflow server that does not respond."""
 
 
 def open_client() -> Any:
     """Returns MLflow's client.
 
     Raises:
-        UnreachableError: the server does not answer.
+        UnreachableError: the server does not respond.
         KitError: a package is missing, or client or server is MLflow of another major version.
     """
     uri = tracking_uri()
@@ -67,8 +67,8 @@ def open_client() -> Any:
     scheme = urlsplit(uri).scheme
     if scheme in _PLUGINS:
         _require_plugin(scheme, _PLUGINS[scheme])
-    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # it would tell its makers what is called
-    os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")  # which is this command's own
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # usage data
+    os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")  # stdout is for the command's own output
     import mlflow
     from mlflow import MlflowClient
 
@@ -89,14 +89,14 @@ def _require_plugin(scheme: str, package: str) -> None:
 
 
 def _require_major(whose: str, version: str, fix: str) -> None:
-    """Refuses another major version; an empty one is unknown, as behind a gateway that shows the API alone."""
+    """Raises KitError for another major version; an empty one is unknown, as behind a gateway that exposes only the API."""
     if version and version.partition(".")[0] != str(_MAJOR):
         what = f"{whose} is MLflow {version}; the kit writes to MLflow {_MAJOR}"
         raise KitError(what, where=f"{URI_VARIABLE}={masked(tracking_uri())}", fix=fix)
 
 
 def _server_version(uri: str) -> str:
-    """Returns what the server says at /version; empty where it has no such page."""
+    """Returns the server's version from /version; empty if it has no such page."""
     from mlflow.exceptions import MlflowException
     from mlflow.utils.credentials import get_default_host_creds
     from mlflow.utils.rest_utils import http_request
@@ -109,9 +109,9 @@ def _server_version(uri: str) -> str:
     except MlflowException as e:
         reason = masked(str(e).partition("\n")[0])[:300]
         raise UnreachableError(
-            f"MLflow does not answer: {reason}",
+            f"MLflow does not respond: {reason}",
             where=f"{URI_VARIABLE}={masked(uri)}",
-            fix="start it, or correct the URI; the next `llmops runs collect` writes what it lacks",
+            fix="start it, or correct the URI; the next `llmops runs collect` writes missing runs",
         ) from None
     found = answer.text.strip()
     return found if answer.status_code == 200 and re.fullmatch(r"\d+(\.\w+)+", found) else ""

@@ -1,7 +1,7 @@
-"""Brings an MLflow server up to date with a stack's store: a run and a registered version for each trained version.
+"""Synchronizes an MLflow server with a stack's store: a run and a registered version for each trained version.
 
-What the server lacks is found by comparing it with the store, so that whatever failed is made good by the next call. A
-version is registered last: one that is registered has its run.
+Compares the server with the store, so that the next call completes what failed before. A version is registered last: a
+registered one has its run.
 """
 
 import os
@@ -22,9 +22,9 @@ _RESERVED = re.compile(r"latest|v\d+", re.IGNORECASE)  # MLflow's own aliases
 
 
 def track(platform: Platform, say: Say) -> None:
-    """Writes to the server what it lacks of the stack's trained versions, and points its aliases at the promoted ones.
+    """Writes missing versions of the stack to the server, and points its aliases at the promoted ones.
 
-    Does nothing where MLFLOW_TRACKING_URI is not set. A failure is a warning: the store is what counts.
+    Does nothing if MLFLOW_TRACKING_URI is not set. A failure is only a warning: the store is authoritative.
     """
     if not tracking_uri():
         return
@@ -33,7 +33,7 @@ def track(platform: Platform, say: Say) -> None:
     except Exception as e:  # clients of other clouds raise their own
         words = str(e).strip().partition("\n")[0] or type(e).__name__
         say(f"warning: MLflow at {masked(tracking_uri())} is not up to date: {masked(words)[:500]}")
-        say("the next `llmops runs collect` makes it good")
+        say("the next `llmops runs collect` tries again")
 
 
 class MlflowSync:
@@ -98,7 +98,7 @@ class MlflowSync:
                 raise
 
     def _write_run(self, record: RunRecord) -> str:
-        """Writes a run, or completes one that an interruption left."""
+        """Writes a run, or completes an interrupted one; returns its id."""
         experiment = self._experiment(record.ref.name)
         found = self._client.search_runs([experiment], f"tags.`{_RUN}` = '{record.run}'")
         complete = [run for run in found if run.info.status == "FINISHED"]
@@ -152,8 +152,8 @@ class MlflowSync:
 
 
 def alias_of(stack: str, endpoint: str, model: str) -> str:
-    """Returns MLflow's alias of the version that an endpoint serves: the stack's name, and the endpoint's where that is
-    not the model's.
+    """Returns MLflow's alias of the version that an endpoint serves: the stack's name, with the endpoint's if that
+    differs from the model's.
     """
     short = _plain(stack)
     return short if endpoint == model and not _RESERVED.fullmatch(short) else f"{short}--{endpoint}"

@@ -1,4 +1,4 @@
-"""RunRecord: what trackers are told of a run. Read from its signed version, and from its spec where that is kept."""
+"""Reads the record of a run for trackers, from its signed version, and from its spec if that is kept."""
 
 import json
 import re
@@ -28,7 +28,7 @@ class RunRecord:
     ref: ModelRef
     manifest: ModelManifest
     params: dict[str, str]
-    """The recipe's settings by their path, such as `training.lora.r`; none where the run's spec has expired."""
+    """The recipe's settings by their path, such as `training.lora.r`; none if the run's spec has expired."""
     steps: list[StepMetrics]
     scores: dict[str, float]
     """`eval/<suite>/<which>` with the ends of its interval, and facts of the training."""
@@ -45,7 +45,7 @@ class RunRecord:
 
     @property
     def started(self) -> float:
-        """When the training began, in seconds since 1970, as far as its steps tell."""
+        """When the training began, in seconds since 1970, from its first step; `ended` without steps."""
         return self.steps[0].time - self.steps[0].seconds if self.steps else self.ended
 
     def tags(self, platform: Platform) -> dict[str, str]:
@@ -69,7 +69,7 @@ class RunRecord:
 
 
 def run_record(platform: Platform, ref: ModelRef) -> RunRecord:
-    """Reads what there is of a version that a run made.
+    """Returns the record of a run's version.
 
     Raises:
         IntegrityError: the version was changed.

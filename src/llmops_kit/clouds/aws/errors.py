@@ -1,4 +1,4 @@
-"""Errors of botocore as KitErrors, and answers that may be missing. Importing this module loads no SDK."""
+"""Turns errors of botocore into KitErrors, or into None for missing resources. Importing this module loads no SDK."""
 
 import os
 from collections.abc import Callable, Iterator
@@ -18,7 +18,7 @@ _T = TypeVar("_T")
 
 @contextmanager
 def explained(where: str, fix: str = "") -> Iterator[None]:
-    """Turn AWS's errors into KitErrors that say what AWS said, where, and the fix."""
+    """Turns AWS's errors in the block into KitErrors with AWS's message, the resource and the fix."""
     from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError, NoRegionError, ProfileNotFound
 
     try:
@@ -27,7 +27,7 @@ def explained(where: str, fix: str = "") -> Iterator[None]:
         login = f"`aws sso login` or $AWS_PROFILE gives them; without an account: {USE_TWIN}"
         raise KitError("there are no AWS credentials", where=where, fix=login) from e
     except ProfileNotFound as e:
-        made = "`aws configure sso` makes one; `llmops:aws: {profile: …}` or $AWS_PROFILE names it"
+        made = "`aws configure sso` creates one; `llmops:aws: {profile: …}` or $AWS_PROFILE names it"
         raise KitError(f"AWS profile {e.kwargs['profile']} does not exist", where="~/.aws/config", fix=made) from e
     except NoRegionError as e:
         raise no_region() from e
@@ -39,12 +39,12 @@ def explained(where: str, fix: str = "") -> Iterator[None]:
         raise KitError(
             f"{'the twin' if twin else 'AWS'} can't be reached: {e}",
             where=twin or where,
-            fix="`llmops twin aws status` says whether it runs" if twin else "see the network, then repeat the command",
+            fix="`llmops twin aws status` says whether it runs" if twin else "check the network, then repeat the command",
         ) from e
 
 
 def find(call: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> _T | None:
-    """Answer of a call; None where AWS says that there is no such thing."""
+    """Returns the response of a call; None if AWS says that the resource is missing."""
     from botocore.exceptions import ClientError
 
     try:
@@ -56,7 +56,7 @@ def find(call: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> _T | No
 
 
 def is_missing(error: Exception) -> bool:
-    """Returns whether AWS says that the resource is missing; some services have no code for it, only several texts."""
+    """Returns whether AWS says that the resource is missing; some services have no code for it, only various messages."""
     code, text = error_code(error), error_message(error).lower()
     if code in _VALIDATION:
         return any(words in text for words in ("could not find", "no scalable target found", "not found", "not exist"))
@@ -96,5 +96,5 @@ def _fix(code: str) -> str:
     if code == "ResourceLimitExceeded":
         return "another instance type, or a higher quota: `llmops plan` says what is allowed, Service Quotas raises it"
     if code in ("ThrottlingException", "TooManyRequestsException"):
-        return "AWS is asked too much at the moment: repeat the command in a minute"
+        return "AWS throttles requests: repeat the command in a minute"
     return "docs/troubleshooting.md lists AWS's own error texts"

@@ -1,4 +1,4 @@
-"""The request that starts a run's job on SageMaker: the same for a run that is submitted and for one on a schedule.
+"""Builds the request that starts a run's job on SageMaker, for submitted and scheduled runs alike.
 
 https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_CreateTrainingJob.html
 """
@@ -22,15 +22,15 @@ METRICS = {
     "loss": r"step=\d+ .*\bloss=([0-9.eE+-]+)",
     "tokens_per_s": r"step=\d+ .*\btokens_per_s=([0-9.]+)",
 }
-"""Of the trainer's progress lines: the metric's name -> what CloudWatch reads it by."""
+"""Metric's name -> regular expression by which CloudWatch reads it from the trainer's progress lines."""
 SPEC_CHANNEL = "spec"
 TRAINED_CHANNEL = "trained"
-"""Of a run's second job: what its trainer left in the first one."""
+"""Channel of a run's second job: the output of its trainer in the first one."""
 INSTANCE_TYPE = re.compile(r"^ml\.[a-z0-9-]+\.[a-z0-9-]+$")
 _LONGEST_NAME = 63  # of a job
-_LONGEST_END = 20  # of what tells a run from others of its recipe: its second and four more
+_LONGEST_END = 20  # of the end of a run's id that distinguishes runs of a recipe: the time and four characters
 _ATTEMPT = "-99"
-# Families with their own disks: SageMaker encrypts them itself, and takes neither a key nor a size for them.
+# Families with local disks: SageMaker encrypts them itself, and accepts neither a key nor a size for them.
 _LOCAL_DISKS = re.compile(r"^ml\.(g4dn|g5|g[67]e?|gr6|p3dn|p4de?|p5e?n?|p6.*|trn1n?|trn2|[a-z]\d+i?[adegn]*d[a-z]*)\.")
 _GPUS = re.compile(r"^ml\.(g|p)r?\d")
 _ACCELERATED = re.compile(r"^ml\.((g|p)r?|inf|trn|dl)\d")
@@ -55,9 +55,9 @@ def training_job(name: str, run: str, spec: RunSpec, stored: StoredSpec, place: 
     Args:
         name: the job's.
         run: the run's id, which may be another than the spec's: a schedule repeats a spec.
-        spec: what is run, and on which machines. With its own trainer, two jobs do it.
-        stored: where the job finds the spec, and the second of two jobs what the first one left.
-        place: where.
+        spec: recipe, inputs and machines. With its own trainer, a run has two jobs.
+        stored: where the job finds the spec, and the second of two jobs the output of the first one.
+        place: role, buckets and network of the stack's jobs.
     """
     assert spec.compute
     runs = f"s3://{place.work}"
@@ -81,7 +81,7 @@ def training_job(name: str, run: str, spec: RunSpec, stored: StoredSpec, place: 
             _channel("base_model", place.store, model_key(spec.base_model.sha256)),
             *trained,
         ],
-        # A store keeps files, not archives.
+        # The store keeps files, not archives.
         "OutputDataConfig": {
             "S3OutputPath": f"{runs}/{run_output_key(run)}",
             "KmsKeyId": place.key,
@@ -99,7 +99,7 @@ def training_job(name: str, run: str, spec: RunSpec, stored: StoredSpec, place: 
 
 
 def job_name(prefix: str, run: str, attempt: int = 1) -> str:
-    """Name of a run's job: no name is used twice in an account, so that each resumption has its own.
+    """Returns the name of a run's job. No name is used twice in an account, so each resumption gets its own.
 
     Args:
         prefix: of the stack's jobs, to which its roles are limited.

@@ -33,7 +33,7 @@ class AwsCaller(NamedTuple):
 
     @property
     def partition(self) -> str:
-        """Such as `aws` or `aws-cn`."""
+        """The partition, such as `aws` or `aws-cn`."""
         return self.arn.split(":")[1]
 
     @property

@@ -4,15 +4,15 @@ import re
 from typing import Any
 
 COST_TAG = "llmops:cost"
-"""`<project>/<stack>`: what the budget of a stack counts by, and what bootstrap has the account bill by."""
+"""Tag with `<project>/<stack>`, by which stacks' budgets count; bootstrap activates it as a cost allocation tag."""
 PROJECT_TAG, STACK_TAG = "llmops:project", "llmops:stack"
 SAGEMAKER, SCHEDULER = "sagemaker.amazonaws.com", "scheduler.amazonaws.com"
 ENDPOINT_LOGS = "/aws/sagemaker/Endpoints"
 JOB_LOGS = "/aws/sagemaker/TrainingJobs"
 VARIANT = "main"
-"""Of every endpoint: alarms, autoscaling and metrics name it."""
+"""Name of every endpoint's variant, which alarms, autoscaling and metrics contain."""
 SERVING = "-serving"
-"""Ends the names of the alarms that watch an endpoint whichever version serves; those of a rollout end before it."""
+"""Suffix of the alarms that watch an endpoint with any version; alarms of a rollout lack it."""
 SCALING_DIMENSION = "sagemaker:variant:DesiredInstanceCount"
 IMAGES = ("training", "serving")
 MODEL_NAME, MODEL_SHA256 = "LLMOPS_MODEL_NAME", "LLMOPS_MODEL_SHA256"
@@ -25,7 +25,7 @@ _REGISTRY = re.compile(
 def role_path(project: str) -> str:
     """Returns the IAM path of every role that a project's stacks create.
 
-    Policies allow changes of roles below it and of no other: nothing that is not a stack's belongs there.
+    Policies allow changes only to roles below it, so only stacks' roles belong there.
     https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_identifiers.html
     """
     return f"/llmops-kit/{project}/"

@@ -1,4 +1,4 @@
-"""Small objects in an S3 bucket, as the program, its dynamic providers and the command line read and write them.
+"""Reads and writes small objects in an S3 bucket, for the program, its dynamic providers and the command line.
 
 https://docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-writes.html
 """
@@ -19,7 +19,7 @@ _BUSY = ("ConditionalRequestConflict", "409")
 
 
 class S3Bucket:
-    """A bucket by its name; what is missing in it, or the bucket itself, counts as empty.
+    """A bucket by its name. Missing objects, and a missing bucket, count as empty.
 
     Attributes:
         owner: arguments by which S3 refuses a bucket of another account; may be empty.
@@ -39,12 +39,12 @@ class S3Bucket:
                 return body.read(most)
 
     def write(self, key: str, data: bytes) -> None:
-        """Write an object, over one that may be there."""
+        """Writes an object, and replaces an existing one."""
         with explained(f"{self.url}/{key}"):
             self._put(key, data)
 
     def create(self, key: str, data: bytes) -> bool:
-        """Write an object unless there is one. Returns whether this call wrote it."""
+        """Writes an object unless it exists. Returns whether this call wrote it."""
         from botocore.exceptions import ClientError
 
         with explained(f"{self.url}/{key}"):
@@ -55,16 +55,16 @@ class S3Bucket:
                 except ClientError as e:
                     if error_code(e) in TAKEN:
                         return False
-                    if error_code(e) not in _BUSY:  # another writer is at work on it: S3 asks to try again
+                    if error_code(e) not in _BUSY:  # another request is writing it: S3 asks for a retry
                         raise
 
     def remove(self, key: str) -> None:
-        """Delete an object."""
+        """Deletes an object, if it exists."""
         with explained(f"{self.url}/{key}"):
             find(self.s3.delete_object, Bucket=self.name, Key=key, **self.owner)
 
     def describe(self, key: str, **options: str) -> dict[str, Any] | None:
-        """Returns the answer of HeadObject, or None if the object is missing. Other errors of botocore pass through."""
+        """Returns the response of HeadObject, or None if the object is missing. Other errors of botocore pass through."""
         return find(self.s3.head_object, Bucket=self.name, Key=key, **options, **self.owner)
 
     def exists(self, key: str) -> bool:

@@ -1,4 +1,4 @@
-"""Statements of IAM policies, for the program and for bootstrap.
+"""Builds statements of IAM policies, for the program and for bootstrap.
 
 https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_elements.html
 """
@@ -11,10 +11,10 @@ Statement = dict[str, Any]
 
 
 def owned_by(account: str) -> dict[str, dict[str, str]]:
-    """Returns a condition: the resource is the account's. An ARN of S3 names no account, and a pattern of names reaches
-    buckets that others create under such a name; a bucket's name can be taken once the bucket is gone.
+    """Returns a condition: the resource is the account's. ARNs of S3 name no account, so a pattern of names also matches
+    buckets that others create; and the name of a deleted bucket can be taken by others.
 
-    `s3:CreateBucket` goes without: what it creates is the caller's.
+    `s3:CreateBucket` doesn't need it: it always creates in the caller's account.
     https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_condition-keys.html (aws:ResourceAccount)
     """
     return {"StringEquals": {"aws:ResourceAccount": account}}
@@ -32,7 +32,7 @@ def policy(*statements: Statement) -> Policy:
 
 
 def allow(actions: Iterable[str], resources: Any, **conditions: Any) -> Statement:
-    """Allow actions on resources, under conditions such as `StringEquals={"kms:ViaService": …}`.
+    """Returns a statement that allows actions on resources, under conditions such as `StringEquals={"kms:ViaService": …}`.
 
     Args:
         actions: such as `s3:GetObject`, or several of a service: `kms: Decrypt Encrypt`.
@@ -43,12 +43,12 @@ def allow(actions: Iterable[str], resources: Any, **conditions: Any) -> Statemen
 
 
 def deny(actions: Iterable[str], resources: Any, **conditions: Any) -> Statement:
-    """Deny actions on resources: the opposite of `allow`."""
+    """Returns a statement that denies actions on resources; arguments are those of `allow`."""
     return _statement("Deny", "Action", actions, resources, conditions)
 
 
 def deny_all_but(actions: Iterable[str], resources: Any) -> Statement:
-    """Deny every other action than these."""
+    """Returns a statement that denies all actions except these."""
     return _statement("Deny", "NotAction", actions, resources, {})
 
 
@@ -60,7 +60,7 @@ def grant(principal: dict[str, Any] | str, actions: Iterable[str], resources: An
 def tls_only(action: str, resources: Any) -> Statement:
     """Returns a statement of a resource policy that denies requests without TLS to everybody."""
     statement = deny([action], resources, Bool={"aws:SecureTransport": "false"}) | {"Sid": "TlsOnly", "Principal": "*"}
-    return statement | {"Resource": statement.pop("Resource")}  # last, as always: else every stack shows a change
+    return statement | {"Resource": statement.pop("Resource")}  # last, as in released versions: otherwise every stack shows a change
 
 
 def _single(resources: Any) -> Any:

@@ -1,9 +1,9 @@
-"""Whether a model version is to blame for the rollback of an endpoint's update.
+"""Decides whether a model version caused the rollback of an endpoint's update.
 
-SageMaker rolls an update back for many reasons, and most are no version's fault: no capacity for the second fleet, a
-role, an image that can't be pulled. A version is to blame if its container failed the health check, or if an alarm of
-the rollout went off. SageMaker's documents have the words of the first (multi-container-direct.html), and not those of
-the second; and the reason may be empty once the endpoint is in service again (terraform-provider-aws #49020). So the
+SageMaker rolls an update back for many reasons, and most are not a version's fault: no capacity for the second fleet, a
+role, an image that can't be pulled. A version is the cause if its container failed the health check, or if an alarm of
+the rollout went off. SageMaker's documentation has the message of the first (multi-container-direct.html), but not that
+of the second; and the reason may be empty once the endpoint is in service again (terraform-provider-aws #49020). So the
 alarms' history counts as well. Importing this module loads no SDK.
 
 https://docs.aws.amazon.com/sagemaker/latest/dg/deployment-guardrails-configuration.html
@@ -19,10 +19,10 @@ _UNHEALTHY = "did not pass the ping health check"
 
 
 def version_fault(endpoint: Mapping[str, Any], cloudwatch: Any, since: datetime) -> str:
-    """Returns what shows that the version is to blame for an endpoint's rollback; empty if nothing does.
+    """Returns the evidence that the version caused an endpoint's rollback; empty if there is none.
 
     Args:
-        endpoint: answer of DescribeEndpoint after the rollback.
+        endpoint: response of DescribeEndpoint after the rollback.
         cloudwatch: client of the endpoint's account and region.
         since: when the update began; alarms that went off before don't count.
     """
@@ -42,7 +42,7 @@ def _alarms_of(endpoint: Mapping[str, Any]) -> list[str]:
 
 
 def _went_off(cloudwatch: Any, alarm: str, since: datetime) -> bool:
-    """Returns whether an alarm went to ALARM since a time, and since it watches what it watches now:
+    """Returns whether an alarm went to ALARM since a time, and since its last configuration:
     https://docs.aws.amazon.com/AmazonCloudWatch/latest/APIReference/API_DescribeAlarmHistory.html
     """
     found = cloudwatch.describe_alarms(AlarmNames=[alarm])["MetricAlarms"]

@@ -1,4 +1,4 @@
-"""Credentials, region and clients for one stack: in its account alone, a twin's or AWS's.
+"""Credentials, region and clients for one stack, on AWS or on a twin.
 
 Importing this module loads no SDK: the engine waits for what its dynamic providers import.
 """
@@ -13,23 +13,23 @@ from llmops_kit.core.errors import KitError
 from llmops_kit.core.twins import ENDPOINT_VARIABLE, TWIN_ACCOUNT, twin_address
 
 _CONFIG = {"retries": {"mode": "standard", "max_attempts": 6}, "max_pool_connections": 32, "connect_timeout": 10}
-# An answer takes as long as SageMaker allows for a stream; a lost one was paid for: it is not requested twice.
+# The read time-out is what SageMaker allows for a stream. No retries: a lost answer was computed and billed.
 _CONFIGS = {"sagemaker-runtime": {"retries": {"total_max_attempts": 1}, "connect_timeout": 10, "read_timeout": 500}}
 
 
 class StackSession:
-    """boto3 clients by service, made at first use and shared by threads.
+    """boto3 clients by service, created at first use and shared by threads.
 
     Attributes:
-        profile: whose credentials they take; empty: the environment's.
+        profile: whose credentials they use; empty: the environment's.
     """
 
     def __init__(self, region: str = "", profile: str = "") -> None:
         import boto3
         import botocore.session
 
-        self.profile = "" if twin_address(os.environ) else profile  # no profile could lead to a twin
-        region = region or os.environ.get("AWS_REGION", "")  # boto3 reads AWS_DEFAULT_REGION alone
+        self.profile = "" if twin_address(os.environ) else profile  # a profile can't point to a twin
+        region = region or os.environ.get("AWS_REGION", "")  # boto3 reads only AWS_DEFAULT_REGION
         core = botocore.session.Session(profile=self.profile or None)
         with explained("profile"):
             core.register_component("data_loader", _loader(core.get_config_variable("data_path")))
@@ -37,7 +37,7 @@ class StackSession:
         self._made: dict[tuple[str, str], Any] = {}
 
     def __call__(self, service: str, region: str = "") -> Any:
-        """Returns the client of a service, such as `session("sagemaker")`; made at first use."""
+        """Returns the client of a service, such as `session("sagemaker")`; creates it at first use."""
         if (service, region) not in self._made:
             self._made[service, region] = self._make(service, region)
         return self._made[service, region]
@@ -51,7 +51,7 @@ class StackSession:
 
     @property
     def region(self) -> str:
-        """As given, else the environment's or the profile's.
+        """The given region, else the environment's or the profile's.
 
         Raises:
             KitError: none of these sets it.
@@ -62,19 +62,19 @@ class StackSession:
 
     @property
     def credentials(self) -> Any:
-        """botocore's ReadOnlyCredentials that the clients sign with, all of one version; None: there are none."""
+        """A consistent snapshot of the clients' credentials (botocore's ReadOnlyCredentials); None: there are none."""
         with explained("credentials"):
             found = self._session.get_credentials()
             return found.get_frozen_credentials() if found else None
 
     @cached_property
     def caller(self) -> AwsCaller:
-        """The identity of this process, by STS.
+        """The identity of this process, from STS.
 
         https://docs.aws.amazon.com/STS/latest/APIReference/API_GetCallerIdentity.html
 
         Raises:
-            KitError: no region, no credentials, they are refused, or a twin's account answers where no twin is.
+            KitError: no region; no credentials, or refused ones; or the account is a twin's on AWS, or the reverse.
         """
         twin, region = twin_address(os.environ), self.region
         with explained("sts"):
@@ -88,7 +88,7 @@ class StackSession:
         return AwsCaller(answer["Account"], answer["Arn"], region, twin)
 
     def require(self, account: str, stack: str = "") -> None:
-        """Require that this process may touch a stack: that account, a twin's from a twin's environment alone.
+        """Checks that this process's environment fits a stack: its account, and for a twin's stack, a twin.
 
         Raises:
             KitError: it is another account, or the stack is a twin's and this environment AWS's, or the reverse.
@@ -107,7 +107,7 @@ class StackSession:
             raise KitError(
                 f"{this} lives in account {account}, but these credentials are of {self.caller.account}",
                 where=self.caller.arn,
-                fix="take the account's credentials (`aws sso login`, $AWS_PROFILE), then repeat the command",
+                fix="use the account's credentials (`aws sso login`, $AWS_PROFILE), then repeat the command",
             )
 
 
@@ -138,7 +138,7 @@ def require_account(location: AwsLocation) -> StackSession:
 
 @cache
 def _loader(data_path: str | None) -> Any:
-    """Returns the one reader of AWS's models in this process: each session's own would parse them, and the endpoints of
+    """Returns this process's shared loader of AWS's models: a loader per session would parse them, and the endpoints of
     all regions, again.
     """
     from botocore.loaders import create_loader

@@ -21,7 +21,7 @@ def _private_range(text: str) -> str:
 
 
 def _arn(kind: str) -> AfterValidator:
-    """The ARN of a service's resource, or empty."""
+    """Returns a validator of ARNs of a kind; it accepts an empty text."""
 
     def check(text: str) -> str:
         parts = text.split(":", 5)

@@ -1,10 +1,10 @@
-"""What settings resolve with on AWS."""
+"""Facts of AWS by which settings are resolved."""
 
 from llmops_kit.clouds.aws.job_requests import has_gpus, is_accelerated
 from llmops_kit.clouds.traits import PROCESS_IMAGE, CloudTraits
 
 _BAKE_SECONDS = 300
-"""CloudWatch's alarms look at minutes: 30 s, which do on one machine, would see nothing."""
+"""CloudWatch's alarms have periods of a minute: within the 30 s of target local they would detect nothing."""
 
 
 def _is_the_kits(image: str, registry: str, repository: str) -> bool:

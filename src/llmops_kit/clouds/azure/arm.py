@@ -1,4 +1,4 @@
-"""Azure Resource Manager by azure-mgmt-core's own pipeline: the kit needs a handful of calls, of many services.
+"""Client of Azure Resource Manager on azure-mgmt-core's pipeline: the kit needs few calls, but of many services.
 
 https://learn.microsoft.com/rest/api/azure
 """
@@ -30,18 +30,18 @@ from llmops_kit.core.errors import KitError
 
 ARM = "https://management.azure.com"
 _SCOPE = f"{ARM}/.default"
-_POLL_SECONDS = 5.0  # where the answer has no Retry-After
-_MAKE = ("PUT", "PATCH")  # what they need is missing then, not what they make
+_POLL_SECONDS = 5.0  # for responses without Retry-After
+_MAKE = ("PUT", "PATCH")  # a 404 to these means that something they depend on is missing
 Document = dict[str, Any]
 
 
 class ResourceManager:
     """Resources by id, each by its type's own API version unless another one is given.
 
-    Throttled and failed requests are tried again by Azure's own policy, as Retry-After says."""
+    Azure's own policy retries throttled and failed requests, as Retry-After says."""
 
     def __init__(self, url: str, credential: TokenCredential, observe: Callable[[Any], None] | None = None) -> None:
-        """Open Azure Resource Manager.
+        """Creates the client.
 
         Args:
             url: its base, or a twin's.
@@ -68,11 +68,11 @@ class ResourceManager:
         """Returns a resource that must exist.
 
         Raises:
-            KitError: it is not; or Azure refuses.
+            KitError: it does not exist; or Azure refuses.
         """
         found = self.find(id_, api_version)
         if found is None:
-            raise KitError("is not on Azure", where=id_, fix="`llmops up` makes what belongs to the stack")
+            raise KitError("does not exist on Azure", where=id_, fix="`llmops up` creates the stack's resources")
         return found
 
     def list(self, id_: str, api_version: str = "", **query: str) -> Iterator[Document]:
@@ -86,19 +86,19 @@ class ResourceManager:
             page = self._send(HttpRequest("GET", link), id_) if link else None
 
     def put(self, id_: str, body: Document, api_version: str = "", *, wait: bool = True) -> Document:
-        """Create or replace a resource, and wait until that is done, unless it is there at once (`wait`)."""
+        """Creates or replaces a resource; with `wait`, waits until that is done."""
         return self._call("PUT", id_, api_version, body=body, wait=wait) or {}
 
     def patch(self, id_: str, body: Document, api_version: str = "") -> Document:
-        """Change members of a resource that is there, and wait until that is done."""
+        """Changes members of an existing resource, and waits until that is done."""
         return self._call("PATCH", id_, api_version, body=body, wait=True) or {}
 
     def post(self, id_: str, action: str, body: Document | None = None, api_version: str = "") -> Document | None:
-        """Call an action, and wait until it is done; None: there is no such resource."""
+        """Calls an action, and waits until it is done; returns None if there is no such resource."""
         return self._call("POST", f"{id_}/{action}", api_version, body=body, wait=True)
 
     def delete(self, id_: str, api_version: str = "", **query: str) -> None:
-        """Delete a resource, and wait until it is gone; nothing where there is none."""
+        """Deletes a resource, if it exists, and waits until it is gone."""
         self._call("DELETE", id_, api_version, query=query, wait=True)
 
     def get_url(self, url: str) -> Document:

@@ -1,8 +1,8 @@
-"""Versions of models and environments of Azure ML: they are put, and archived in the place of being deleted.
+"""Archives versions of models and environments of Azure ML, instead of deleting them.
 
-The tools of its second API archive assets only (https://github.com/Azure/azure-cli/issues/21957). What a DELETE does is
-known of models alone (https://github.com/Azure/azureml-examples/pull/3743), and in registries what was deleted can't be
-made again (https://github.com/Azure/azureml-assets/pull/2919). What uses an archived version goes on using it.
+Microsoft's own tools only archive assets (https://github.com/Azure/azure-cli/issues/21957). The effect of a DELETE is
+known only for models (https://github.com/Azure/azureml-examples/pull/3743), and in registries deleted assets can't be
+created again (https://github.com/Azure/azureml-assets/pull/2919). Users of an archived version can still use it.
 """
 
 from collections.abc import Mapping
@@ -17,7 +17,7 @@ def archived(document: Mapping[str, Any]) -> dict[str, Any]:
     https://learn.microsoft.com/azure/machine-learning/how-to-manage-models#archive
 
     Args:
-        document: as Azure has it.
+        document: the current one on Azure.
     """
     kept = {name: value for name, value in document["properties"].items() if name not in _READ_ONLY}
     return {"properties": {**kept, "isArchived": True}}

@@ -1,4 +1,4 @@
-"""Documents of online endpoints of Azure Machine Learning: their state, their traffic, and how they are put again.
+"""Reads the state and traffic of online endpoints of Azure Machine Learning, and builds the body that changes traffic.
 
 https://learn.microsoft.com/rest/api/azureml/online-endpoints/create-or-update
 """
@@ -42,15 +42,15 @@ def with_traffic(
     """Returns the request body that changes only an endpoint's weights: Azure has no call for weights alone.
 
     Args:
-        live: the endpoint as Azure has it.
+        live: the endpoint's current document.
         traffic: percent by deployment; 0 in all, or 100.
-        mirror: percent of the requests that one deployment without traffic gets as copies.
+        mirror: percent of the requests that are copied to one deployment without traffic.
         owner: new owner of the weights; None: no rollout.
     """
     tags = {key: value for key, value in (live.get("tags") or {}).items() if key != OWNER_TAG}
     properties = {key: live["properties"][key] for key in _WRITABLE if live["properties"].get(key) is not None}
     identity = live.get("identity") or {}
-    # Ids of assigned identities, without what Azure tells of them.
+    # Ids of assigned identities, without their read-only members.
     assigned = {id_: {} for id_ in identity.get("userAssignedIdentities") or {}}
     body: Document = {key: live[key] for key in ("location", "kind", "sku") if live.get(key)}
     if "type" in identity:

@@ -1,4 +1,4 @@
-"""Azure's errors in plain words. Importing this module loads no SDK."""
+"""Turns Azure's errors into KitErrors. Importing this module loads no SDK."""
 
 import os
 import re
@@ -15,7 +15,7 @@ NO_SUBSCRIPTION = ("SubscriptionNotFound", "InvalidSubscriptionId")
 _SECRETS = re.compile(r"(?i)((?:[?&](?:sig|se|sp|code|access_token|refresh_token)=)|Bearer\s+)[^&\s\"']+")
 _ACTION = re.compile(r"(?i)\baction:?\s*'?(Microsoft\.[A-Za-z]+/[\w/.*-]+)'?")
 _SCOPE = re.compile(r"(?i)(?:over scope|resource:?)\s*'?(/subscriptions/[^'\s]+)'?")
-# What an action begins with -> the built-in role that has it, in the stack's own scope.
+# Prefix of an action -> the built-in role that allows it, in the stack's own scope.
 _ROLES = {
     "microsoft.machinelearningservices/": "AzureML Data Scientist on the workspace",
     "microsoft.storage/": "Storage Blob Data Contributor on the storage account's containers",
@@ -28,12 +28,12 @@ _DENIED = ("authorizationfailed", "authorizationpermissionmismatch", "forbidden"
 
 @contextmanager
 def explained(where: str, fix: str = "", role: str = "") -> Iterator[None]:
-    """Turn Azure's errors into KitErrors that say what Azure said, where, and how to fix it.
+    """Turns Azure's errors in the block into KitErrors with Azure's message, the resource and the fix.
 
     Args:
         where: the resource.
-        fix: empty: by the error.
-        role: the role that the caller needs, where the error does not name the action.
+        fix: empty: chosen by the error.
+        role: the role that the caller needs, if the error does not name the action.
     """
     from azure.core.exceptions import AzureError, ClientAuthenticationError, HttpResponseError
 
@@ -41,7 +41,7 @@ def explained(where: str, fix: str = "", role: str = "") -> Iterator[None]:
         yield
     except ClientAuthenticationError as e:
         raise KitError(
-            f"Azure takes no credentials from here: {_words(e)}",
+            f"Azure accepts no credentials of this environment: {_words(e)}",
             where=where,
             fix=f"`az login`, or $AZURE_CLIENT_ID, $AZURE_TENANT_ID and a secret; without a subscription: {USE_TWIN}",
         ) from e
@@ -54,7 +54,7 @@ def explained(where: str, fix: str = "", role: str = "") -> Iterator[None]:
             where=where,
             fix="`llmops twin azure status` says whether it runs"
             if twin
-            else "see the network, then repeat the command",
+            else "check the network, then repeat the command",
         ) from e
 
 
@@ -85,7 +85,7 @@ def _refusal(error: Any, where: str, fix: str, role: str) -> KitError:
 
 def _fix(error: Any) -> str:
     if error.status_code == 429:
-        return "Azure is asked too much at the moment: repeat the command in a minute"
+        return "Azure throttles requests: repeat the command in a minute"
     if error.status_code == 401:
         return "`az login`, or new credentials in $AZURE_*, then repeat the command"
     if error_code(error) in NO_SUBSCRIPTION:

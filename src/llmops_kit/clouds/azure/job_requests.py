@@ -1,4 +1,4 @@
-"""The command job that does a run on Azure Machine Learning: the same for a run that is submitted and for a schedule's.
+"""Builds the command job of a run on Azure Machine Learning, for submitted and scheduled runs alike.
 
 https://learn.microsoft.com/azure/templates/microsoft.machinelearningservices/workspaces/jobs (CommandJob)
 https://learn.microsoft.com/azure/machine-learning/how-to-read-write-data-v2 (inputs, outputs and their modes)
@@ -25,15 +25,15 @@ from llmops_kit.core.layout import (
 
 SPEC_INPUT = "spec"
 TRAINED_INPUT = "trained"
-"""Of a run's second job: what its trainer left in the first one."""
+"""Input of a run's second job: the output of its trainer in the first one."""
 SCHEDULED_RUN = "${{name}}"
 """Stands for the job's own name in the paths of outputs: a job that a schedule starts is a separate run."""
 RUN_TAG = "llmops:run"
-"""Of jobs that were submitted: their run. A job that a schedule started has none."""
+"""Tag of submitted jobs: their run. A job that a schedule started has none."""
 JOBS_TAG = "llmops:jobs"
-"""Of all jobs of a stack: the prefix of their names, which those of a schedule don't have."""
+"""Tag of all jobs of a stack: the prefix of their names, which names of scheduled jobs lack."""
 _JOB_NAME_VARIABLE = "$AZUREML_RUN_ID"  # set by Azure in the job's shell
-# At most, of /dev/shm, by which NCCL passes gradients between the GPUs of a node; Azure's own 2g are scarce for eight:
+# Size of /dev/shm, by which NCCL passes gradients between the GPUs of a node; Azure's default of 2g is scarce for eight:
 # https://docs.nvidia.com/deeplearning/nccl/user-guide/docs/troubleshooting.html#shared-memory
 _SHARED_MEMORY = "8g"
 
@@ -43,40 +43,40 @@ class AzureJobContext:
     """Workspace, clusters and identity of a stack's jobs."""
 
     prefix: str
-    """Of the names of the stack's jobs."""
+    """Prefix of the names of the stack's jobs."""
     computes: str
     """Id of the workspace's computes, without a cluster's name: …/workspaces/<workspace>/computes."""
     clusters: Mapping[str, AzureCompute]
     environment: str
     """Id of the environment version that has the training image, or that of the run's trainer."""
     client_id: str
-    """Of the identity that jobs read and write as."""
+    """Client id of the identity that jobs read and write as."""
     store: str
     """Datastore of versions."""
     work: str
     """Datastore of runs."""
     checkpoints: str
-    """Datastore of what outlives a run's jobs, and is of no use afterwards."""
+    """Datastore of files that outlive a run's jobs, but have no use after the run."""
     tags: Mapping[str, str] = field(default_factory=dict)
 
 
 def command_job(name: str, run: str, spec: RunSpec, stored: StoredSpec, place: AzureJobContext) -> dict[str, Any]:
     """Returns the properties of a CommandJob for Azure Resource Manager.
 
-    Folders are mounted wherever Azure likes: the command tells the trainer where
+    Azure chooses where folders are mounted; the command passes the paths to the trainer
     (llmops_kit.core.layout.TrainingFolders). Inputs are downloaded, because they are read several times. The model
-    is uploaded when the job ends; checkpoints and reports are written through, because they outlive a machine that is
-    taken away.
+    is uploaded when the job ends; checkpoints and reports are written through, because they must outlive a reclaimed
+    machine.
 
     Args:
         name: the job's; SCHEDULED_RUN in a schedule.
         run: the run's id, which may be another than the spec's: a schedule repeats a spec (SCHEDULED_RUN).
-        spec: what is run, and on which machines. With its own trainer, two jobs do it.
-        stored: where the job finds the spec, and the second of two jobs what the first one left.
-        place: where.
+        spec: recipe, inputs and machines. With its own trainer, a run has two jobs.
+        stored: where the job finds the spec, and the second of two jobs the output of the first one.
+        place: workspace, clusters and identity of the stack's jobs.
 
     Raises:
-        KitError: no cluster has such machines, or Azure ML can't do with them what is asked for.
+        KitError: no cluster has such machines, or a setting has no effect on Azure ML.
     """
     assert spec.compute
     output = f"{run_output_key(run)}/{name}"
@@ -92,7 +92,7 @@ def command_job(name: str, run: str, spec: RunSpec, stored: StoredSpec, place: A
     }
     if stored.trained:
         inputs[TRAINED_INPUT] = _input(place.work, stored.trained)
-        # A folder that is uploaded begins empty: what the trainer planted there is no finished evaluation.
+        # A folder for upload starts empty, so that the trainer can't plant a finished evaluation in it.
         outputs["checkpoints"] = _output(place.checkpoints, run_evaluation_key(run), "Upload")
     trainer = None if stored.trained else spec.trainer
     job: dict[str, Any] = {
@@ -113,16 +113,16 @@ def command_job(name: str, run: str, spec: RunSpec, stored: StoredSpec, place: A
         "tags": {**place.tags, JOBS_TAG: place.prefix, **({} if run == SCHEDULED_RUN else {RUN_TAG: run})},
     }
     if spec.compute.instances > 1:
-        # One process on each node: it starts one for each GPU itself, as on every platform.
+        # One process on each node: it starts one per GPU itself, as on every platform.
         job["distribution"] = {"distributionType": "PyTorch", "processCountPerInstance": 1}
     return job
 
 
 def choose_cluster(wanted: Compute, clusters: Mapping[str, AzureCompute]) -> str:
-    """Returns the name of the cluster that has the machines that a run asks for.
+    """Returns the name of a cluster with the machines that a run requires.
 
     Raises:
-        KitError: there is none, or what is wanted of them is the cluster's matter on Azure.
+        KitError: there is none, or the run has a setting that belongs to the cluster on Azure.
     """
     for key, what in {
         "warm_pool_minutes": "a cluster keeps its machines for as long as its `idle_minutes` say",
@@ -193,7 +193,7 @@ def _own_command(command: Sequence[str], inputs: Iterable[str], outputs: Iterabl
 
 
 def _mounted(inputs: Iterable[str], outputs: Iterable[str]) -> dict[str, str]:
-    """Returns a job's folders by name, each as Azure replaces it by the place where it is mounted."""
+    """Returns folder -> the expression that Azure replaces by its mount path."""
     read = {name: f"${{{{inputs.{name}}}}}" for name in inputs}
     return read | {name: f"${{{{outputs.{name}}}}}" for name in outputs}
 

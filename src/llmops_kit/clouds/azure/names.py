@@ -16,7 +16,7 @@ REGISTRIES = "Microsoft.ContainerRegistry/registries"
 IDENTITIES = "Microsoft.ManagedIdentity/userAssignedIdentities"
 ML_API = "2025-12-01"
 _RESOURCES_API = "2024-03-01"
-# By namespace, or namespace and type; the stack's own resources are declared with the same versions.
+# By namespace, or by namespace and type; the program declares resources with the same versions.
 _API_VERSIONS = {
     "microsoft.authorization": "2022-04-01",
     "microsoft.consumption": "2024-08-01",
@@ -69,7 +69,7 @@ def serving_environment(version: ModelRef) -> dict[str, str]:
 
 
 def assignment_name(project: str, stack: str, subscription: str, who: str, role: str, scope: str) -> str:
-    """Returns the name of a stack's role assignment: a UUID that depends on the arguments alone."""
+    """Returns the name of a stack's role assignment: a UUID that depends only on the arguments."""
     return str(uuid5(NAMESPACE_URL, f"{project}/{stack}/{subscription}/{who}/{role}/{scope.lower()}"))
 
 

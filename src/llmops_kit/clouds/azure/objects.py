@@ -1,4 +1,4 @@
-"""Small blobs in a container, as the program, its dynamic providers and the command line read and write them.
+"""Reads and writes small blobs in a container, for the program, its dynamic providers and the command line.
 
 https://learn.microsoft.com/rest/api/storageservices/specifying-conditional-headers-for-blob-service-operations
 """
@@ -42,12 +42,12 @@ class AzureContainer:
                 return None
 
     def write(self, key: str, data: bytes) -> None:
-        """Write a blob, over one that may be there."""
+        """Writes a blob, and replaces an existing one."""
         with explained(f"{self.url}/{key}", role=ROLE):
             self.blob(key).upload_blob(data, overwrite=True)
 
     def create(self, key: str, data: bytes) -> bool:
-        """Write a blob unless there is one. Returns whether this call wrote it."""
+        """Writes a blob unless it exists. Returns whether this call wrote it."""
         from azure.core.exceptions import ResourceExistsError
 
         with explained(f"{self.url}/{key}", role=ROLE):
@@ -58,7 +58,7 @@ class AzureContainer:
         return True
 
     def names(self, prefix: str) -> Iterator[str]:
-        """Names of the blobs below a prefix."""
+        """Yields the names of the blobs below a prefix."""
         with explained(self.url, role=ROLE):
             yield from self.client.list_blob_names(name_starts_with=prefix)
 
@@ -91,7 +91,7 @@ class AzureContainer:
         return sum(1 for _ in self.names(f"{folder}/"))
 
     def remove(self, key: str) -> None:
-        """Delete a blob, if there is one."""
+        """Deletes a blob, if it exists."""
         from azure.core.exceptions import ResourceNotFoundError
 
         with explained(f"{self.url}/{key}", role=ROLE):
@@ -101,7 +101,7 @@ class AzureContainer:
                 return
 
     def look(self) -> None:
-        """Ask for a blob, whether there is one or not.
+        """Lists at most one blob, to check access.
 
         Raises:
             HttpResponseError: Azure refuses.

@@ -1,4 +1,4 @@
-"""Azure's built-in roles, and the wait for role assignments, which take minutes until they work.
+"""Ids of Azure's built-in roles, and the wait for role assignments, which take minutes to work.
 
 https://learn.microsoft.com/azure/role-based-access-control/troubleshooting#symptom---role-assignment-changes-are-not-being-detected
 """
@@ -30,23 +30,23 @@ BUILT_IN = {
 }
 """https://learn.microsoft.com/azure/role-based-access-control/built-in-roles"""
 ROLE_SECONDS = 15 * 60
-"""Until a role assignment works everywhere: by Microsoft up to ten minutes."""
+"""Time limit for a role assignment to work everywhere; according to Microsoft it takes up to ten minutes."""
 _POLL_SECONDS = 2.0
 _OF_THE_NETWORK = "AuthorizationFailure"
-"""Storage's word for a caller whom its network rules keep out: no role changes that."""
+"""Storage's code for a caller whom its network rules reject; no role changes that."""
 Answer = TypeVar("Answer")
 
 
 def until_allowed(what: str, ask: Callable[[], Answer], say: Callable[[str], None]) -> Answer:
-    """Ask with a role that this process was given just now, until Azure allows it.
+    """Retries a call until a role that this process has just received works; returns its result.
 
     Args:
-        what: is waited for, as users read it.
+        what: the awaited state, for users.
         ask: a call of an Azure SDK.
-        say: told once that it is waited for.
+        say: called once, before the wait.
 
     Raises:
-        HttpResponseError: as `ask`, also when the time is over.
+        HttpResponseError: that of `ask`, also after the time limit.
     """
     from azure.core.exceptions import HttpResponseError
 

@@ -1,4 +1,4 @@
-"""Credentials, subscription and clients of Azure for one stack: of its tenant alone, a twin's or Azure's.
+"""Credentials, subscription and clients for one stack, on Azure or on a twin.
 
 Importing this module loads no SDK: the engine waits for what its dynamic providers import.
 """
@@ -28,18 +28,18 @@ if TYPE_CHECKING:
 
 ARM_SCOPE = "https://management.azure.com/.default"
 ML_SCOPE = "https://ml.azure.com/.default"
-"""Of tokens for scoring addresses."""
+"""Scope of tokens for scoring URLs."""
 
 
 class AzureSession:
-    """Clients of Azure's services, made at first use and shared by threads.
+    """Clients of Azure's services, created at first use and shared by threads.
 
     Attributes:
         twin: the twin's address; empty on Azure itself.
     """
 
     def __init__(self, subscription: str = "", observe: Callable[[Any], None] | None = None) -> None:
-        """Take the credentials of this process' environment.
+        """Uses the credentials of this process's environment.
 
         Args:
             subscription: a stack's; empty: the environment's, or that of `az login`.
@@ -60,7 +60,7 @@ class AzureSession:
 
     @cached_property
     def credential(self) -> "TokenCredential":
-        """Azure's own chain without what asks somebody: $AZURE_*, workload and managed identity, `az login`.
+        """Azure's credential chain without interactive sources: $AZURE_*, workload and managed identity, `az login`.
 
         https://learn.microsoft.com/azure/developer/python/sdk/authentication/credential-chains
         """
@@ -74,13 +74,13 @@ class AzureSession:
             exclude_cli_credential=bool(self.twin),  # there is no login to a twin
             exclude_powershell_credential=bool(self.twin),
             exclude_developer_cli_credential=bool(self.twin),
-            # A twin's authority is no host of Microsoft's: asking Microsoft's hosts about it would be refused.
+            # A twin's authority is not a host of Microsoft's, whose instance discovery would reject it.
             disable_instance_discovery=bool(self.twin),
         )
 
     @cached_property
     def subscription(self) -> str:
-        """Id of the subscription: what was asked for, else $AZURE_SUBSCRIPTION_ID, else the default of `az login`.
+        """Id of the subscription: the requested one, else $AZURE_SUBSCRIPTION_ID, else the default of `az login`.
 
         Raises:
             KitError: none of these sets it.
@@ -143,7 +143,7 @@ class AzureSession:
 
     @cached_property
     def caller(self) -> AzureCaller:
-        """The identity of this process. (The token is read, not judged: Azure does that.)
+        """The identity of this process, read from its token without verification, which is Azure's task.
 
         Raises:
             KitError: there are no credentials.
@@ -155,7 +155,7 @@ class AzureSession:
         return AzureCaller(claims.get("tid", ""), claims.get("oid", ""), kind)
 
     def require(self, subscription: str, tenant: str = "", stack: str = "") -> None:
-        """Require that this process may touch a stack: of that tenant, a twin's from a twin's environment alone.
+        """Checks that this process's environment fits a stack: its tenant, and for a twin's stack, a twin.
 
         Args:
             subscription: the stack's.
@@ -184,7 +184,7 @@ class AzureSession:
 
     @property
     def _vault_options(self) -> dict[str, Any]:
-        # A twin's vault is a port of this machine, no subdomain of what it asks tokens for.
+        # A twin's vault is a port of this machine, not a subdomain of the resource that its challenge names.
         return {"verify_challenge_resource": not self.twin}
 
     def _kept(self, key: str, make: Callable[[], Any]) -> Any:
@@ -197,7 +197,7 @@ def location_of(session: AzureSession, settings: AzureSettings) -> str:
     """Returns the location of a stack: that of its settings, else that of its resource group.
 
     Raises:
-        KitError: neither says one.
+        KitError: neither names one.
     """
     group = settings.resource_group
     found = session.arm.find(group) if group and not settings.location else {"location": settings.location}

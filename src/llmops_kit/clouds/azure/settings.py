@@ -14,7 +14,7 @@ _KEY_URL = r"^(https://[^/]+/keys/[A-Za-z0-9-]+/[0-9a-f]{32})?$"
 
 
 def _resource_id(kind: str = "") -> AfterValidator:
-    """The id of an Azure resource of this kind (of a resource group without one), or empty."""
+    """Returns a validator of resource ids of a kind (of resource groups if empty); it accepts an empty id."""
     wanted = _GROUP
     if kind:
         namespace, *types = kind.split("/")
@@ -70,7 +70,7 @@ class Encryption(Part):
     @model_validator(mode="after")
     def _both(self) -> "Encryption":
         if bool(self.key) != bool(self.vault):
-            raise ValueError("key and vault belong together: write both, or none")
+            raise ValueError("key and vault belong together: set both or neither")
         return self
 
 
@@ -236,7 +236,7 @@ class AzureSettings(Part):
 
     @property
     def alarms(self) -> AzureAlerts:
-        """The limits of alerts, by the word that every cloud's settings have."""
+        """The limits of alerts, under the name that all clouds' settings share."""
         return self.alerts
 
     @model_validator(mode="after")

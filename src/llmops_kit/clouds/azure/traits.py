@@ -1,11 +1,11 @@
-"""What settings resolve with on Azure."""
+"""Facts of Azure by which settings are resolved."""
 
 import re
 
 from llmops_kit.clouds.traits import PROCESS_IMAGE, CloudTraits
 
 _BAKE_SECONDS = 300
-"""Azure Monitor's metrics are per minute, and late: the 30 s of target local would see none."""
+"""Azure Monitor's metrics are per minute, and delayed: within the 30 s of target local there would be none."""
 # The N family: https://learn.microsoft.com/azure/virtual-machines/sizes/overview
 _ACCELERATED = re.compile(r"^Standard_N[A-Z]", re.IGNORECASE)
 

@@ -1,1 +1,1 @@
-"""Readers: from a file in one of the known formats to rows, each with its place in the file."""
+"""Reads rows from files of the known formats, each with its location in the file."""

@@ -1,8 +1,8 @@
-"""Tool calls as the Berkeley Function Calling Leaderboard stores them (Patil et al., https://gorilla.cs.berkeley.edu).
+"""Reads tool calls of the Berkeley Function Calling Leaderboard (Patil et al., https://gorilla.cs.berkeley.edu).
 
-A category is two files of JSON lines of one name: questions with the functions that may be called, and beside them in
-`possible_answer/` the calls, each argument as a list of values that count as right. Categories of irrelevance have no
-second file: nothing is to be called.
+A category is two files of JSON lines with one name: questions with the functions that may be called, and in
+`possible_answer/` the calls, each argument as a list of accepted values. Categories of irrelevance have no second file:
+nothing must be called.
 """
 
 from collections.abc import Iterator, Mapping
@@ -25,8 +25,7 @@ def read_bfcl(file: DataFile) -> Iterator[ReadRow]:
     """Yields a chat row for each question of one turn: `messages`, `tools`, and as metadata `id`, `category` (of the
     file's name) and `function` (the first one that is offered), by which rows can be held out.
 
-    Of each argument, the first right value is taken; one that may be left out is. The file of answers itself has no
-    rows.
+    Each argument gets its first accepted value; optional ones are left out. The file of answers itself yields no rows.
 
     Raises:
         DataError: the answers were not collected with the questions.
@@ -42,7 +41,7 @@ def read_bfcl(file: DataFile) -> Iterator[ReadRow]:
         try:
             yield ReadRow(read.where, _row(read.row, category, answers))
         except (ValueError, LookupError, TypeError, AttributeError, StopIteration) as e:
-            what = f"is no question of the leaderboard that can be converted: {e}"
+            what = f"is not a question of the leaderboard that can be converted: {e}"
             yield ReadRow(read.where, None, DataError(what, where=read.where, fix=_FIX))
 
 
@@ -82,7 +81,7 @@ def _tool(function: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _schema(schema: Any) -> Any:
-    """Returns a schema in JSON schema's words."""
+    """Returns a schema as JSON schema."""
     if not isinstance(schema, dict):
         return schema
     made = {key: value for key, value in schema.items() if key != "optional"}
@@ -105,7 +104,7 @@ def _call(stated: Mapping[str, Any], tools: list[dict[str, Any]]) -> ParsedCall:
 
 
 def _chosen(values: Mapping[str, list[Any]], schema: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns each argument's first right value, without those that may be left out."""
+    """Returns each argument's first accepted value, without optional arguments."""
     chosen: dict[str, Any] = {}
     for name, right in values.items():
         if "" in right and name not in schema.get("required", ()):
@@ -116,7 +115,7 @@ def _chosen(values: Mapping[str, list[Any]], schema: Mapping[str, Any]) -> dict[
 
 
 def _plain(value: Any, schema: Mapping[str, Any]) -> Any:
-    """Returns a right value; within objects, each field is a list of right values again."""
+    """Returns an accepted value; within objects, each field is again a list of accepted values."""
     if isinstance(value, dict):
         return _chosen(value, schema)
     if isinstance(value, list):

@@ -1,4 +1,4 @@
-"""Recorded traffic of an endpoint: lines of `capture/1` (core/documents/captured.py)."""
+"""Reads recorded traffic of an endpoint: lines of `capture/1` (core/documents/captured.py)."""
 
 from collections.abc import Iterator
 
@@ -10,13 +10,13 @@ from llmops_kit.data_pipeline.readers.texts import read_lines
 
 
 def read_captures(file: DataFile) -> Iterator[ReadRow]:
-    """Yields a row for each line, made by CapturedRequest.to_row; one whose feedback speaks against it is dropped."""
+    """Yields a row for each line, converted by CapturedRequest.to_row; one with negative feedback is dropped."""
     for number, line in read_lines(file):
         if not line.strip():
             continue
         where = f"{file.name}:{number}"
         parsed = parse_row(line, where)
-        if parsed.fault:  # Document.parse takes YAML too
+        if parsed.fault:  # checked first, since Document.parse accepts YAML too
             yield parsed
             continue
         try:

@@ -1,4 +1,4 @@
-"""gettext catalogues: translated messages as sentence pairs."""
+"""Reads gettext catalogues: translated messages as sentence pairs."""
 
 import re
 import struct
@@ -25,7 +25,7 @@ def read_po(file: DataFile) -> Iterator[ReadRow]:
     import polib
 
     source, target = _languages(file)
-    # By a path: polib takes a text for a file's name where there is one, and divides it at U+2028 and the like.
+    # By a path: polib takes a text for a file name if such a file exists, and splits it at U+2028 and similar.
     with tempfile.NamedTemporaryFile("w", suffix=".po", encoding="utf-8") as copy:
         copy.write(read_whole(file, _MOST) + "\n")
         copy.flush()
@@ -34,7 +34,7 @@ def read_po(file: DataFile) -> Iterator[ReadRow]:
         except (OSError, ValueError, IndexError, AttributeError) as e:
             found = _LINE.search(str(e))
             line = next(filter(None, found.groups()), "1") if found else "1"
-            what = "is no gettext catalogue: a syntax error"
+            what = "is not a gettext catalogue: a syntax error"
             raise DataError(what, where=f"{file.name}:{line}", fix="`msgfmt --check` shows it") from None
     good = ((entry.linenum, entry) for entry in entries if not entry.obsolete and not entry.fuzzy)
     yield from _pairs(file, source, target, good)
@@ -54,7 +54,7 @@ def read_mo(file: DataFile) -> Iterator[ReadRow]:
         _check_lengths(content)
         entries = polib.mofile(content)  # type: ignore[arg-type]  # takes bytes too
     except (OSError, ValueError, struct.error, LookupError) as e:
-        raise DataError(f"is damaged, or no .mo file: {e}", where=file.name, fix="take the .po file") from None
+        raise DataError(f"is damaged, or not a .mo file: {e}", where=file.name, fix="use the .po file") from None
     yield from _pairs(file, source, target, enumerate(entries, start=1))
 
 
@@ -73,7 +73,7 @@ def _languages(file: DataFile) -> tuple[str, str]:
 
 
 def _check_lengths(content: bytes) -> None:
-    """Refuses a catalogue whose strings are together longer than the file: each could be the whole file.
+    """Raises ValueError if all strings together are longer than the file: each could be the whole file.
 
     https://www.gnu.org/software/gettext/manual/html_node/MO-Files.html
     """

@@ -1,4 +1,4 @@
-"""Text, Markdown and HTML: a file is one row with `text`. A blank line separates paragraphs, not documents."""
+"""Reads text, Markdown and HTML: a file is one row with `text`. Blank lines separate paragraphs, not documents."""
 
 from collections.abc import Iterator
 
@@ -10,7 +10,7 @@ _MOST_HTML = 16 << 20  # characters
 
 
 def read_text(file: DataFile) -> Iterator[ReadRow]:
-    """Yields a plain text as one row, as it stands; an empty file is a fault."""
+    """Yields a plain text unchanged as one row; an empty file is a fault."""
     text = read_whole(file)
     yield _row(file, text if text.strip() else "", "is empty")
 

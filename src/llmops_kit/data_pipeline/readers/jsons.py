@@ -1,4 +1,4 @@
-"""JSON lines, and JSON files with an array of rows."""
+"""Reads JSON lines, and JSON files with an array of rows."""
 
 from collections.abc import Iterator
 from typing import Any, cast
@@ -9,7 +9,7 @@ from llmops_kit.core.json_values import check_json
 from llmops_kit.data_pipeline.readers.reader import DataFile, ReadRow
 from llmops_kit.data_pipeline.readers.texts import MOST_BYTES, read_lines, read_whole
 
-_FIX = "write one JSON object a row"
+_FIX = "write one JSON object per row"
 
 
 def read_lines_of_json(file: DataFile) -> Iterator[ReadRow]:
@@ -50,7 +50,7 @@ def parse_row(line: str, where: str) -> ReadRow:
 
 
 def checked(value: object, where: str) -> ReadRow:
-    """Returns a row if a value is an object of JSON that every reader takes alike (`check_json`)."""
+    """Returns a row if a value is a JSON object that all readers interpret alike (`check_json`); otherwise a fault."""
     if not isinstance(value, dict):
         return _fault(f"is not a JSON object but {type(value).__name__}", where)
     try:

@@ -18,8 +18,8 @@ class ReadRow(NamedTuple):
 
     Attributes:
         where: `file:line`, or `file:row` (from 1) in formats without lines.
-        row: its keys and values as JSON has them; None if it can't be used.
-        fault: the reason. Later rows are read all the same.
+        row: its keys and values, of JSON's types; None if it can't be used.
+        fault: the reason. Later rows are still read.
         dropped: why a row that can be read is left out of the dataset; empty if it is kept.
     """
 
@@ -38,7 +38,7 @@ class DataFile:
         name: the file's name in locations of rows.
         encoding: encoding of its text; empty: UTF-8, or UTF-16 with a byte-order mark.
         languages: of sentence pairs, source and target; needed for .po and .mo.
-        form: a format that no name's end tells; empty: by the path.
+        form: a format without its own extension; empty: by the path.
     """
 
     path: Path
@@ -53,7 +53,7 @@ def read(path: Path, *, name: str = "", encoding: str = "", languages: Sequence[
 
     Args:
         path: a file such as rows.jsonl.gz.
-        name: what places of rows call it; empty: by its path.
+        name: its name in locations of rows; empty: its path.
         encoding: a Python codec; empty: UTF-8, or UTF-16 with a byte-order mark.
         languages: of sentence pairs, source and target; needed for .po and .mo.
 

@@ -1,4 +1,4 @@
-"""CSV, TSV and Parquet."""
+"""Reads CSV, TSV and Parquet."""
 
 import csv
 import datetime
@@ -17,13 +17,13 @@ _LIST, _SEPARATOR = "expect", ";"
 
 
 def read_csv(file: DataFile) -> Iterator[ReadRow]:
-    """Returns a row for each record, by the header's names; values are texts, empty ones too.
+    """Yields a row for each record, by the header's names; values are texts, empty ones too.
 
-    `expect` is a list, whose texts semicolons separate. The names of keys that have a meaning are taken in any case:
-    `Question` is `question`.
+    `expect` is a list of texts separated by semicolons. Names of known keys are case-insensitive: `Question` is
+    `question`.
 
-    A record with more or fewer fields than the header is a fault by its first line. A column that is empty in every
-    record is a fault by line 1, after the last row.
+    A record with more or fewer fields than the header is a fault at its first line. A column that is empty in every
+    record is a fault at line 1, after the last row.
 
     Raises:
         DataError: the header is missing, or has an empty name or one twice; or a quote has no end.
@@ -59,7 +59,7 @@ def _read_table(file: DataFile, delimiter: str) -> Iterator[ReadRow]:
                 row[_LIST] = [text.strip() for text in row[_LIST].split(_SEPARATOR) if text.strip()]
             yield ReadRow(where, row)
     except csv.Error as e:
-        raise DataError(f"is no CSV: {e}", where=f"{file.name}:{end + 1}", fix="close the quote") from None
+        raise DataError(f"is not valid CSV: {e}", where=f"{file.name}:{end + 1}", fix="close the quote") from None
     for name in (name for name in header if count and name not in filled):
         where = f"{file.name}:1"
         what = f"the column {name!r} is empty in every row"
@@ -71,7 +71,7 @@ def _header(file: DataFile, delimiter: str, records: Any) -> list[str]:
     try:
         names = [name.strip() for name in next(records, [])]
     except csv.Error as e:
-        raise DataError(f"is no CSV: {e}", where=where, fix="close the quote") from None
+        raise DataError(f"is not valid CSV: {e}", where=where, fix="close the quote") from None
     header = [name.lower() if name.lower() in KEYS else name for name in names]
     if not header:
         raise DataError("has no header", where=where, fix="write the columns' names into the first line")
@@ -89,7 +89,7 @@ def read_parquet(file: DataFile) -> Iterator[ReadRow]:
     """Yields a row for each record, without its nulls. Times become ISO texts, decimals numbers; bytes are faults.
 
     Raises:
-        DataError: it is damaged, or no Parquet file.
+        DataError: it is damaged, or not a Parquet file.
     """
     require_packages("data", "pyarrow")
     import pyarrow
@@ -103,7 +103,7 @@ def read_parquet(file: DataFile) -> Iterator[ReadRow]:
                     number += 1
                     yield _of_record(record, f"{file.name}:{number}")
     except (pyarrow.ArrowException, OSError, ValueError) as e:
-        what = f"is damaged, or no Parquet file: {str(e).splitlines()[0]}"
+        what = f"is damaged, or not a Parquet file: {str(e).splitlines()[0]}"
         raise DataError(what, where=f"{file.name}:{number + 1}", fix="write it again") from None
 
 
@@ -126,4 +126,4 @@ def _as_json(value: Any) -> Any:
         return float(value)
     if value is None or isinstance(value, str | int | float):
         return value
-    raise TypeError(f"holds a value of type {type(value).__name__}, which JSON has not")
+    raise TypeError(f"holds a value of type {type(value).__name__}, which JSON lacks")

@@ -15,7 +15,7 @@ MOST_BYTES = 1 << 30
 """Maximum bytes of a file of any other format that is read whole."""
 _PIECE = 1 << 20
 _ZSTD_PIECE = 4 << 10
-_SMALL, _RATIO = 16 << 20, 200  # bytes unpacked for each that is packed, beyond 16 MiB
+_SMALL, _RATIO = 16 << 20, 200  # maximum ratio of unpacked to packed bytes, beyond 16 MiB
 _GZIP_WINDOW = 31
 _MARKS = ((codecs.BOM_UTF8, "utf-8"), (codecs.BOM_UTF16_LE, "utf-16-le"), (codecs.BOM_UTF16_BE, "utf-16-be"))
 
@@ -112,10 +112,10 @@ def _decoded(file: DataFile) -> Iterator[str]:
 
 def _codec(encoding: str, where: str) -> str:
     try:
-        "".encode(encoding)  # refuses codecs that are none of text, such as zlib
+        "".encode(encoding)  # raises for codecs that don't encode text, such as zlib
         return codecs.lookup(encoding).name
     except LookupError:
-        raise DataError(f"{encoding!r} is no encoding", where=where, fix="such as utf-8, utf-16, cp1252") from None
+        raise DataError(f"{encoding!r} is not an encoding", where=where, fix="write one such as utf-8, utf-16 or cp1252") from None
 
 
 def _unpacked(opened: BinaryIO, compression: str) -> Iterator[bytes]:
@@ -149,7 +149,7 @@ def _unframed(opened: BinaryIO) -> Iterator[bytes]:
     require_packages("data", "zstandard")
     import zstandard
 
-    # A frame may ask for a window of 2 GB: 128 MiB are what `zstd` itself gives without --long.
+    # A frame may require a window of 2 GB; `zstd` itself allows 128 MiB without --long.
     unpacker = zstandard.ZstdDecompressor(max_window_size=128 << 20)
     packed = opened.read(_ZSTD_PIECE)
     try:

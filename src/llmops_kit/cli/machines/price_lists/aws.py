@@ -1,4 +1,4 @@
-"""AWS's price list, by region.
+"""Reads AWS's price list of a region.
 
 https://docs.aws.amazon.com/awsaccountbilling/latest/aboutv2/using-the-aws-price-list-bulk-api.html
 """
@@ -37,7 +37,7 @@ def prices_of(region: str, index: str = PRICE_LIST) -> dict[str, Any]:
         if found is not None:
             _add(parts, code, found)
     if "hosting" not in parts:
-        raise KitError(f"the price list has no SageMaker hosting in {region}", where=index, fix="see the region's name")
+        raise KitError(f"the price list has no SageMaker hosting in {region}", where=index, fix="check the region's name")
     return parts
 
 

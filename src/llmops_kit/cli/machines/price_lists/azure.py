@@ -1,4 +1,4 @@
-"""Azure's retail prices, by region. A machine of Azure Machine Learning costs what its virtual machine costs.
+"""Reads Azure's retail prices of a region. A machine of Azure Machine Learning has the price of its virtual machine.
 
 https://learn.microsoft.com/rest/api/cost-management/retail-prices/azure-retail-prices
 """
@@ -12,7 +12,7 @@ from llmops_kit.cli.machines.price_lists import fetch
 from llmops_kit.core.errors import KitError
 
 PRICE_LIST = "https://prices.azure.com/api/retail/prices"
-_EVERYWHERE = "Global"  # the region of what costs the same in each
+_EVERYWHERE = "Global"  # the region of prices that are the same everywhere
 _LOW_PRIORITY = " Low Priority"
 _NOT_LINUX = ("Windows", "CloudServices", "Cloud Services", "Dedicated Host")
 Item = dict[str, Any]
@@ -20,8 +20,8 @@ Item = dict[str, Any]
 
 class _Meter(NamedTuple):
     service: str
-    product: str  # empty: any of the service
-    meter: str  # how its name ends: some services put their tier before it
+    product: str  # empty: any product of the service
+    meter: str  # the end of its name, which some services precede by their tier
     part: str
     name: str
 
@@ -56,7 +56,7 @@ def prices_of(region: str, address: str = PRICE_LIST) -> dict[str, Any]:
         _add_machine(parts, item)
     if "hosting" not in parts:
         raise KitError(
-            f"the price list has no virtual machines in {region}", where=address, fix="see the region's name"
+            f"the price list has no virtual machines in {region}", where=address, fix="check the region's name"
         )
     for service in dict.fromkeys(meter.service for meter in _METERS):
         meters = [meter for meter in _METERS if meter.service == service]
@@ -79,7 +79,7 @@ def _items(address: str, **equal: str) -> Iterator[Item]:
         try:
             yield from (item for item in page["Items"] if _counts(item))
         except (KeyError, TypeError, ValueError) as e:
-            raise KitError(f"the price list has another form: {e!r}", where=address) from e
+            raise KitError(f"the price list has an unexpected format: {e!r}", where=address) from e
         if not page.get("NextPageLink"):
             return
         page = fetch(page["NextPageLink"])
@@ -92,7 +92,7 @@ def _counts(item: Item) -> bool:
 def _add_machine(parts: dict[str, Any], item: Item) -> None:
     name, sku = str(item.get("armSkuName") or ""), str(item["skuName"])
     if item["unitOfMeasure"] != "1 Hour" or not name.startswith("Standard_") or sku.endswith(" Spot"):
-        return  # a spot machine is not what Azure Machine Learning calls low priority, and has another price
+        return  # spot machines have other prices than the low-priority ones of Azure Machine Learning
     if any(word in item["productName"] for word in _NOT_LINUX):
         return
     for part in ("spot",) if sku.endswith(_LOW_PRIORITY) else ("hosting", "training"):
@@ -100,7 +100,7 @@ def _add_machine(parts: dict[str, Any], item: Item) -> None:
 
 
 def _add_meter(parts: dict[str, Any], meter: _Meter, items: list[Item]) -> None:
-    """Adds the price beyond free tiers and before volume discounts; prefers the region's own to that of all regions."""
+    """Adds the price beyond free tiers and before volume discounts; prefers the region's own to the global one."""
     fitting = [item for item in items if item["meterName"].endswith(meter.meter) and float(item["retailPrice"]) > 0]
     for place in dict.fromkeys(item["armRegionName"] for item in fitting):
         tiers = [item for item in fitting if item["armRegionName"] == place]

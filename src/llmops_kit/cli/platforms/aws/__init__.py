@@ -1,1 +1,1 @@
-"""Operate a stack on AWS, or on its twin. The one place of the command line that imports boto3."""
+"""Operates a stack on AWS, or on its twin. Only this part of the command line imports boto3."""

@@ -1,4 +1,4 @@
-"""AWS's own container images, as bases of the kit's: only the sagemaker package's tables know their registries.
+"""Finds AWS's container images as bases of the kit's; only the sagemaker package has a table of their registries.
 
 https://docs.aws.amazon.com/sagemaker/latest/dg-ecr-paths/sagemaker-algo-docker-registry-paths.html
 """
@@ -12,11 +12,11 @@ def base_image(
     """Returns the URI of an AWS image, by tag, from the package's own files; uses no network.
 
     Args:
-        framework: as the package calls it: `pytorch`, `djl-lmi`, `huggingface` …
-        region: the account that has it depends on the region.
+        framework: the package's name of it: `pytorch`, `djl-lmi`, `huggingface` …
+        region: determines the account of the registry.
         version: of the framework; empty: the newest that the package knows.
         instance_type: decides between CPU and GPU.
-        training: the one for training, where a framework has two.
+        training: the image for training, if a framework has two.
 
     Raises:
         KitError: the package is missing, or knows no such image.

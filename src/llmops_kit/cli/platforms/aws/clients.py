@@ -1,6 +1,6 @@
-"""Clients of AWS for one stack whose calls are recorded, where this process records.
+"""Clients of AWS for one stack, which record their calls if the environment asks for it.
 
-What stays of texts is what AWS's own models list as a value of that member.
+Of texts, recordings keep only those that AWS's own models list as values of a member.
 """
 
 from typing import Any
@@ -24,7 +24,7 @@ class AwsClients(StackSession):
 
 
 def _record(client: Any, recorder: Recorder) -> None:
-    """Record what a client requests from now on."""
+    """Registers hooks that record a client's requests and responses."""
 
     def requested(params: Any, context: dict[str, Any], **_: Any) -> None:
         context[_PARAMETERS] = params

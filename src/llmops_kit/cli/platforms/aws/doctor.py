@@ -1,4 +1,4 @@
-"""AWS's part of `llmops doctor`. Imports no SDK, so that it can say that one is missing."""
+"""Checks of `llmops doctor` for AWS. Imports no SDK, so that it can report a missing one."""
 
 from llmops_kit.settings.stack_settings import Settings
 
@@ -11,7 +11,7 @@ VARIABLES = ("AWS_",)
 
 
 def caller(settings: Settings | None) -> str:
-    """Describe the identity of this shell on AWS.
+    """Returns a description of this shell's identity on AWS.
 
     Args:
         settings: of a stack on AWS; None: there is none.

@@ -1,4 +1,4 @@
-"""ECR as `llmops images push` needs it: a login, and which images a repository has."""
+"""ECR for `llmops images push`: login, and lookup of images."""
 
 import base64
 from typing import Any
@@ -33,7 +33,7 @@ class EcrImages:
         """Returns the digest of the image with a tag; empty if there is none.
 
         Raises:
-            KitError: there is no such repository, the caller may not look, or SageMaker would not take what is there.
+            KitError: there is no such repository, the caller may not read it, or SageMaker would refuse the image.
         """
         host, _, name = self._urls[image].partition("/")
         with explained(self._urls[image]):
@@ -44,7 +44,7 @@ class EcrImages:
                 imageIds=[{"imageTag": tag}],
             )
         if answer is None:
-            fix = f"`llmops up --stack {self._stack}` makes it; a registry that was given must have it"
+            fix = f"`llmops up --stack {self._stack}` creates it; in an existing registry, create it yourself"
             raise KitError("there is no such repository", where=self._urls[image], fix=fix)
         found = answer["images"]
         if not found:
@@ -72,5 +72,5 @@ def _require_docker_manifest(media_type: str, repository: str, tag: str) -> None
             f"this image has a manifest that SageMaker's hosting refuses: {media_type}",
             where=f"{repository}:{tag}",
             fix=f"delete it (`aws ecr batch-delete-image --repository-name {repository} --image-ids imageTag={tag}`), "
-            "then repeat the command: `llmops images build` makes Docker's own kind",
+            "then repeat the command: `llmops images build` creates Docker's format",
         )

@@ -1,4 +1,4 @@
-"""Ask an endpoint on SageMaker in the OpenAI contract: at once, as a stream, or by objects in S3.
+"""Sends OpenAI chat requests to endpoints on SageMaker: for a whole answer, a stream, or by objects in S3.
 
 https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_runtime_InvokeEndpoint.html
 """
@@ -26,7 +26,7 @@ from llmops_kit.core.layout import async_input_key
 
 _JSON = {"ContentType": "application/json", "Accept": "application/json"}
 _POLL_SECONDS = 0.5
-_LONGEST_SECONDS = 3600  # SageMaker's for an answer of an asynchronous endpoint
+_LONGEST_SECONDS = 3600  # SageMaker's limit for an answer of an asynchronous endpoint
 _LOOK = "`llmops status` shows the endpoint, `llmops logs` its output"
 
 _HOST = "sagemaker.amazonaws.com"
@@ -35,7 +35,7 @@ _SERVICE = "sagemaker"
 
 
 def ask(clients: AwsClients, endpoint: str, name: str, request: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """Send a chat request; the answer, or its chunks as they come where `request["stream"]` is true.
+    """Sends a chat request; yields the answer, or its chunks as they come if `request["stream"]` is true.
 
     Closing the iterator closes the connection, which stops the generation.
 
@@ -47,7 +47,7 @@ def ask(clients: AwsClients, endpoint: str, name: str, request: dict[str, Any]) 
 
     Raises:
         BusyError: it accepts no request at the moment.
-        KitError: in words what AWS, or the server in the container, said.
+        KitError: any other error of AWS, or of the server in the container.
     """
     runtime = clients("sagemaker-runtime")
     body = json.dumps(request).encode()
@@ -67,9 +67,9 @@ def ask(clients: AwsClients, endpoint: str, name: str, request: dict[str, Any]) 
 def ask_by_objects(
     clients: AwsClients, bucket: S3Objects, endpoint: str, name: str, request: dict[str, Any]
 ) -> Iterator[dict[str, Any]]:
-    """Put a chat request into the bucket of runs, and wait for the answer's object, or for the failure's.
+    """Puts a chat request into the bucket of runs, and waits for the object of the answer or of the failure.
 
-    A stream is what its caller sees: an answer that is an object comes whole, so that it is one chunk.
+    The answer is one object, so a caller who asks for a stream gets it as a single chunk.
 
     Args:
         clients: of the stack's account.
@@ -79,7 +79,7 @@ def ask_by_objects(
         request: the body of /v1/chat/completions.
 
     Raises:
-        KitError: in words what AWS, or the server in the container, said.
+        KitError: an error of AWS, or of the server in the container.
     """
     key = async_input_key(endpoint, uuid.uuid4().hex)
     bucket.put(key, json.dumps({**request, "stream": False}).encode())
@@ -101,7 +101,7 @@ def bearer_token(clients: AwsClients, hours: float) -> str:
     https://docs.aws.amazon.com/sagemaker/latest/dg/realtime-endpoints-openai-compatible.html
 
     Made on this machine, in the form of `sagemaker.core.token_generator`. It ends with the credentials that signed it,
-    if they end sooner. Who uses it needs sagemaker:CallWithBearerToken and, on the endpoint, sagemaker:InvokeEndpoint.
+    if they end sooner. Its user needs sagemaker:CallWithBearerToken and, on the endpoint, sagemaker:InvokeEndpoint.
 
     Args:
         clients: of the endpoint's account and region.
@@ -169,7 +169,7 @@ def _in_words(endpoint: str) -> Iterator[None]:
             yield
         except ReadTimeoutError as e:
             raise KitError("gave no answer in time", where=where, fix=_LOOK) from e
-        except HTTPError as e:  # botocore lets those through that come while a stream is read
+        except HTTPError as e:  # botocore doesn't translate errors that occur while a stream is read
             raise KitError(
                 f"the connection broke in the middle of the answer: {e}", where=where, fix="ask again"
             ) from e
@@ -180,7 +180,7 @@ def _in_words(endpoint: str) -> Iterator[None]:
 
 
 def _refusal(error: ClientError, where: str) -> KitError | None:
-    """Error for an invocation that was refused; None: a refusal that any call of AWS may get."""
+    """Returns the error for a refused invocation; None for refusals that any AWS call may get."""
     code, said = error_code(error), error_message(error)
     if code == "ModelError":
         status = error.response.get("OriginalStatusCode", 500)

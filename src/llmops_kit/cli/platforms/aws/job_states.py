@@ -37,11 +37,11 @@ _LIMITS = {
 
 
 def run_state(run: str, jobs: Sequence[Job], prices: Prices) -> RunState:
-    """Returns a run's state, made from its jobs: status, times, why it failed, and what it has cost.
+    """Returns a run's state from its jobs: status, times, reason of a failure, and cost.
 
     Args:
         run: its id.
-        jobs: those of its attempts, oldest first; none: it was laid out and never started.
+        jobs: its attempts, oldest first; none: it was prepared, but never started.
         prices: of the region.
     """
     if not jobs:
@@ -61,7 +61,7 @@ def run_state(run: str, jobs: Sequence[Job], prices: Prices) -> RunState:
 
 
 def has_ended(job: Job) -> bool:
-    """Returns whether SageMaker will not change a job's status any more: Completed, Failed or Stopped."""
+    """Returns whether a job's status is final: Completed, Failed or Stopped."""
     return job["TrainingJobStatus"] in ENDED
 
 
@@ -76,7 +76,7 @@ def story(job: Job, known: int) -> Iterator[str]:
 def cost(jobs: Sequence[Job], prices: Prices) -> float | None:
     """Returns the dollars that a run's jobs have cost so far; None if an instance's price is unknown.
 
-    While a spot job runs, it counts at the full price: what spot saved is reported at the end.
+    While a spot job runs, it counts at the full price: SageMaker reports the saving at the end.
     """
     amounts = [_cost(job, prices) for job in jobs]
     return None if None in amounts else round(sum(a for a in amounts if a), 6)
@@ -94,7 +94,7 @@ def spot_saving(job: Job) -> float | None:
 
 
 def bill(jobs: Sequence[Job], prices: Prices) -> str:
-    """Describe the cost of a run; empty where its last job never ran."""
+    """Returns a run's cost in words; empty if no job of it ran."""
     job, usd = jobs[-1], cost(jobs, prices)
     seconds = sum(_seconds(j) for j in jobs)
     if not seconds:

@@ -1,4 +1,4 @@
-"""Runs on SageMaker: a training job for each attempt at one."""
+"""Runs on SageMaker: one training job per attempt."""
 
 import re
 import time
@@ -31,13 +31,13 @@ from llmops_kit.core.errors import KitError
 from llmops_kit.core.layout import schedule_key
 
 _EXECUTION = r"(?!.*\d{8}-\d{6}-[0-9a-f]{4}(-\d{1,2})?$)[A-Za-z0-9]+(-[A-Za-z0-9]{3,})*"
-"""What the scheduler may call an execution (the documents show `d32c5kddcf5bb8c3` and say no more); never what the name
-of a run's job ends with, nor the number of an attempt.
+"""Matches the scheduler's ids of executions (the documentation has only the example `d32c5kddcf5bb8c3`), but neither the
+end of the name of a run's job nor the number of an attempt.
 https://docs.aws.amazon.com/scheduler/latest/UserGuide/managing-schedule-context-attributes.html
 """
 _SCHEDULES = schedule_key("", "").rstrip("/") + "/"
 _POOL_SECONDS = 60
-_ROLE_SECONDS = 120  # a role that was just made may not work for so long
+_ROLE_SECONDS = 120  # a new role may not work for this long
 
 
 class AwsRuns(CloudRuns):
@@ -55,7 +55,7 @@ class AwsRuns(CloudRuns):
         return follow_jobs(self._clients, lambda: self._jobs(run), self._prices, known)
 
     def halt(self, say: Say) -> None:
-        """Stop all jobs, and let their warm pools go.
+        """Stops all jobs, and releases their warm pools.
 
         https://docs.aws.amazon.com/sagemaker/latest/dg/train-warm-pools.html
         """
@@ -63,17 +63,17 @@ class AwsRuns(CloudRuns):
         self._stop_all(running, say)
         self._await_pools(running)
         for name in sorted(self._list(WarmPoolStatusEquals="Available")):
-            say(f"keeping no instances of job {name}")
-            try:  # of a job that has ended: of others the documents say nothing
+            say(f"releasing the instances of job {name}")
+            try:  # the documentation covers only jobs that have ended
                 with explained(f"job {name}"):
                     self._sagemaker.update_training_job(
                         TrainingJobName=name, ResourceConfig={"KeepAlivePeriodInSeconds": 0}
                     )
-            except KitError as e:  # what still costs must not be kept up by what ends by itself
+            except KitError as e:  # a pool that expires anyway must not keep the others from being released
                 say(f"warning: its instances stay until their time is over: {e}")
 
     def _await_pools(self, names: Sequence[str]) -> None:
-        """Wait until jobs that were stopped no longer use their warm pools, for a minute at most."""
+        """Waits until stopped jobs no longer use their warm pools, for a minute at most."""
         deadline = time.monotonic() + _POOL_SECONDS
         while any(self._describe(name).get("WarmPoolStatus", {}).get("Status") == "InUse" for name in names):
             if time.monotonic() > deadline:
@@ -81,10 +81,10 @@ class AwsRuns(CloudRuns):
             time.sleep(POLL_SECONDS)
 
     def remove(self) -> None:
-        """Stop what runs, and delete every job."""
+        """Stops running jobs, and deletes all jobs."""
         self.halt(lambda _: None)
         while self._list(WarmPoolStatusEquals="Available"):
-            time.sleep(POLL_SECONDS)  # SageMaker forgets no job with one
+            time.sleep(POLL_SECONDS)  # SageMaker doesn't delete a job that has one
         for name in sorted(self._job_names()):
             self._wait(name)  # one may be stopping
             with explained(f"job {name}"):
@@ -123,7 +123,7 @@ class AwsRuns(CloudRuns):
                     return
                 except ClientError as e:
                     if error_code(e) == "ResourceInUse":
-                        return  # it was created before: SageMaker did not show it yet
+                        return  # it was created before, but SageMaker did not list it yet
                     if "assume role" not in str(e) or time.monotonic() > deadline:
                         raise
                 say("the role of the stack's jobs does not work yet: trying again")

@@ -1,4 +1,4 @@
-"""Live state of an endpoint on SageMaker, from its configuration and models as they are now."""
+"""Reads the live state of an endpoint on SageMaker, from its current configuration and models."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -20,7 +20,7 @@ class _Loaded:
 
 
 def look(clients: AwsClients, name: str, image: str) -> Live:
-    """Describe an endpoint, the configuration that it has now, and that one's models.
+    """Returns the state of an endpoint, its current configuration, and that configuration's models.
 
     https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_DescribeEndpoint.html
 

@@ -1,4 +1,4 @@
-"""Lines from CloudWatch Logs: of an endpoint, and of a run as they come, with what SageMaker does and what it costs.
+"""Yields lines from CloudWatch Logs: an endpoint's, and a run's live ones, with its jobs' transitions and its cost.
 
 https://docs.aws.amazon.com/AmazonCloudWatchLogs/latest/APIReference/API_GetLogEvents.html
 """
@@ -21,8 +21,8 @@ from llmops_kit.core.errors import KitError, RunError
 
 _POLL_SECONDS = 1.0
 _ENDPOINT_POLL_SECONDS = 2.0
-_LATE_MS = 60_000  # lines may arrive that much later than they are dated
-_SHOWN_SECONDS = 120  # a job that was just created may not be shown for so long
+_LATE_MS = 60_000  # maximum delay between a line's timestamp and its arrival
+_SHOWN_SECONDS = 120  # a new job may not be listed for this long
 _FIRST = "algo-1"
 Line = tuple[float, str]  # its time in seconds, and its text
 
@@ -30,13 +30,13 @@ Line = tuple[float, str]  # its time in seconds, and its text
 def follow_jobs(clients: AwsClients, look: Callable[[], list[Job]], prices: Prices, known: int = 0) -> Iterator[str]:
     """Yields the lines of a run's jobs from the first, and new ones as they come, until the last job has ended.
 
-    Progress lines get what the run has cost by then. Lines of other nodes than the first begin with the node's name.
+    Progress lines get the run's cost at that time. Lines of nodes other than the first begin with the node's name.
 
     Args:
         clients: of the stack's account.
         look: describes the run's jobs, oldest first.
         prices: of the region.
-        known: how many of the jobs were told already.
+        known: number of jobs that were already reported.
 
     Raises:
         RunError: the run has no (further) job.
@@ -69,7 +69,7 @@ def _wait_for_job(look: Callable[[], list[Job]], known: int) -> list[Job]:
 
 
 class _JobLines:
-    """One job's lines that were not told yet."""
+    """One job's lines that were not reported yet."""
 
     def __init__(self, clients: AwsClients) -> None:
         self._logs = clients("logs")
@@ -95,7 +95,7 @@ class _JobLines:
         with explained(JOB_LOGS):
             pages = self._logs.get_paginator("describe_log_streams")
             found = find(pages.paginate(logGroupName=JOB_LOGS, logStreamNamePrefix=f"{job}/").build_full_result)
-        # Without the group no job of this account has printed anything.
+        # The group is missing until a job of this account has printed something.
         names = [stream["logStreamName"] for stream in (found or {}).get("logStreams", [])]
         return [(name.rpartition("/")[2].rpartition("-")[0], name) for name in names]
 
@@ -159,7 +159,7 @@ def _endpoint_events(clients: AwsClients, group: str, since: int) -> Iterator[di
         except ClientError as e:
             if not is_missing(e):
                 raise
-            raise KitError("there are no lines", where=group, fix="`llmops up` makes the endpoint's log group") from e
+            raise KitError("there are no lines", where=group, fix="`llmops up` creates the endpoint's log group") from e
 
 
 def _line(event: dict[str, Any]) -> str:

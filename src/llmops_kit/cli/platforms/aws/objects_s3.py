@@ -26,8 +26,8 @@ LARGEST_COPY = 5 << 30
 """Bytes of the largest object that one CopyObject copies:
 https://docs.aws.amazon.com/AmazonS3/latest/API/API_CopyObject.html
 """
-_NEW = {"MetadataDirective": "REPLACE", "TaggingDirective": "REPLACE"}  # whoever wrote the source chose its metadata
-# In the parts that manifests list, so that the sums which S3 keeps can be compared. `PART_BYTES` itself is one part.
+_NEW = {"MetadataDirective": "REPLACE", "TaggingDirective": "REPLACE"}  # the source's metadata is its writer's choice
+# The parts are those of manifests, so that S3's checksums can be compared. `PART_BYTES` itself is one part.
 _IN_PARTS = TransferConfig(multipart_threshold=PART_BYTES + 1, multipart_chunksize=PART_BYTES)
 
 
@@ -35,7 +35,7 @@ class S3Objects(RemoteObjects):
     """Objects of a bucket, copied and verified by S3 where it can."""
 
     def __init__(self, bucket: str, clients: AwsClients, account: str = "") -> None:
-        """Open a bucket.
+        """Opens a bucket.
 
         Args:
             bucket: its name.
@@ -105,7 +105,7 @@ class S3Objects(RemoteObjects):
             raise IntegrityError("was changed while it was copied", where=where, fix=FETCH_ANEW) from e
 
     def _copy_parts(self, given: dict[str, Any], size: int) -> None:
-        """Copy a large object; S3 keeps the SHA-256 of its parts' SHA-256s.
+        """Copies a large object; S3 stores the SHA-256 of its parts' SHA-256s.
 
         https://docs.aws.amazon.com/AmazonS3/latest/API/API_UploadPartCopy.html
         """
@@ -127,7 +127,7 @@ class S3Objects(RemoteObjects):
             parts.sort(key=lambda part: part["PartNumber"])
             s3.complete_multipart_upload(**place, MultipartUpload={"Parts": parts}, ChecksumType="COMPOSITE")
         except BaseException:
-            with suppress(ClientError):  # what went wrong first is told
+            with suppress(ClientError):  # the first error is raised
                 s3.abort_multipart_upload(**place)
             raise
 

@@ -1,4 +1,4 @@
-"""What the command line can do with stacks on AWS."""
+"""Operations of the command line on stacks on AWS."""
 
 from llmops_kit.cli.interfaces.operations import Lazy, Operations
 from llmops_kit.core.twins import twin_address

@@ -1,4 +1,4 @@
-"""The stack's model package group: written from the store, for other tools to read; nothing of the kit reads it.
+"""Writes versions of the store into the stack's model package group for other tools; the kit doesn't read them.
 
 https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_CreateModelPackage.html
 """
@@ -18,11 +18,11 @@ from llmops_kit.core.names import ModelRef
 _LONGEST_VALUE = 256
 _JSON = ["application/json"]
 _NOT_ALLOWED = re.compile(r"[^\w.:/=+\-@]+")
-"""The pattern of CustomerMetadataProperties, `[\\p{L}\\p{Z}\\p{N}_.:/=+\\-@]*`, lets no comma or semicolon through."""
+"""The pattern of CustomerMetadataProperties, `[\\p{L}\\p{Z}\\p{N}_.:/=+\\-@]*`, excludes commas and semicolons."""
 
 
 def write_package(clients: AwsClients, outputs: StackOutputs, ref: ModelRef, manifest: ModelManifest, say: Say) -> None:
-    """Write a version of the store into the group, approved if its gate was passed; once, however often called."""
+    """Writes a version of the store into the group, once; approved if its gate was passed."""
     assert outputs.aws
     group = outputs.aws.model_package_group
     if not outputs.aws.serving_image:
@@ -31,7 +31,7 @@ def write_package(clients: AwsClients, outputs: StackOutputs, ref: ModelRef, man
     if str(ref) not in packages_of(clients, group):
         with explained(f"model package group {group}"):
             clients("sagemaker").create_model_package(
-                ClientToken=ref.sha256[:36],  # so that of two writers at the same time one writes
+                ClientToken=ref.sha256[:36],  # so that only one of two concurrent writers succeeds
                 ModelPackageGroupName=group,
                 ModelPackageDescription=str(ref),
                 **_approval(manifest),
@@ -75,7 +75,7 @@ def _specification(outputs: StackOutputs, ref: ModelRef) -> dict[str, Any]:
 
 
 def _facts(ref: ModelRef, manifest: ModelManifest) -> dict[str, str]:
-    """Returns those of the manifest's facts that fit into a package's properties."""
+    """Returns the manifest's facts for a package's properties."""
     lineage = manifest.lineage
     found = {
         "sha256": ref.sha256,

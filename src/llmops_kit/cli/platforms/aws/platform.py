@@ -1,4 +1,4 @@
-"""Operate a stack on AWS: the store in S3, the signing key in KMS, jobs and endpoints on SageMaker."""
+"""Operates a stack on AWS: the store in S3, the signing key in KMS, jobs and endpoints on SageMaker."""
 
 import base64
 import hashlib
@@ -34,7 +34,7 @@ from llmops_kit.core.names import ModelRef
 
 _ONE_VARIANT = "an endpoint on AWS has one variant, which takes all traffic"
 _SIGNER = (
-    "take the promoter's role, which `llmops bootstrap aws --github` makes (docs/how-to/ci.md), or be allowed what"
+    "use the promoter's role, which `llmops bootstrap aws --github` creates (docs/how-to/ci.md), or get the policy that"
     " `llmops plan --policy --use` prints; the deploy role never signs"
 )
 SIGNING_SCHEME = "awskms:///"
@@ -55,7 +55,7 @@ class AwsPlatform(CloudPlatform):
 
     @cached_property
     def clients(self) -> AwsClients:
-        """AwsClients of the stack's account and region, and of no other."""
+        """Clients of the stack's account and region, and of no other."""
         clients = AwsClients(self.aws.region, self.aws.profile)
         clients.require(self.aws.account, self.outputs.stack)
         return clients
@@ -82,7 +82,7 @@ class AwsPlatform(CloudPlatform):
         (folder / SIGNATURE).write_text(base64.b64encode(answer["Signature"]).decode() + "\n")
 
     def require_machines(self, machines: Compute) -> None:
-        """Require an instance type of SageMaker's."""
+        """Raises KitError unless they are of an instance type of SageMaker."""
         if not INSTANCE_TYPE.match(machines.instance_type):
             raise KitError(
                 f"{machines.instance_type} is not an instance type of SageMaker's",
@@ -114,7 +114,7 @@ class AwsPlatform(CloudPlatform):
         return [ref for ref in refs if str(ref) not in there and store.manifest(ref).lineage.run]
 
     def secret(self, name: str) -> str:
-        """Reads a secret from Secrets Manager, where its name begins with the project's.
+        """Returns a secret from Secrets Manager, in which its name begins with the project's.
 
         https://docs.aws.amazon.com/secretsmanager/latest/apireference/API_GetSecretValue.html
         """
@@ -123,7 +123,7 @@ class AwsPlatform(CloudPlatform):
             return self.clients("secretsmanager").get_secret_value(SecretId=secret)["SecretString"].strip()
 
     def invoke(self, endpoint: str, request: dict[str, Any]) -> Iterator[dict[str, Any]]:
-        """Calls InvokeEndpoint, streaming if the request asks for it; an asynchronous endpoint is called by objects."""
+        """Calls InvokeEndpoint, streaming if the request asks for it; an asynchronous endpoint gets and returns objects."""
         output, name = self.serving(endpoint), self._physical(endpoint)
         if output.mode == "async":
             bucket = S3Objects(self.aws.work_bucket, self.clients, self.aws.account)
@@ -135,27 +135,27 @@ class AwsPlatform(CloudPlatform):
         output, name = self.serving(endpoint), self._physical(endpoint)
         if output.mode == "async":
             raise KitError(
-                f"endpoint {endpoint} takes objects, and no OpenAI client speaks those",
+                f"endpoint {endpoint} takes requests as objects, which OpenAI clients don't support",
                 where="mode: async",
-                fix=f"`llmops invoke {endpoint} …` asks it",
+                fix=f"send requests with `llmops invoke {endpoint} …`",
             )
         token = bearer_token(self.clients, hours)
         return Access(openai_url(self.clients, name), token, output.model.partition("@sha256")[0])
 
     def live(self, endpoint: str) -> Live:
-        """Reads the endpoint, its configuration and its models from SageMaker."""
+        """Returns the endpoint's state, from its configuration and its models on SageMaker."""
         output = endpoint_of(self.outputs, endpoint)
         return look(self.clients, self._physical(endpoint), output.image)
 
     def version_fault(self, endpoint: str, since: float) -> str:
-        """Reads the endpoint's reason and the history of its rollout's alarms."""
+        """Returns a version's fault, from the endpoint's failure reason and the history of its rollout's alarms."""
         name = self._physical(endpoint)
         with explained(f"endpoint {name}"):
             live = self.clients("sagemaker").describe_endpoint(EndpointName=name)
             return version_fault(live, self.clients("cloudwatch"), datetime.fromtimestamp(since, UTC))
 
     def set_traffic(self, endpoint: str, shares: dict[str, float]) -> None:
-        """Refuses: an endpoint has one variant."""
+        """Raises KitError: an endpoint has one variant."""
         raise KitError(
             _ONE_VARIANT,
             where=f"endpoint {endpoint}",

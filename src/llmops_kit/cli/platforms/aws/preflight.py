@@ -1,4 +1,4 @@
-"""Checks before a stack on AWS is touched: credentials, account, state, the engine's plugin."""
+"""Checks before a stack on AWS is changed: credentials, account, state, the engine's plugin."""
 
 import re
 from typing import Any
@@ -19,10 +19,10 @@ _ARN = re.compile(r"^arn:aws[a-z-]*:[^:]*:[^:]*:(\d{12}):")
 
 
 def preflight(stack: PulumiStack, say: Say, *, dev: bool, make: bool) -> None:
-    """Find out early what would fail late, or go to the wrong place; make the stack where it is new.
+    """Detects problems that would fail late or change the wrong account; creates the stack if it is new.
 
     Raises:
-        KitError: no credentials or region; state of a twin for AWS or the reverse; a state that one machine alone
+        KitError: no credentials or region; state of a twin for AWS or the reverse; a state that only this machine
             would have; no plugin.
     """
     require_packages("aws", "boto3", "pulumi_aws")
@@ -48,7 +48,7 @@ def clients_of(stack: PulumiStack) -> AwsClients:
 
 
 def settings_of(stack: PulumiStack) -> AwsSettings:
-    """Return the key `aws` of the stack file.
+    """Returns the key `aws` of the stack file.
 
     Raises:
         SettingError: names the first wrong key.
@@ -62,10 +62,10 @@ def region_of(stack: PulumiStack) -> str:
 
 
 def require_same_place(name: str, state: dict[str, Any], caller: AwsCaller) -> None:
-    """Require that a state holds nothing of another account, of a twin for AWS, or of AWS for a twin.
+    """Checks that a state has no resources of another account, of a twin on AWS, or of AWS on a twin.
 
     Raises:
-        KitError: naming the first such resource.
+        KitError: it has; names the first such resource.
     """
     for resource in state.get("resources") or []:
         for text in (resource.get("id"), (resource.get("outputs") or {}).get("arn")):
@@ -82,12 +82,12 @@ def _other_place(name: str, urn: str, account: str, caller: AwsCaller) -> KitErr
         where=urn.rpartition("::")[2],
         fix=USE_TWIN
         if account == TWIN_ACCOUNT
-        else "take that account's credentials and backend; a stack of the same name on a twin has its own state",
+        else "use that account's credentials and backend; a stack of the same name on a twin has a separate state",
     )
 
 
 def _secrets_provider(stack: PulumiStack, dev: bool) -> str:
-    """Returns the secrets provider of a new stack: that of its file, else for a bucket the key bootstrap created."""
+    """Returns the secrets provider of a new stack: that of its file, else for a bucket the key that bootstrap created."""
     if stack.file.secrets_provider or not stack.backend.startswith("s3://"):
         return stack.file.secrets_provider
     from llmops_kit.cli.platforms.aws.bootstrap.bootstrap import key_url
@@ -96,5 +96,5 @@ def _secrets_provider(stack: PulumiStack, dev: bool) -> str:
         return key_url(clients_of(stack), stack.project.name)
     except KitError:
         if dev:
-            return ""  # a passphrase will do
+            return ""  # a passphrase
         raise

@@ -1,7 +1,7 @@
-"""An account's quotas of SageMaker, by their codes, from Service Quotas.
+"""Reads an account's quotas of SageMaker from Service Quotas.
 
 SageMaker has no API that lists the instance types of a region. Service Quotas lists a quota for each use of each type,
-so one that a region does not list is a hint that it lacks the type: said, and never refused.
+so a missing quota is a hint that the region lacks the type, which is reported, but not an error.
 """
 
 import json
@@ -22,8 +22,8 @@ _ACROSS: dict[Use, str] = {
     "training job": "Number of instances across all training jobs",
 }
 _LISTS = ("list_service_quotas", "list_aws_default_service_quotas")
-"""What the account has, and, asked only where that is not said, what every account has at first: "if the applied quota
-value is not available for a quota, the quota is not retrieved".
+"""Applied quotas, then, only if one is missing, the default quotas: "if the applied quota value is not available for a
+quota, the quota is not retrieved".
 https://docs.aws.amazon.com/servicequotas/2019-06-24/apireference/API_ListServiceQuotas.html
 """
 
@@ -34,7 +34,7 @@ def quotas_of(stack: PulumiStack, needed: Needed) -> list[QuotaNeed]:
 
 
 def quotas_for(clients: AwsClients, needed: Needed) -> list[QuotaNeed]:
-    """Returns the quota of each instance type for its use; unknown if the service does not tell."""
+    """Returns the quota of each instance type for its use; unknown if the service does not list it."""
     wanted, region = list(_wanted(needed)), clients.region
     codes, allowed, refused = _look_up(clients, {name for name, _, _ in wanted})
     return [
@@ -62,7 +62,7 @@ def _look_up(clients: AwsClients, names: set[str]) -> tuple[dict[str, str], dict
                     allowed.setdefault(quota["QuotaName"], int(quota["Value"]))
         except (ClientError, BotoCoreError) as e:
             reason = error_code(e) if isinstance(e, ClientError) else str(e)
-            return codes, allowed, f"Service Quotas does not say: {reason}"
+            return codes, allowed, f"Service Quotas can't be read: {reason}"
         if names <= allowed.keys():
             break
     return codes, allowed, ""

@@ -1,6 +1,6 @@
-"""Remove a stack's data for good: every version of every object, every image, every model package.
+"""Permanently removes a stack's data: every version of every object, every image, every model package.
 
-Buckets and registries that were given to the stack hold other things too: there, only what the kit wrote goes.
+In existing buckets and registries that the stack uses, only what the kit wrote is removed.
 """
 
 from collections.abc import Collection, Iterable, Mapping
@@ -15,7 +15,7 @@ from llmops_kit.core.errors import KitError
 STORE_KEYS = ("aliases/", "models/", "datasets/", "promotions/", "rejections/", "endpoints/", "store.json")
 WORK_KEYS = ("runs/", "captures/", "async/")
 """Flow logs are not among them: other programs may write below AWSLogs/ in a shared bucket."""
-_AT_ONCE = 1000  # DeleteObjects takes no more
+_AT_ONCE = 1000  # the limit of DeleteObjects
 
 
 def remove_data(clients: AwsClients, outputs: StackOutputs) -> None:
@@ -35,7 +35,7 @@ def remove_data(clients: AwsClients, outputs: StackOutputs) -> None:
 
 
 def empty_bucket(s3: Any, bucket: str, keys: Iterable[str], stack: str) -> None:
-    """Remove every version of every object and unfinished uploads; below `keys` alone where the bucket was given."""
+    """Removes every version of every object and unfinished uploads; in an existing bucket, only those below `keys`."""
     if find(s3.head_bucket, Bucket=bucket) is None:
         return
     ours = _is_ours(find(s3.get_bucket_tagging, Bucket=bucket), "TagSet", stack)
@@ -47,8 +47,8 @@ def empty_bucket(s3: Any, bucket: str, keys: Iterable[str], stack: str) -> None:
 
 
 def delete_versions(s3: Any, bucket: str, prefix: str = "") -> None:
-    """Remove every version of every object below a prefix. All are listed first: no document says that pages stay whole
-    while what the next one begins at is deleted.
+    """Removes every version of every object below a prefix. Lists all of them first: the documentation doesn't promise
+    that paging works while the object at the next page's marker is deleted.
     """
     pages = s3.get_paginator("list_object_versions").paginate(Bucket=bucket, Prefix=prefix)
     found = [each for page in pages for each in (*page.get("Versions", []), *page.get("DeleteMarkers", []))]
@@ -58,14 +58,14 @@ def delete_versions(s3: Any, bucket: str, prefix: str = "") -> None:
 
 
 def _delete_objects(s3: Any, bucket: str, objects: list[dict[str, str]]) -> None:
-    """Remove versions of objects, at most a thousand."""
+    """Removes versions of objects, at most a thousand."""
     answer = s3.delete_objects(Bucket=bucket, Delete={"Objects": objects, "Quiet": True})
     if errors := answer.get("Errors"):
         first = errors[0]
         raise KitError(
             f"{len(errors)} objects can't be deleted: {first.get('Code')}: {first.get('Message')}",
             where=f"s3://{bucket}/{first.get('Key')}",
-            fix="see the bucket's policy and object locks, then repeat the command",
+            fix="check the bucket's policy and object locks, then repeat the command",
         )
 
 
@@ -74,7 +74,7 @@ def _empty_repository(ecr: Any, repository: str, stack: str) -> None:
         return
     tags = find(ecr.list_tags_for_resource, resourceArn=found["repositories"][0]["repositoryArn"])
     if not _is_ours(tags, "tags", stack):
-        return  # a registry that was given: its images are not the stack's alone
+        return  # an existing registry, which may have others' images
     for page in ecr.get_paginator("list_images").paginate(repositoryName=repository):
         images = [{"imageDigest": i["imageDigest"]} for i in page["imageIds"] if "imageDigest" in i]
         for begin in range(0, len(images), 100):
@@ -89,16 +89,16 @@ def empty_group(sagemaker: Any, group: str) -> None:
 
 
 def tag_map(tags: Collection[Mapping[str, str]], key: str = "Key", value: str = "Value") -> dict[str, str]:
-    """Returns tags as a mapping; services name the fields of a tag `Key` or `TagKey`, and the like."""
+    """Returns tags as a mapping; services name the fields of a tag `Key` or `TagKey`."""
     return {tag[key]: tag[value] for tag in tags}
 
 
 def _is_ours(answer: Mapping[str, Any] | None, field: str, stack: str) -> bool:
-    """Returns whether the stack created a resource, by an answer with its tags; None: it has none."""
+    """Returns whether the stack created a resource, by a response with its tags; None: it has none."""
     return tag_map((answer or {}).get(field, [])).get(STACK_TAG) == stack
 
 
 def repository_name(repository: str) -> str:
-    """Returns a name in a registry, of `<account>.dkr.ecr.<region>.amazonaws.com/team/serving` or the name alone."""
+    """Returns `team/serving` for `<account>.dkr.ecr.<region>.amazonaws.com/team/serving`, and a plain name unchanged."""
     host, slash, name = repository.partition("/")
     return name if slash and ".dkr.ecr." in host else repository

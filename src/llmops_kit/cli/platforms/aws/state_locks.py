@@ -1,4 +1,4 @@
-"""Locks of Pulumi's backend in a bucket: the same files as in a folder, read over S3."""
+"""Reads locks of Pulumi's backend in a bucket: the same files as in a folder, over S3."""
 
 from collections.abc import Callable
 from functools import partial
@@ -20,7 +20,7 @@ def _locks_in_bucket(backend: str, stack: str, project: str, clients: AwsClients
     """Returns the locks on a stack whose backend is `s3://bucket/path?region=…`.
 
     Raises:
-        KitError: an object that is not a lock of Pulumi's, or the bucket can't be read.
+        KitError: an object is not a lock of Pulumi's, or the bucket can't be read.
     """
     parts = urlsplit(backend)
     path = parts.path.strip("/")

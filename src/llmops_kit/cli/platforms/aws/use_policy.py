@@ -1,4 +1,4 @@
-"""Permissions to use a deployed stack: train, collect, promote, invoke, look. Deploying takes more, and other things.
+"""Permissions of users of a deployed stack: train, collect, promote, invoke, inspect. Deploying needs others.
 
 https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazonsagemaker.html
 """
@@ -15,7 +15,7 @@ INVOKE = ("InvokeEndpoint", "InvokeEndpointWithResponseStream", "InvokeEndpointA
 def use_policy(outputs: StackOutputs) -> Policy:
     """Returns an IAM policy for every verb of `llmops` that does not deploy, on the stack's own resources.
 
-    The state's place is left out: its bucket and key are the project's, not the stack's.
+    It omits the state, whose bucket and key are the project's, not the stack's.
     """
     assert outputs.aws
     found = [*_data(outputs, outputs.aws), *_jobs(outputs, outputs.aws), *_endpoints(outputs.aws)]
@@ -59,7 +59,7 @@ def _jobs(outputs: StackOutputs, aws: AwsOutput) -> list[Statement]:
 
 
 def _endpoints(aws: AwsOutput) -> list[Statement]:
-    """Returns the statements for the endpoints that are deployed now: another one needs another policy."""
+    """Returns the statements for the currently deployed endpoints; further ones need a new policy."""
     if not aws.endpoints:
         return []
     names = aws.endpoints.values()

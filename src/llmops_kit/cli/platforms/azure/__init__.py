@@ -1,1 +1,1 @@
-"""Operate a stack on Azure, or on its twin."""
+"""Operates a stack on Azure, or on its twin."""

@@ -1,4 +1,4 @@
-"""Record requests to Azure Resource Manager, anonymised: of texts, only states and types are kept, by field name."""
+"""Records requests to Azure Resource Manager, anonymised: of texts, only states and types are kept, by field name."""
 
 import json
 import re
@@ -28,7 +28,7 @@ def recorded_session(subscription: str = "") -> AzureSession:
 
 
 def record(response: Any) -> None:
-    """Record a PipelineResponse with its request. Looks up the recorder each time: sessions are opened before it."""
+    """Records a PipelineResponse with its request. Looks up the recorder each time: sessions may be opened before it."""
     if not (to := recorder()):
         return
     asked, answered = response.http_request, response.http_response

@@ -32,7 +32,7 @@ _KINDS = (
 )
 """In the order of their creation."""
 _SOME_GROUP = f"/subscriptions/{TWIN_SUBSCRIPTION}/resourceGroups/given"
-_OF_IDENTITIES = (
+_IDENTITY_ROLES = (
     *("Contributor", "Storage Blob Data Contributor"),
     *("AcrPull", "Key Vault Crypto Service Encryption User"),
 )
@@ -60,14 +60,14 @@ def application(name: str) -> tuple[dict[str, str], str]:
 
 
 def assign(session: AzureSession, principal: str, role: str) -> None:
-    """Assign a built-in role on the whole subscription to a principal."""
+    """Assigns a built-in role on the whole subscription to a principal."""
     root = f"/subscriptions/{TWIN_SUBSCRIPTION}/providers/Microsoft.Authorization"
     properties = {"principalId": principal, "roleDefinitionId": f"{root}/roleDefinitions/{BUILT_IN[role]}"}
     session.arm.put(f"{root}/roleAssignments/{uuid.uuid4()}", {"properties": properties})
 
 
 def make_given(session: AzureSession, azure: Document, location: str) -> Document:
-    """Create the resources that `llmops:azure` names on the twin that this process uses.
+    """Creates the resources that `llmops:azure` names on the twin that this process uses.
 
     Returns:
         The settings for the twin.
@@ -135,7 +135,7 @@ def _make(session: AzureSession, id_: str, location: str) -> None:
     body: Document = {"location": location, "properties": {}}
     if kind.endswith("userassignedidentities"):
         made = arm.put(id_, {"location": location})["properties"]["principalId"]
-        for role in _OF_IDENTITIES:
+        for role in _IDENTITY_ROLES:
             assign(session, made, role)
         return
     if kind.endswith("storageaccounts"):
@@ -192,7 +192,7 @@ def _key(session: AzureSession, url: str, location: str, properties: Document, v
 
 
 def fill(session: AzureSession, outputs: StackOutputs) -> None:
-    """Put something of each kind into the stack's resources on the twin, so that its removal uses all permissions."""
+    """Writes a blob of each kind into the stack's containers on the twin, so that its removal uses all permissions."""
     assert outputs.azure
     azure = outputs.azure
     blobs = session.blobs(azure.blob_url.rstrip("/"))
@@ -203,7 +203,7 @@ def fill(session: AzureSession, outputs: StackOutputs) -> None:
 
 
 def start_job(session: AzureSession, outputs: StackOutputs) -> None:
-    """Create a job on the twin that runs until it is canceled, so that `down` uses all permissions."""
+    """Creates a job on the twin that runs until it is canceled, so that `down` uses all permissions."""
     assert outputs.azure
     azure = outputs.azure
     pace = admin("GET", "settings")["pace"]

@@ -32,7 +32,7 @@ class AcrImages:
     """The repositories of one stack: training and serving."""
 
     def __init__(self, outputs: StackOutputs, session: AzureSession | None = None) -> None:
-        """Open the registry.
+        """Opens the registry.
 
         Args:
             outputs: of the stack.
@@ -58,7 +58,7 @@ class AcrImages:
 
 
 class AcrApi:
-    """A registry's API, with its tokens in exchange for those of Entra ID."""
+    """A registry's API; exchanges tokens of Entra ID for the registry's."""
 
     def __init__(self, azure: AzureOutput, session: AzureSession) -> None:
         self.server, self._tenant, self._session = azure.registry, azure.tenant, session
@@ -80,7 +80,7 @@ class AcrApi:
         return str(answer.headers["Docker-Content-Digest"])
 
     def remove(self, repository: str) -> None:
-        """Delete every tagged image of a repository, if any."""
+        """Deletes every tagged image of a repository."""
         base = f"{self._url}/v2/{repository}"
         with explained(f"{self.server}/{repository}", role="AcrDelete on the registry"):
             headers = self._access(f"repository:{repository}:pull,metadata_read,delete")
@@ -130,5 +130,5 @@ class AcrApi:
 def _member(answer: HttpResponse, name: str, where: str) -> str:
     found = answer.json().get(name)
     if not found:
-        raise KitError(f"the registry gave no {name.replace('_', ' ')}", where=where)
+        raise KitError(f"the registry returned no {name.replace('_', ' ')}", where=where)
     return str(found)

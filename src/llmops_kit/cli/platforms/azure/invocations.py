@@ -1,4 +1,4 @@
-"""OpenAI requests to the scoring URL of an endpoint on Azure Machine Learning, streamed or not.
+"""Sends OpenAI requests to the scoring URL of an endpoint on Azure Machine Learning, streamed or not.
 
 https://learn.microsoft.com/azure/machine-learning/how-to-troubleshoot-online-endpoints#http-status-codes
 """
@@ -24,7 +24,7 @@ _FIXES = {
 
 
 def ask(session: AzureSession, endpoint: str, url: str, request: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """Send a chat request; yields the answer, or its chunks if `request["stream"]` is true.
+    """Sends a chat request; yields the answer, or its chunks if `request["stream"]` is true.
 
     Closing the iterator closes the connection, which stops the generation.
 

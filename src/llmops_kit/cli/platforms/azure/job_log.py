@@ -27,7 +27,7 @@ def follow_jobs(
 ) -> Iterator[str]:
     """Yields the lines of a run's jobs from the first, and new ones as they come, until the last job has ended.
 
-    Progress lines get what the run has cost by then. Lines of other nodes than the first begin with the node's name.
+    Progress lines get the run's cost at that time. Lines of nodes other than the first begin with the node's name.
 
     Args:
         look: describes the run's jobs, oldest first, with their run's details.
@@ -45,7 +45,7 @@ def follow_jobs(
             jobs = look()[: number + 1]
             job = jobs[-1]
             ended = has_ended(job)
-            # Lines come before the state that ends them, and after the state that starts them.
+            # Lines are yielded after the state in which they were printed, and before the final state.
             if not ended and status_of(job) != status:
                 yield _story(job)
             for text in lines.new(job, last=ended):
@@ -117,12 +117,12 @@ class _UnreadLines:
 
 
 def _missing(url: str) -> str:
-    """Returns a message with the roles for reading and writing a job's log."""
+    """Returns a message with the roles that are required to read and write a job's log."""
     parts = urlsplit(url)
     container = parts.path.lstrip("/").partition("/")[0]
     return (
-        f"reading takes Storage Blob Data Reader on container {container} of {parts.hostname}, and writing takes "
-        "Storage Blob Data Contributor there for the identity of jobs; the job goes on, and its states are followed"
+        f"reading requires Storage Blob Data Reader on container {container} of {parts.hostname}, and writing requires "
+        "Storage Blob Data Contributor there for the jobs' identity; the job continues, and its states are shown"
     )
 
 

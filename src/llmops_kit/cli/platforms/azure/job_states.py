@@ -62,7 +62,7 @@ def run_state(run: str, jobs: Sequence[Job], clusters: dict[str, AzureCompute], 
 
 
 def status_of(job: Job) -> str:
-    """Returns a job's status as Azure calls it."""
+    """Returns a job's status in Azure's terms."""
     return str(job.get("properties", {}).get("status", ""))
 
 
@@ -110,7 +110,7 @@ def bill(jobs: Sequence[Job], clusters: dict[str, AzureCompute], prices: Prices)
 
 
 def cluster_of(job: Job) -> str:
-    """Name of the cluster that a job was sent to."""
+    """Returns the name of the cluster that a job was sent to."""
     return str(job["properties"].get("computeId") or "").rpartition("/")[2]
 
 

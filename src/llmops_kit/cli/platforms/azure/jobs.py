@@ -60,7 +60,7 @@ class AzureRuns(CloudRuns):
         self._stop_all([job["name"] for job in self._list() if not has_ended(job)], say)
 
     def remove(self) -> None:
-        """Stop running jobs, and delete every job."""
+        """Stops running jobs, and deletes all jobs."""
         self.halt(lambda _: None)
         with ThreadPoolExecutor(_AT_ONCE) as pool:
             list(pool.map(lambda job: self._arm.delete(self._id(job["name"])), self._list()))
@@ -73,7 +73,7 @@ class AzureRuns(CloudRuns):
         return load_prices(self._azure.location)
 
     @cached_property
-    def _place(self) -> AzureJobContext:
+    def _context(self) -> AzureJobContext:
         azure = self._azure
         return AzureJobContext(
             prefix=azure.job_prefix,
@@ -89,13 +89,13 @@ class AzureRuns(CloudRuns):
         )
 
     def _request(self, spec: RunSpec, attempt: int, stored: StoredSpec) -> dict[str, Any]:
-        name, place = self._job_name(spec.id, attempt), self._place
+        name, context = self._job_name(spec.id, attempt), self._context
         if spec.trainer and not stored.trained:
-            place = replace(place, environment=self._environment(spec.trainer))
-        return {"name": name, "properties": command_job(name, spec.id, spec, stored, place)}
+            context = replace(context, environment=self._environment(spec.trainer))
+        return {"name": name, "properties": command_job(name, spec.id, spec, stored, context)}
 
     def _prepare(self, trainer: TrainerJob) -> None:
-        """Puts a version of an environment for the trainer's image, or adopts an equal one.
+        """Creates a version of an environment for the trainer's image, unless an equal one exists.
 
         https://learn.microsoft.com/rest/api/azureml/environment-versions/create-or-update
         """
@@ -103,13 +103,13 @@ class AzureRuns(CloudRuns):
         self._arm.put(self._environment(trainer), {"properties": what})
 
     def _environment(self, trainer: TrainerJob) -> str:
-        """Returns the id of the version for a trainer's image, which can't change later on."""
+        """Returns the id of the environment version for a trainer's image; a version can't be changed."""
         own = self._azure.environments["training"].partition("/versions/")[0]
         return f"{own}{_TRAINERS}/versions/{sha256_bytes(trainer.image.encode())[:12]}"
 
     def _create(self, request: dict[str, Any], say: Say) -> None:
         id_ = self._id(request["name"])
-        if self._arm.find(id_) is None:  # else it was created before: a name can be used once
+        if self._arm.find(id_) is None:  # else it was created before: a name can be used only once
             self._arm.put(id_, {"properties": request["properties"]}, wait=False)
 
     def _job_names(self, run: str = "") -> set[str]:
@@ -188,9 +188,9 @@ class AzureRuns(CloudRuns):
 
 
 class RunHistory:
-    """The run history of a workspace: when a job began and ended, why it failed, and where its lines are.
+    """The run history of a workspace: start and end of a job, its error, and the URLs of its logs.
 
-    It is a service besides Azure Resource Manager, found as azure-ai-ml does: the workspace lists its services.
+    It is a separate service from Azure Resource Manager, found as azure-ai-ml does: by the workspace's discovery URL.
     """
 
     def __init__(self, arm: ResourceManager, workspace: str) -> None:

@@ -17,7 +17,7 @@ _SETTLED = "Succeeded"
 
 
 def look(arm: ResourceManager, endpoint: str, image: str) -> Live:
-    """Read an endpoint, its deployments, and the versions that they load.
+    """Returns the state of an endpoint and its deployments, with the versions that they load.
 
     Args:
         arm: Azure Resource Manager.
@@ -54,8 +54,8 @@ def look(arm: ResourceManager, endpoint: str, image: str) -> Live:
 def set_traffic(arm: ResourceManager, endpoint: str, shares: Mapping[str, float]) -> None:
     """Shares an endpoint's traffic between the versions that it has loaded, and changes nothing else.
 
-    A PUT replaces the whole endpoint, and without traffic it removes the traffic: so all writable properties are read
-    and put again.
+    A PUT replaces the whole endpoint, and without traffic it removes the traffic, so all writable properties are read
+    and written again.
 
     Args:
         arm: Azure Resource Manager.
@@ -71,7 +71,7 @@ def set_traffic(arm: ResourceManager, endpoint: str, shares: Mapping[str, float]
         raise KitError(
             f"{owner.by} is rolling out {owner.deployment} until {owner.until:%H:%M} UTC, and owns its weights",
             where=name,
-            fix="wait for its end",
+            fix="wait until it ends",
         )
     by_model = {_sha256(d): d["name"] for d in arm.list(f"{endpoint}/deployments")}
     if unknown := shares.keys() - by_model.keys():

@@ -1,4 +1,4 @@
-"""Logs of an endpoint: the output of its deployments' servers.
+"""Reads the logs of an endpoint: the output of its deployments' servers.
 
 https://learn.microsoft.com/rest/api/azureml/online-deployments/get-logs
 """

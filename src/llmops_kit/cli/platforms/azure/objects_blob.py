@@ -4,8 +4,8 @@ https://learn.microsoft.com/rest/api/storageservices/specifying-conditional-head
 
 Azure copies a blob from another one by blocks
 (https://learn.microsoft.com/rest/api/storageservices/put-block-from-url), and stores no SHA-256 of it, at most an MD5,
-which proves nothing. So each copy is read once, and each version once by each machine that promotes it. A blob's ETag,
-which only Azure sets, then shows that it was not written since.
+which is not collision-resistant. So each copy is read once, and each version once by each machine that promotes it. A
+blob's ETag, which only Azure sets, then shows that it was not written since.
 """
 
 import hashlib
@@ -40,7 +40,7 @@ class BlobObjects(RemoteObjects):
     """Blobs of a container, copied by Azure and verified by reading them once."""
 
     def __init__(self, url: str, session: AzureSession) -> None:
-        """Open a container.
+        """Opens a container.
 
         Args:
             url: https://<account>.blob.core.windows.net/<container>, or a twin's.

@@ -1,4 +1,4 @@
-"""Operate a stack on Azure: the store in blobs, the signing key in Key Vault, jobs and endpoints on Azure ML."""
+"""Operates a stack on Azure: the store in blobs, the signing key in Key Vault, jobs and endpoints on Azure ML."""
 
 import base64
 import hashlib
@@ -87,7 +87,7 @@ class AzurePlatform(CloudPlatform):
         return super().require_runs()
 
     def require_machines(self, machines: Compute) -> None:
-        """Check that a cluster of the stack has the machines."""
+        """Raises KitError unless a cluster of the stack has the machines."""
         choose_cluster(machines, self.azure.computes)
 
     def hire(self, machines: Compute) -> Hire:
@@ -104,7 +104,7 @@ class AzurePlatform(CloudPlatform):
         """Does nothing: the workspace has only promoted versions, which the program declares."""
 
     def secret(self, name: str) -> str:
-        """Reads a secret from the stack's Key Vault, where its name begins with the project's.
+        """Returns a secret from the stack's Key Vault, in which its name begins with the project's.
 
         https://learn.microsoft.com/rest/api/keyvault/secrets/get-secret
         """
@@ -126,7 +126,7 @@ class AzurePlatform(CloudPlatform):
         return Access(f"{output.url.rstrip('/')}/v1", token, output.model.partition("@sha256")[0])
 
     def live(self, endpoint: str) -> Live:
-        """Reads the endpoint and its deployments from Azure ML."""
+        """Returns the state of the endpoint and its deployments from Azure ML."""
         output = endpoint_of(self.outputs, endpoint)
         return look(self.session.arm, endpoint_id(self.azure, endpoint), output.image)
 

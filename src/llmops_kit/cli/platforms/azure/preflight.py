@@ -20,7 +20,7 @@ _ID = re.compile(r"^/subscriptions/([0-9a-f-]{36})(/|$)")
 
 
 def preflight(stack: PulumiStack, say: Say, *, dev: bool, make: bool) -> None:
-    """Detect early what would fail late or change the wrong subscription; create the stack if it is new.
+    """Detects problems that would fail late or change the wrong subscription; creates the stack if it is new.
 
     Raises:
         KitError: no credentials or subscription; state of a twin for Azure or the reverse; a state that only this
@@ -44,7 +44,7 @@ def preflight(stack: PulumiStack, say: Say, *, dev: bool, make: bool) -> None:
 
 
 def settings_of(stack: PulumiStack) -> AzureSettings:
-    """Return the key `azure` of the stack file.
+    """Returns the key `azure` of the stack file.
 
     Raises:
         SettingError: names the first wrong key.
@@ -63,10 +63,10 @@ def region_of(stack: PulumiStack) -> str:
 
 
 def require_same_place(name: str, state: dict[str, Any], subscription: str) -> None:
-    """Check that a state has no resources of another subscription, of a twin on Azure, or of Azure on a twin.
+    """Checks that a state has no resources of another subscription, of a twin on Azure, or of Azure on a twin.
 
     Raises:
-        KitError: naming the first such resource.
+        KitError: it has; names the first such resource.
     """
     for resource in state.get("resources") or []:
         match = _ID.match(str(resource.get("id") or "").lower())

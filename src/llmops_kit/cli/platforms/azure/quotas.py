@@ -1,4 +1,4 @@
-"""A subscription's quotas of machines for endpoints and runs: vCPUs of a family of sizes, in a location.
+"""Reads a subscription's quotas of machines for endpoints and runs: vCPUs of a family of sizes, in a location.
 
 https://learn.microsoft.com/rest/api/azureml/usages/list
 https://learn.microsoft.com/azure/machine-learning/how-to-manage-quotas
@@ -40,7 +40,7 @@ def quotas_for(session: AzureSession, location: str, needed: Needed) -> list[Quo
         sizes = {s["name"].lower(): s for s in (session.arm.find(f"{root}/vmSizes") or {}).get("value", [])}
         usages = {_family(u): u for u in session.arm.list(f"{root}/usages", ML_API)}
     except KitError as e:
-        refused = f"Azure could not be asked: {e.what}"
+        refused = f"Azure's quotas can't be read: {e.what}"
     cores: dict[str, int] = {}
     unknown = []
     for machines, count in needed.items():

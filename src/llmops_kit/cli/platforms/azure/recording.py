@@ -1,4 +1,4 @@
-"""Azure's part of recording a deployer's permissions (llmops_kit.cli.deploying.policy), as a custom role."""
+"""Records the permissions that a deployer needs on Azure (llmops_kit.cli.deploying.policy), as a custom role."""
 
 import os
 from collections.abc import Iterable, Mapping
@@ -78,7 +78,7 @@ class AzureRecording:
         return given.admin("GET", "recorded")["recorded"]
 
     def document(self, records: list[dict[str, Any]]) -> dict[str, Any]:
-        """Returns a role definition of the recorded calls, as `az role definition create` takes it."""
+        """Returns a role definition of the recorded calls, in the format of `az role definition create`."""
         # The engine also uses a key in the state's vault, which it can't reach on a twin.
         actions = {r["action"] for r in records if r["allowed"]} | {"Microsoft.KeyVault/vaults/read"}
         data = {f"Microsoft.KeyVault/vaults/keys/{verb}/action" for verb in ("encrypt", "decrypt")}

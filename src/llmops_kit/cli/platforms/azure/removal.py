@@ -1,7 +1,7 @@
-"""Remove a stack's data for good: every version of every blob, every image, and the workspace with its records.
+"""Permanently removes a stack's data: every version of every blob, every image, and the workspace with its records.
 
-In an existing account or registry that the stack uses, only what the kit wrote is removed. Azure itself removes what
-soft delete keeps of blobs and vaults, once its retention is over.
+In an existing account or registry that the stack uses, only what the kit wrote is removed. Azure itself purges
+soft-deleted blobs and vaults after their retention.
 """
 
 from collections.abc import Iterable
@@ -43,7 +43,7 @@ def remove_data(session: AzureSession, outputs: StackOutputs) -> None:
 
 
 def empty_container(container: ContainerClient, prefixes: Iterable[str]) -> None:
-    """Remove every blob below prefixes, with its versions and snapshots; does nothing if the container is gone."""
+    """Removes every blob below prefixes, with its versions and snapshots; does nothing if the container is gone."""
     for prefix in prefixes:
         try:
             with ThreadPoolExecutor(_AT_ONCE) as pool:

@@ -1,4 +1,4 @@
-"""Locks of Pulumi's backend in a container of blobs: the same files as in a folder, read by the Blob Storage SDK."""
+"""Reads locks of Pulumi's backend in a blob container: the same files as in a folder, by the Blob Storage SDK."""
 
 import os
 from collections.abc import Callable
@@ -34,7 +34,7 @@ def account_url(backend: str) -> str:
     account = query.get("storage_account", [os.environ.get("AZURE_STORAGE_ACCOUNT", "")])[0]
     domain = query.get("domain", [os.environ.get("AZURE_STORAGE_DOMAIN", "")])[0] or _DOMAIN
     if not account:
-        raise KitError("which storage account?", where=backend, fix="add ?storage_account=NAME to the backend's URL")
+        raise KitError("names no storage account", where=backend, fix="add ?storage_account=NAME to the backend's URL")
     # Host names of this machine have no subdomains.
     return f"https://{domain}/{account}" if domain.startswith("localhost") else f"https://{account}.{domain}"
 

@@ -1,4 +1,4 @@
-"""What the command line can do with stacks on this machine."""
+"""Operations of the command line on stacks on this machine."""
 
 from llmops_kit.cli.interfaces.operations import Lazy, Operations
 

@@ -1,4 +1,4 @@
-"""Operate a stack on this machine: folders, processes, and the local runtime's endpoints."""
+"""Operates a stack on this machine: folders, processes, and the local runtime's endpoints."""
 
 import os
 import re
@@ -45,7 +45,7 @@ class LocalPlatform:
         """Returns None: this machine can always run."""
 
     def require_machines(self, machines: Compute) -> None:
-        """Accepts anything: machines can't be chosen."""
+        """Accepts any machines: on this one they can't be chosen."""
 
     def hire(self, machines: Compute) -> None:
         """Returns None: this machine has no quota and no price."""
@@ -73,13 +73,13 @@ class LocalPlatform:
                 self.stop(run.spec.id)
 
     def resume(self, run: str, say: Say, compute: Compute | None = None, asked: RunSpec | None = None) -> None:
-        """Start the process again."""
+        """Starts the process again."""
         self._runs.start(run, say)
 
     def job_request(self, run: str) -> dict[str, Any]:
-        """Refuses: a run is a process of this machine."""
+        """Raises KitError: a run is a process of this machine."""
         raise KitError(
-            "runs of target local are processes of this machine, and no jobs",
+            "runs of target local are processes of this machine, not jobs",
             where=f"stack {self.outputs.stack}",
             fix="name a run of a stack of target aws: `llmops runs list --stack NAME`",
         )
@@ -102,7 +102,7 @@ class LocalPlatform:
         raise KitError(f"there is no secret {name}", where=f"${variable}", fix="set it in this shell's environment")
 
     def invoke(self, endpoint: str, request: dict[str, Any]) -> Iterator[dict[str, Any]]:
-        """Asks through the router, with the key in its file."""
+        """Sends a request through the router, with the key from its file."""
         output = serving_endpoint(self.outputs, endpoint)
         return ask(output.url, self._key(output), request)
 
@@ -112,7 +112,7 @@ class LocalPlatform:
         return Access(f"{output.url}/v1", self._key(output), output.model.partition("@sha256")[0])
 
     def live(self, endpoint: str) -> Live:
-        """Returns what the local runtime reports, and the version that each worker says it has loaded."""
+        """Returns the state that the local runtime reports, with the version that each worker has loaded."""
         from llmops_kit.core.errors import HostingError
 
         endpoint_of(self.outputs, endpoint)
@@ -166,7 +166,7 @@ class LocalPlatform:
             return Path(output.key).read_text().strip()
         except OSError as e:
             raise KitError(
-                f"the endpoint's key can't be read: {e.strerror}", where=output.key, fix="`llmops up` makes it"
+                f"the endpoint's key can't be read: {e.strerror}", where=output.key, fix="`llmops up` creates it"
             ) from e
 
 

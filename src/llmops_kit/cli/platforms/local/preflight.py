@@ -1,4 +1,4 @@
-"""What a stack on this machine needs before an update: its images."""
+"""Builds the images of a stack on this machine before an update."""
 
 import os
 
@@ -7,7 +7,7 @@ from llmops_kit.cli.stacks.stack import PulumiStack
 
 
 def preflight(stack: PulumiStack, say: Say, *, dev: bool, make: bool) -> None:
-    """Build the images that run as processes, with progress shown, and make the stack.
+    """Builds the images that run as processes, with progress, and creates the stack.
 
     Raises:
         KitError: an image can't be built.

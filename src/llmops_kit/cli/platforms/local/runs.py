@@ -1,12 +1,12 @@
 """Runs on this machine: a folder and a process each. The process needs no watcher: its folder has its state.
 
-runs/<id>/run.json    what was asked for          runs/<id>/log.txt    what it printed, over all its starts
-runs/<id>/state.json  what was seen of it last    runs/<id>/root/      what stands for `/` of its container
-runs/<id>/start.json  how it was started             runs/<id>/trainer/   the same of its first job, if it has two
+runs/<id>/run.json    the run's specification     runs/<id>/log.txt    the output of all its starts
+runs/<id>/state.json  its last known state        runs/<id>/root/      its container's `/`
+runs/<id>/start.json  how it was started          runs/<id>/trainer/   that of its first job, if it has two
 
-A run with its own trainer has two jobs, one after the other: whoever follows or collects it starts the second one.
-What runs is the image's code on the run's data: it gets its image, its inputs and its outputs, and not what this user
-has, the signing key above all (local_runtime/confinement.py). Its outputs are what it may write; nothing else is.
+A run with its own trainer has two jobs, one after the other: following or collecting it starts the second one.
+The process runs the image's code on the run's data. It can read its image and its inputs and write its outputs, but
+not reach this user's other files, above all the signing key (local_runtime/confinement.py).
 """
 
 import fcntl
@@ -38,7 +38,8 @@ _STOPPED, _START = "stop-requested", "start.json"
 _LONGEST_FAILURE = 4096
 _ROOTS: dict[RunJob, str] = {"": "root", "trainer": "trainer", "evaluation": "root"}
 _EXIT_CODE = "exit_code"
-# A trainer of the user's has no other sign of having ended well. SIGTERM reaches it too: one process group.
+# A user's own trainer reports success by its exit code alone. SIGTERM reaches the whole process group: the shell ignores
+# it, so that it can record the code.
 _RECORD_CODE = 'marker=$1; shift; trap : TERM; "$@"; code=$?; echo $code > "$marker"; exit $code'
 _OURS: dict[int, "subprocess.Popen[bytes]"] = {}  # started by this process, which has to reap them
 
@@ -50,7 +51,7 @@ class LocalRuns:
         self.folder = folder
 
     def submit(self, spec: RunSpec, store: Store, say: Say) -> None:
-        """Lay out the run's folder, all or nothing, and start its process."""
+        """Creates the run's folder, all or nothing, and starts its process."""
         partial = self.folder / f".{spec.id}.partial"
         first: RunJob = "trainer" if spec.trainer else ""
         try:
@@ -64,13 +65,17 @@ class LocalRuns:
             RunState.new(id=spec.id, status="pending", job=first).write(partial / "state.json")
             partial.rename(self.folder / spec.id)
         except OSError as e:
-            raise RunError(f"the run's folder can't be made: {e.strerror}", where=str(partial)) from e
+            raise RunError(f"can't create the run's folder: {e.strerror}", where=str(partial)) from e
         finally:
             shutil.rmtree(partial, ignore_errors=True)
         self.start(spec.id, say)
 
     def start(self, run: str, say: Say) -> None:
-        """Start the process of a run's job that has none; it resumes from its last checkpoint."""
+        """Starts the process of a run's current job, which resumes from its last checkpoint.
+
+        Raises:
+            RunError: the run is running, or complete.
+        """
         folder = self.folder / run
         with _locked(folder):
             spec, state = RunSpec.load(folder / SPEC), self.state(run)
@@ -98,8 +103,8 @@ class LocalRuns:
             state.write(folder / "state.json")
 
     def _program(self, root: Path, image: "ProcessImage", command: list[str] | None) -> confinement.ConfinedProgram:
-        """Returns the training as a confined program with its folders, which links below its root can't widen; of a
-        trainer of the user's, its `command`.
+        """Returns the confined program of a job: the kit's training, or the `command` of the user's own trainer. Links
+        below its root can't widen the folders that it may use.
         """
         from llmops_kit.local_runtime import process_images
 
@@ -118,7 +123,7 @@ class LocalRuns:
             environ=environ,
             cwd=root,
             inputs=[folders.channel(name).readlink() for name in ("dataset", "base_model")],
-            # What a trainer left may be unreadable: that must not be taken for a confinement that does not work.
+            # A trainer's output may be unreadable: that must not be mistaken for a confinement that doesn't work.
             read=[
                 root,
                 image.app,
@@ -130,7 +135,7 @@ class LocalRuns:
         )
 
     def _user(self, folder: Path) -> int:
-        """Returns the user of a run: another one for each run, who owns its outputs; 0 if there is no other user."""
+        """Returns the uid of a run's process: one for each run, the owner of its outputs; 0 if it can't have one."""
         outputs = [
             each for name in set(_ROOTS.values()) if (folder / name).is_dir() for each in _writable(folder / name)
         ]
@@ -142,18 +147,18 @@ class LocalRuns:
         return user if user and confinement.give(outputs, user) else 0
 
     def find(self, run: str) -> list[Run]:
-        """Runs whose id begins with `run`, newest first."""
+        """Returns the runs whose id begins with `run`, newest first."""
         folders = [p.parent for p in self.folder.glob(f"{run}*/{SPEC}") if not p.parent.name.startswith(".")]
         found = [Run(RunSpec.load(f / SPEC), self.state(f.name)) for f in folders]
         return sorted(found, key=lambda r: (r.spec.created, r.spec.id), reverse=True)
 
     def state(self, run: str) -> RunState:
-        """Returns the state of a run; that of a process that is gone is derived from what it left."""
+        """Returns the state of a run. If its process is gone, derives the state from its files, and stores it."""
         path = self.folder / run / "state.json"
         state = RunState.load(path)
         if state.status != "running" or _alive(state):
             return state
-        ended = self._judge(run, state)
+        ended = self._ended_state(run, state)
         ended.write(path)
         return ended
 
@@ -168,7 +173,7 @@ class LocalRuns:
                 rest += log.read()
                 *lines, rest = rest.split("\n")
                 yield from lines
-                if ended and not self._went_on(run):
+                if ended and not self._start_second_job(run):
                     break
                 time.sleep(0.1)
             if rest:
@@ -202,8 +207,8 @@ class LocalRuns:
         """Returns the run's folder opt/ml/model."""
         return TrainingFolders(self.folder / run / "root").model
 
-    def _went_on(self, run: str) -> bool:
-        """Returns whether an ended run has a second job, which then runs, no matter who started it."""
+    def _start_second_job(self, run: str) -> bool:
+        """Starts the second job of an ended run that has one; returns whether it runs, no matter who started it."""
         state = self.state(run)
         if (state.status, state.job) != ("pending", "evaluation"):
             return state.status == "running"
@@ -214,7 +219,7 @@ class LocalRuns:
                 raise
         return True
 
-    def _judge(self, run: str, state: RunState) -> RunState:
+    def _ended_state(self, run: str, state: RunState) -> RunState:
         folder = self.folder / run
         root = folder / _ROOTS[state.job]
         folders = TrainingFolders(root)
@@ -242,7 +247,7 @@ class LocalRuns:
 
 
 def unconfined(way: confinement.Way) -> str:
-    """Returns the warning for training that can do whatever its caller can."""
+    """Returns the warning for training that runs with all of its caller's rights."""
     return (
         "training runs as you, and can read what you can, the stack's signing key too: "
         f"this machine can't confine it ({way.why_not})"
@@ -264,7 +269,7 @@ def _lay_out(folders: TrainingFolders, spec_file: Path, spec: RunSpec, store: St
 
 
 def _recorded(command: list[str], image: "ProcessImage", path: str, folders: TrainingFolders) -> list[str]:
-    """Returns a trainer's command, in a shell that leaves its exit code."""
+    """Returns a trainer's command in a shell that records its exit code."""
     first, *words = command
     program = str(image.python) if first in ("python", "python3") else shutil.which(first, path=path) or first
     return ["/bin/sh", "-c", _RECORD_CODE, "sh", str(_code_file(folders)), program, *words]
@@ -275,8 +280,8 @@ def _code_file(folders: TrainingFolders) -> Path:
 
 
 def _read_small(path: Path) -> str:
-    """Returns what a run left in a small file, such as why it failed. It may be a link to one of ours, a pipe, or
-    endless; empty if there is none.
+    """Returns the text of a small file that a run wrote, such as its failure; empty if there is none. The run controls
+    the path, which may be a link to a file of ours, a pipe, or endless.
     """
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
@@ -284,7 +289,7 @@ def _read_small(path: Path) -> str:
         return ""
     try:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            return "what it left as its reason is no file"
+            return "its failure file is not a regular file"
         return os.read(descriptor, _LONGEST_FAILURE).decode(errors="replace")[:1024].strip()
     finally:
         os.close(descriptor)
@@ -314,7 +319,7 @@ def _built(ref: str, say: Say) -> "ProcessImage":
     found = process_images.find(ref)
     if not process_images.is_of_kit(name):
         return found
-    say("note: the training code here is another than the stack's image has; `llmops up` takes it into use")
+    say("note: the training code in this checkout differs from the stack's image; `llmops up` deploys it")
     return found
 
 

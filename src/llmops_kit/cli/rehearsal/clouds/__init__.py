@@ -1,4 +1,4 @@
-"""The parts of a rehearsal that depend on the cloud; everything else is the same for all clouds."""
+"""Parts of a rehearsal that depend on the cloud."""
 
 from typing import TYPE_CHECKING
 
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 def find_cloud(name: str) -> "Cloud":
-    """Returns the cloud of a target, whose packages are imported when they are used.
+    """Returns the cloud of a target; its packages are imported when they are used.
 
     Raises:
         UnsupportedError: there is none.

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from llmops_kit.cli.rehearsal.questions import Question
 
 _PROMOTERS = ("train", "runs", "models", "promote", "rollback", "invoke", "chat")
-_JOBS_LOG = "log group /aws/sagemaker/TrainingJobs"  # one for account and region, which SageMaker makes
+_JOBS_LOG = "log group /aws/sagemaker/TrainingJobs"  # one per account and region, which SageMaker creates
 _ALARM_INPUTS = (
     *("AlarmName", "Namespace", "MetricName", "Dimensions", "Statistic", "ComparisonOperator", "Period"),
     *("EvaluationPeriods", "DatapointsToAlarm", "TreatMissingData", "AlarmActions", "OKActions", "AlarmDescription"),
@@ -49,7 +49,7 @@ class Aws(Cloud):
     holds_secrets = (
         Accepted("twin/root.secret", "the twin's root secret, of mode 0600"),
         Accepted("twin/registry/secret", "the secret of the twin's registry, of mode 0600"),
-        Accepted("twin/state.log", "the twin's memory: it emulates the account, which has its users' secrets"),
+        Accepted("twin/state.log", "the twin's state: it emulates the account, which has its users' secrets"),
     )
     rolled_back_by = "-quality"
 
@@ -180,7 +180,7 @@ class Aws(Cloud):
         """Yields the instances of endpoints and jobs, which cause nearly all costs."""
         from llmops_kit.clouds.aws.errors import explained
 
-        with explained("the look at what costs"):
+        with explained("the list of billed machines"):
             yield from standing(self._clients("sagemaker"), self.only)
 
 

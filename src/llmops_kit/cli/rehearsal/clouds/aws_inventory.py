@@ -10,9 +10,10 @@ Described = Iterator[tuple[str, Any]]
 
 
 def inventory(make: Client, only: str = "") -> dict[str, Any]:
-    """Returns `kind name` -> description, without what AWS keeps in every account. `make` returns a service's client.
+    """Returns `kind name` -> description, without AWS's defaults of every account. `make` returns a service's client.
 
-    With `only`, what takes a call each is described where the name has that word in it: an account may hold much else.
+    With `only`, resources that need a call each are described only if their name contains it: an account may have many
+    others.
     """
     found: dict[str, Any] = {}
     for kind, describe in KINDS.items():
@@ -31,7 +32,7 @@ def each(client: Any, operation: str, key: str, **arguments: Any) -> Iterator[An
 
 
 def _simple(service: str, operation: str, key: str, name: str, describe: str = "", by: str = "", **arguments: Any):
-    """Returns a kind that is listed, and described one by one by name if the list says too little."""
+    """Returns a kind that is listed, and described one by one by name if the list has too few fields."""
 
     def listed(make: Client, only: str) -> Described:
         client = make(service)
@@ -174,7 +175,7 @@ KINDS: dict[str, Callable[[Client, str], Described]] = {
 
 
 def _try(client: Any, operation: str, **arguments: Any) -> Any:
-    """Returns an answer, or the code of a refusal (no such configuration)."""
+    """Returns a response, or the error's code (such as for a missing configuration)."""
     try:
         return getattr(client, operation)(**arguments)
     except client.exceptions.ClientError as e:
@@ -182,7 +183,7 @@ def _try(client: Any, operation: str, **arguments: Any) -> Any:
 
 
 def _open(client: Any, operation: str, **arguments: Any) -> Any:
-    """Returns an answer; None if the caller is denied it."""
+    """Returns a response; None if the caller is denied access."""
     try:
         return getattr(client, operation)(**arguments)
     except client.exceptions.ClientError as e:
@@ -192,7 +193,7 @@ def _open(client: Any, operation: str, **arguments: Any) -> Any:
 
 
 def _plain(document: Any) -> Any:
-    """Returns an answer without its metadata, so that two descriptions of the same resource are equal."""
+    """Returns a response without its metadata, so that two descriptions of the same resource are equal."""
     if isinstance(document, dict):
         return {k: _plain(v) for k, v in document.items() if k != "ResponseMetadata"}
     return document

@@ -1,4 +1,4 @@
-"""The machines of SageMaker that cost by the hour: those of endpoints and jobs, in each form that an account may hold.
+"""Lists SageMaker's machines that are billed by the hour: those of endpoints and jobs, in every form of the API.
 
 https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_ProductionVariant.html
 https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_ResourceConfig.html
@@ -17,11 +17,11 @@ _SERVERLESS = "serverless inference"
 _UNKNOWN = "machines of a form that the kit does not know"
 _NO_CONFIGURATION = "an endpoint whose configuration was deleted"
 Machines = Iterator[tuple[str, int]]
-"""Instance types, or words for what has no price by the hour, and how many."""
+"""Instance types, or descriptions of machines without an hourly price, and their counts."""
 
 
 def standing(sagemaker: Any, only: str = "") -> Iterator[Standing]:
-    """Yields the machines of endpoints and running jobs whose names contain `only`; others' are not even described."""
+    """Yields the machines of endpoints and running jobs whose names contain `only`; doesn't describe others."""
     for listed in each(sagemaker, "list_endpoints", "Endpoints"):
         name = listed["EndpointName"]
         if only in name and listed["EndpointStatus"] not in _GONE:
@@ -66,5 +66,5 @@ def _of_job(job: Mapping[str, Any]) -> Machines:
         yield from ((group["InstanceType"], group["InstanceCount"]) for group in groups)
     elif chosen:
         yield chosen, resources["SelectedInstanceCount"]
-    elif job and "InstancePreferences" not in resources:  # of which none is chosen, so that none is billed yet
+    elif job and "InstancePreferences" not in resources:  # none of the preferences is selected yet, so none is billed
         yield resources.get("InstanceType", _UNKNOWN), resources.get("InstanceCount", 1)

@@ -11,8 +11,8 @@ from llmops_kit.core.twins import ENDPOINT_VARIABLE, KEY_VARIABLES
 if TYPE_CHECKING:
     from llmops_kit.cli.platforms.aws.clients import AwsClients
 
-REGION = "us-east-1"  # of which the kit knows prices
-_TAKEN_AWAY = "taken-away"
+REGION = "us-east-1"  # the kit knows its prices
+_DENIED = "taken-away"
 
 
 class AwsTwin(Twin):
@@ -23,7 +23,7 @@ class AwsTwin(Twin):
 
     @cached_property
     def _clients(self) -> "AwsClients":
-        """Of the account's owner: made once, since a session and the model of IAM take longer than its answer."""
+        """The owner's clients, created once, since a session and the model of IAM take longer to load than its response."""
         from llmops_kit.cli.platforms.aws.clients import AwsClients
 
         return AwsClients()
@@ -32,7 +32,7 @@ class AwsTwin(Twin):
         return self.environment()[ENDPOINT_VARIABLE]
 
     def take(self, identity: str) -> dict[str, str | None]:
-        """Assumes a role as GitHub's action for AWS does, with a token that the twin makes in GitHub's place."""
+        """Assumes a role as GitHub's action for AWS does, with a token that the twin issues instead of GitHub."""
         answer = self._clients("sts").assume_role_with_web_identity(
             RoleArn=identity,
             RoleSessionName="rehearsal",
@@ -72,4 +72,4 @@ class AwsTwin(Twin):
 
 
 def _policy_name(action: str) -> str:
-    return f"{_TAKEN_AWAY}-{action.replace(':', '-').replace('*', 'all')}"
+    return f"{_DENIED}-{action.replace(':', '-').replace('*', 'all')}"

@@ -62,8 +62,8 @@ class Azure(Cloud):
         ),
         Accepted("twin/tls/*", "the keys of the twin's certificates"),
         Accepted("twin/tokens.pem", "the key of the tokens that the twin issues"),
-        Accepted("twin/blobs/data/__azurite_db_*", "the memory of the storage: where blobs were copied from, signed"),
-        Accepted("twin/state.log", "the twin's memory: it emulates the tenant, which has its principals' secrets"),
+        Accepted("twin/blobs/data/__azurite_db_*", "Azurite's database: the signed URLs that blobs were copied from"),
+        Accepted("twin/state.log", "the twin's state: it emulates the tenant, which has its principals' secrets"),
         Accepted("twin/*.token", "the token of a GitHub workflow, which azure-native reads from a file of mode 0600"),
         Accepted(
             "process *: IDENTITY_HEADER",
@@ -80,7 +80,7 @@ class Azure(Cloud):
         return recorded_session()
 
     def twin(self, home: Path) -> AzureTwin:
-        """ARM, with an Azure Machine Learning that runs."""
+        """Returns the twin of ARM and of Azure Machine Learning."""
         return AzureTwin(home)
 
     def require_loopback(self, environ: Mapping[str, str]) -> None:
@@ -103,7 +103,7 @@ class Azure(Cloud):
         )
 
     def held(self) -> dict[str, Any]:
-        """See llmops_kit.cli.rehearsal.clouds.azure_inventory; and what is deleted softly, by name."""
+        """See llmops_kit.cli.rehearsal.clouds.azure_inventory; adds soft-deleted resources, by name."""
         arm, subscription = self._session.arm, self._session.subscription
         gone = {f"deleted {id_}": {} for id_ in deleted(arm, subscription)}
         return inventory(arm, subscription, self.only) | gone
@@ -190,7 +190,7 @@ class Azure(Cloud):
         return _azure(outputs).identities
 
     def interruptions(self, outputs: StackOutputs, run: str) -> int:
-        """Returns how often the first node of the run's jobs began again, in the run's own lines: Azure reports no
+        """Returns how often the first node of the run's jobs restarted, counted in the run's log: Azure reports no
         interruptions.
         """
         from llmops_kit.cli.platforms.azure.platform import AzurePlatform
@@ -242,7 +242,7 @@ class Azure(Cloud):
         return ask
 
     def change_machines(self, entry: dict[str, Any]) -> None:
-        """Changes the VM size, which takes another deployment."""
+        """Changes the VM size, which requires another deployment."""
         entry.setdefault("size", {})["instance_type"] = "Standard_DS4_v2"
         self.hasten(entry)
 

@@ -7,7 +7,7 @@ Described = tuple[str, Any]
 _ML = "Microsoft.MachineLearningServices/workspaces"
 _ML_API = "2025-12-01"
 _GROUPS_API = "2024-03-01"
-# Type -> what a person calls it, and the api-version that describes it.
+# Type -> its name for users, and the api-version by which it is described.
 TYPES = {
     "Microsoft.Storage/storageAccounts": ("storage account", "2024-01-01"),
     "Microsoft.KeyVault/vaults": ("vault", "2024-11-01"),
@@ -26,7 +26,7 @@ TYPES = {
     f"{_ML}/onlineEndpoints": ("endpoint", _ML_API),
     f"{_ML}/onlineEndpoints/deployments": ("deployment", _ML_API),
 }
-# Children of a workspace that no list of a subscription has.
+# Children of a workspace, which a subscription's list omits.
 _CHILDREN = {
     "computes": "cluster",
     "datastores": "datastore",
@@ -35,7 +35,7 @@ _CHILDREN = {
     "schedules": "schedule",
 }
 BOOTSTRAPPED = "bootstrap's "
-"""The kinds of what `llmops bootstrap` made begin with it: a stack takes it, and leaves it."""
+"""Prefix of the kinds of resources that `llmops bootstrap` created: stacks use them, but don't remove them."""
 _MADE = "Made by llmops bootstrap"
 _VOLATILE = ("systemData", "etag", "provisioningState", "currentNodeCount", "nodeStateCounts", "allocationState")
 
@@ -53,9 +53,9 @@ class Reader(Protocol):
 
 
 def inventory(arm: Reader, subscription: str, only: str = "") -> dict[str, Any]:
-    """Returns `kind id` -> description, ids in lower case, without what Azure keeps in every subscription.
+    """Returns `kind id` -> description, ids in lower case, without Azure's own resources of every subscription.
 
-    With `only`, what takes a call each is described where the id has that word in it: others may have much there.
+    With `only`, resources that need a call each are described only if their id contains it: there may be many others.
     """
     root = f"/subscriptions/{subscription}"
     found: dict[str, Any] = {}
@@ -66,7 +66,7 @@ def inventory(arm: Reader, subscription: str, only: str = "") -> dict[str, Any]:
 
 
 def _is_bootstraps(document: dict[str, Any]) -> bool:
-    """Returns whether bootstrap created it, by its tags, or a role assignment's description: that has no tags."""
+    """Returns whether bootstrap created it, by its tags, or for a role assignment, which has none, by its description."""
     described = (document.get("properties") or {}).get("description", "")
     return (document.get("tags") or {}).get("llmops:managed-by") == "bootstrap" or described == _MADE
 
@@ -88,7 +88,7 @@ def _all(arm: Reader, root: str, only: str) -> Iterator[Described]:
 
 
 def _below(arm: Reader, kind: str, id_: str) -> Iterator[Described]:
-    """Yields what only its parent lists."""
+    """Yields children that only their parent lists."""
     if kind == "workspace":
         for path, words in _CHILDREN.items():
             for child in arm.list(f"{id_}/{path}", _ML_API):
@@ -115,7 +115,7 @@ def deleted_vaults(arm: Reader, subscription: str) -> Iterator[dict[str, Any]]:
 
 
 def _plain(document: Any) -> Any:
-    """Returns an answer without volatile fields, so that two descriptions of the same resource are equal."""
+    """Returns a response without volatile fields, so that two descriptions of the same resource are equal."""
     if isinstance(document, dict):
         return {k: _plain(v) for k, v in document.items() if k not in _VOLATILE}
     if isinstance(document, list):

@@ -9,7 +9,7 @@ from llmops_kit.core.twins import KEY_VARIABLES, azure_twin_address
 LOCATION = "westeurope"
 _TRUST = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
 _AUTHORITY = "ca.pem"
-"""Of the twin alone, beside the file of all authorities that its `env` names."""
+"""File with the twin's authority only, in the folder of the file of all authorities that its `env` names."""
 _SECRETS = ("AZURE_CLIENT_SECRET", "ARM_CLIENT_SECRET")
 
 
@@ -22,20 +22,20 @@ class AzureTwin(Twin):
     place: ClassVar = {"location": LOCATION}
 
     def environment(self) -> dict[str, str]:
-        """Its programs trust the twin's authority alone, since they may reach nothing else: each of their connections
-        reads all authorities, and those of a machine take longer than most requests.
+        """Returns the environment, in which programs trust only the twin's authority: they reach nothing else, and each
+        connection reads all authorities, which takes longer than most requests with those of a machine.
         """
         environ = super().environment()
         return environ | dict.fromkeys(_TRUST, str(Path(environ[_TRUST[0]]).with_name(_AUTHORITY)))
 
     def url(self) -> str:
-        """Of Azure Resource Manager."""
+        """Returns the URL of Azure Resource Manager."""
         return azure_twin_address(self.environment())
 
     def take(self, identity: str) -> dict[str, str | None]:
-        """The plugin logs in as GitHub's workflows do: by a token that the identity trusts, which the twin makes in
-        GitHub's place. The engine's own backend would ask Microsoft about the twin then: it gets the tokens of the
-        identity as a program that runs on Azure does, and the kit's clients as well.
+        """Returns the variables of an identity. The plugin logs in as GitHub's workflows do, by a token that the identity
+        trusts, which the twin issues instead of GitHub. The engine's own backend would then ask Microsoft about the
+        twin, so it gets the identity's tokens as a program on Azure does, and so do the kit's clients.
         """
         client = next(p["app_id"] for p in self.ask("principals") if p["object_id"] == self.name_of(identity))
         token = self.home / f"{client}.token"
@@ -58,14 +58,14 @@ class AzureTwin(Twin):
         )
 
     def deny(self, name: str, action: str) -> None:
-        """Denies an action, which only a twin can."""
+        """Denies an action, which is possible only on a twin."""
         self.ask("denials", "PUT", {"principal": name, "action": action})
 
     def give_back(self, name: str, action: str) -> None:
         self.ask("denials", "DELETE", {"principal": name, "action": action})
 
     def policies(self, name: str) -> list[dict[str, Any]] | None:
-        """Returns its role assignments, with what each role allows."""
+        """Returns its role assignments, with the permissions of each role."""
         grants = self.ask("grants")
         return grants.get(name)
 

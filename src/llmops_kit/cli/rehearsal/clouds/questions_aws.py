@@ -1,4 +1,4 @@
-"""How a smoke test answers the questions of questions_aws.toml."""
+"""Answers the questions of questions_aws.toml from a smoke test's steps."""
 
 from llmops_kit.cli.rehearsal.lifecycle.shared import ENDPOINT
 from llmops_kit.cli.rehearsal.questions import CloudAnswer, load_questions

@@ -1,4 +1,4 @@
-"""How a smoke test answers the questions of questions_azure.toml."""
+"""Answers the questions of questions_azure.toml from a smoke test's steps."""
 
 from llmops_kit.cli.rehearsal.lifecycle.shared import ENDPOINT
 from llmops_kit.cli.rehearsal.questions import CloudAnswer, load_questions
@@ -20,8 +20,8 @@ def _budget(stage: Stage) -> CloudAnswer | str:
     group = azure.resource_group if azure else ""
     budgets = [t for t in stage.cloud.held() if t.startswith("budget ") and group.lower() in t]
     if budgets:
-        return "the offer takes budgets: one was made"
-    return CloudAnswer("the offer has no budgets: `up` went on without one", as_assumed=False)
+        return "the offer supports budgets: one was created"
+    return CloudAnswer("the offer has no budgets: `up` continued without one", as_assumed=False)
 
 
 def _pages(stage: Stage) -> CloudAnswer | str:

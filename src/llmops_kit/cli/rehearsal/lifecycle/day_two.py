@@ -20,7 +20,7 @@ _UNTOLD = (
     "none of the version's golden prompts has a known answer, so its servers can't tell a worse version from it; rows "
     "that are answered rightly become golden prompts (docs/how-to/evaluation.md, Golden prompts)"
 )
-_BY_HAND = 0.1  # what somebody sets the quality alarm to
+_BY_HAND = 0.1  # the quality alarm's threshold after the manual change
 
 
 def copy(stage: Stage) -> Evidence:
@@ -69,7 +69,7 @@ def bad_version(stage: Stage) -> Evidence:
         "`llmops up`",
     )
     row = stage.endpoint_row(ENDPOINT)
-    # Where the worse one stays for its log, it has no share.
+    # A cloud may keep the worse version's servers for their log, without traffic.
     require(
         row["serves"].partition(",")[0] in (version, f"{version} 100 %"),
         f"{row['serves']} serves after the rollback",
@@ -121,7 +121,7 @@ def update(stage: Stage) -> Evidence:
     with Load(stage, ENDPOINT, golden_of(stage).messages[-1].content) as load:
         load.answered(3)
         stage.timeline.mark("update begins")
-        # Repeat after a silent rollback: the state has the update as done.
+        # A retry after a silent rollback needs a refresh: the state has the update as done.
         stage.llmops("up", *(["--refresh"] if again and stage.cloud.rolls_back_silently else []))
         stage.timeline.mark("update ends")
         load.answered(3)

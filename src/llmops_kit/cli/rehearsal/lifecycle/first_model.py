@@ -55,13 +55,13 @@ def train(stage: Stage) -> Evidence:
         words = ("--collected", str(stage.world.collected), "--spot", "--detach")
         said = stage.llmops("train", stage.world.recipe, *words)
         stage.notes["run"] = next(line for line in said.splitlines() if line.startswith(f"{recipe.name}-"))
-        stage.watch_and_kill(_is_taken_away, "runs", "follow", stage.notes["run"])
+        stage.watch_and_kill(_is_reclaimed, "runs", "follow", stage.notes["run"])
         stage.timeline.mark("spot instance reclaimed")
     run = stage.notes["run"]
     state = stage.wait(lambda: _ended(platform, run), f"run {run}", _LONGEST_RUN)
     second: tuple[str, ...] = ()
     if state.status == "pending":
-        stage.llmops("runs", "collect", who=stage.bearer(("train",)))  # a job: not for those who only promote
+        stage.llmops("runs", "collect", who=stage.bearer(("train",)))  # it starts a job, which the promote role may not
         second = ("a second job evaluated what the first one trained: `llmops runs collect` started it",)
         state = stage.wait(lambda: _ended(platform, run), f"run {run}", _LONGEST_RUN)
     require(state.status == "completed", f"run {run} {state.status}: {state.failure}", "the training job")
@@ -203,18 +203,18 @@ def by_openai(access: dict[str, str], golden: Golden) -> dict[str, Any]:
 
 
 def golden_of(stage: Stage) -> Golden:
-    """Returns a prompt that the version answered correctly before; without one, one that any answer will do for."""
+    """Returns a prompt that the version answered correctly before; without one, a prompt to which any answer is right."""
     return question_of(stage.manifest(stage.notes["version"]))
 
 
-def _is_taken_away(line: str) -> bool:
-    """Returns whether a follower's line says that the machine was taken away."""
-    # A follower that looks too late for the state sees the next attempt begin.
+def _is_reclaimed(line: str) -> bool:
+    """Returns whether a follower's line says that the machine was reclaimed."""
+    # A follower that polls too late misses that state, but sees the next attempt begin.
     return "taken back" in line or line.startswith("resume=")
 
 
 def _ended(platform: Any, run: str) -> Any:
-    """Returns a run's state if it has ended, or if its second job waits for somebody to start it; else None."""
+    """Returns a run's state if it has ended, or if its second job was not started yet; else None."""
     found = platform.find(run)[0]
     return found.state if found.state.status not in ("pending", "running") or is_between(found) else None
 

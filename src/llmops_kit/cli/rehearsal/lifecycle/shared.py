@@ -1,4 +1,4 @@
-"""Functions of several steps."""
+"""Functions that several steps use."""
 
 import json
 from typing import Any
@@ -13,17 +13,17 @@ QUEUE = "nightly"
 
 
 def require(condition: object, what: str, where: str, fix: str = "see the step's log") -> None:
-    """Check that something holds.
+    """Checks a condition of a step.
 
     Raises:
-        KitError: it does not.
+        KitError: it does not hold.
     """
     if not condition:
         raise KitError(what, where=where, fix=fix)
 
 
 def promote_version(stage: Stage, version: str, endpoint: str = ENDPOINT, stack: str = "dev") -> dict[str, Any]:
-    """Promotes a version; one of a shortened recipe that failed its gate by force, with the reason."""
+    """Promotes a version; with --force and a reason if its shortened recipe failed the gate."""
     reason = stage.notes.get("gate waived", "")
     words = ("--force", "--reason", reason) if reason else ()
     return stage.json("promote", version, "--endpoint", endpoint, *words, stack=stack)

@@ -1,4 +1,4 @@
-"""Removal: data is kept until its removal is requested by name; then nothing is left."""
+"""Steps of the removal: data is kept until its removal is requested by name; then nothing is left."""
 
 import json
 import os
@@ -17,7 +17,7 @@ _ERROR = "this is a bug in the kit; remove the leftovers by hand"
 
 
 def secrets(stage: Stage) -> Evidence:
-    """Searches all places for the clients' secrets and prompts while everything still runs."""
+    """Searches files, states and processes for the clients' secrets and prompts while everything still runs."""
     world = stage.world
     known = [each for environ in (*world.environs.values(), dict(os.environ)) for each in leaks.secrets_of(environ)]
     files = (world.folder / name for name in stage.cloud.secret_files)

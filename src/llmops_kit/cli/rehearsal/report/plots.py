@@ -1,4 +1,4 @@
-"""Plots as SVG, drawn here: no script, no font and no picture from elsewhere."""
+"""Draws a report's plots as SVG, without scripts, fonts or pictures from elsewhere."""
 
 from collections.abc import Sequence
 from html import escape
@@ -8,7 +8,7 @@ from llmops_kit.cli.rehearsal.steps import ENDED_WELL, Request, Result, Timeline
 
 _BAR, _GAP = 16, 5
 _PAUSE_SECONDS = 15.0
-"""Between requests of two loads; a plot of both would show little but the time between."""
+"""Minimum pause between two loads; a plot of both would mostly show the pause."""
 
 
 def gantt(results: Sequence[Result], seconds: float) -> str:
@@ -58,7 +58,7 @@ def _dot(request: Request, axis: "Axis", most: float) -> str:
 
 
 def rate(timeline: Timeline, seconds: float) -> str:
-    """Requests a second, answered and failed, in bars of one second, a plot for each load."""
+    """Draws requests per second, answered and failed, in bars of one second, one plot per load."""
     return "\n".join(_rate(load, timeline, seconds) for load in _loads(timeline.requests))
 
 
@@ -91,7 +91,7 @@ def quality(timeline: Timeline, seconds: float) -> str:
     height = TOP + PLOT + BOTTOM
     axis = Axis(seconds, height)
     parts = [*axis.draw(), *scale(1.0, "share"), *_marks(timeline, axis, height)]
-    labelled: dict[float, tuple[str, float]] = {}  # of each height: whose the last label is, and where it ends
+    labelled: dict[float, tuple[str, float]] = {}  # height -> model and end of the last label
     for at, score, model in timeline.quality:
         x, y, kind = axis.x(at), height_of(score, 1.0), "dot" if score >= 1 else "bad"
         tip = f"<title>{escape(model)}: {score:.2f} at {at:.1f} s</title>"
@@ -144,7 +144,7 @@ def _marks(timeline: Timeline, axis: Axis, height: float) -> list[str]:
 
 
 def _loads(requests: Sequence[Request]) -> list[list[Request]]:
-    """Requests in the order in which they were sent, apart where nothing was sent for a while."""
+    """Returns the requests in the order in which they were sent, split at pauses."""
     loads: list[list[Request]] = []
     for request in sorted(requests, key=lambda r: r.at):
         if not loads or request.at - loads[-1][-1].at > _PAUSE_SECONDS:

@@ -23,14 +23,14 @@ if TYPE_CHECKING:
     from llmops_kit.cli.rehearsal.questions import Answered
 
 SCHEMAS = {"rehearsal": "rehearsal/1", "smoke": "smoke/1"}
-"""Of report.json, by the kind of what is reported."""
+"""Schemas of report.json, by kind of report."""
 _VERBS = {"rehearsal": "rehearse", "smoke": "smoke"}
 
 
 @dataclass
 class Report:
-    """A rehearsal as it went. `cloud` is the target's title; `unjudged` are the twin's own words; `differences` are
-    those of cloud and twin.
+    """Result of a rehearsal or smoke test. `cloud` is the target's title; `unjudged` is the twin's own list of checks
+    that it lacks; `differences` are those between cloud and twin.
     """
 
     target: str
@@ -47,26 +47,26 @@ class Report:
     recipe: str = ""
     """Path in the project; empty: of a smoke test."""
     most_steps: int = 0
-    """Optimizer steps that the recipe was shortened to; 0: it was trained as it is."""
+    """Optimizer steps that the recipe was shortened to; 0: it was not shortened."""
     fault: str = ""
     without: list[str] = field(default_factory=list)
     kept: str = ""
     swept: list[str] = field(default_factory=list)
     usd: float | None = None
-    """Estimated, of what ran in the caller's account; None: nothing did, or it is not known."""
+    """Estimated cost in the caller's account; None: nothing ran there, or the cost is not known."""
     policies: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
-    """Of each role, all that it has had."""
+    """Role -> all policies that it has had."""
     kind: str = "rehearsal"
-    """Or smoke."""
+    """`rehearsal` or `smoke`."""
     questions: "list[Answered]" = field(default_factory=list)
     twin: bool = False
-    """Did a twin stand in for the account of a smoke test?"""
+    """Whether a twin stood in for the account of a smoke test."""
     unfinished: bool = False
-    """Is something left in the account, to go on with?"""
+    """Whether resources are left in the account, so that the smoke test can be resumed."""
 
     @property
     def passed(self) -> bool:
-        """Did every step pass that the recipe allows?"""
+        """Whether every step passed that the recipe allows."""
         return all(r.state in ENDED_WELL for r in self.results)
 
     @property
@@ -93,7 +93,7 @@ class Report:
 
 
 def to_json(report: Report) -> str:
-    """Returns everything as JSON, for programs; a step's facts are what two rehearsals are compared by."""
+    """Returns the report as JSON, for programs; two rehearsals are compared by their steps' `facts`."""
     return json.dumps(document(report), indent=1, default=str) + "\n"
 
 

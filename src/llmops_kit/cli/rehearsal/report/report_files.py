@@ -9,7 +9,7 @@ from llmops_kit.core.errors import KitError
 
 
 def write(report: Report, folder: Path, shown: Callable[[str], str] = str) -> None:
-    """Write all three into a folder; `shown` maps the text before it is written, for example to hide names.
+    """Writes all three into a folder; `shown` maps the text before it is written, for example to hide names.
 
     Raises:
         KitError: the folder can't be written.

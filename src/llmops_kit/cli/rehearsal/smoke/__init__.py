@@ -1,1 +1,1 @@
-"""The smoke test: the first day on a real account, scripted, and the questions that only an account answers."""
+"""The smoke test: a scripted first day on a real account, and the questions that only an account answers."""

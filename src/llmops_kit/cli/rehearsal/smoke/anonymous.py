@@ -1,4 +1,4 @@
-"""A report that can be shown to others: without the account, who called, and this machine's folders."""
+"""Makes a report anonymous: without the account, the caller, and this machine's folders."""
 
 import getpass
 import platform
@@ -7,15 +7,15 @@ from collections.abc import Iterable
 from pathlib import Path
 
 _GUID = re.compile(r"\b[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\b", re.IGNORECASE)
-_AWS_ACCOUNT = re.compile(r"(?<![\w.])\d{12}(?!\w)")  # and no part of a number or a hash
+_AWS_ACCOUNT = re.compile(r"(?<![\w.])\d{12}(?!\w)")  # not a part of a number or a hash
 _CALLER = re.compile(r"\b(?:user|assumed-role|federated-user)/[\w+=,.@/-]+")
 _ADDRESS = re.compile(r"[\w.+-]+@[\w-]+\.[\w.-]+")
 _SHORTEST = 4
 
 
 def anonymous(text: str, *known: str) -> str:
-    """Returns the text with a word in place of each account number, id, caller, address, and each of `known`. Equal ids
-    become equal words.
+    """Returns the text with placeholders for each account number, id, caller, address, and each of `known`. Equal ids
+    get equal placeholders.
     """
     for each in sorted(_here(known), key=len, reverse=True):
         text = text.replace(each, "…")

@@ -1,4 +1,4 @@
-"""What the steps of a smoke test answer."""
+"""Answers questions from the steps of a smoke test."""
 
 import re
 from collections.abc import Iterable
@@ -27,8 +27,8 @@ def _answer(question: Question, stage: Stage, result: Result) -> CloudAnswer | N
         return None
     try:
         answer = question.look(stage)
-    except Exception as e:  # whatever it is: the step has passed, and the smoke test goes on
-        stage.say(f"{question.id}: can't be looked at: {e.what if isinstance(e, KitError) else e!r}")
+    except Exception as e:  # the step has passed, so the smoke test continues
+        stage.say(f"{question.id}: can't be answered: {e.what if isinstance(e, KitError) else e!r}")
         return None
     return CloudAnswer(answer) if isinstance(answer, str) else answer
 

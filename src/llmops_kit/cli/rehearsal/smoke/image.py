@@ -1,4 +1,4 @@
-"""Another image of the same server: this checkout's files and one more, so that its digest is another one."""
+"""Builds another image of the same server, with one more file, so that its digest differs."""
 
 import shutil
 import tempfile
@@ -10,7 +10,7 @@ from llmops_kit.cli.stacks.stack import PulumiStack
 
 
 def other_image(stage: Stage) -> str:
-    """Build it and bring it to where the stack's images are; its reference for the stack file.
+    """Builds the image and pushes it to the stack's registry; returns its reference for the stack file.
 
     Raises:
         KitError: it can't be built or pushed.

@@ -1,7 +1,7 @@
-"""Recordings of smoke tests as files, and where two of them differ: one of a cloud, one of its twin.
+"""Writes and reads recordings of smoke tests, and compares a cloud's with its twin's.
 
-Values are not compared, since they differ by nature (ids, times, sizes); statuses, codes of errors, and which members
-an answer has, and of which type.
+The comparison covers statuses, error codes, and the members of responses with their types; not values, which differ by
+nature (ids, times, sizes).
 """
 
 import json
@@ -24,7 +24,7 @@ _CALL, _OUTCOME, _FIELD, _TYPE = "not asked", "outcome", "field", "type"
 
 @dataclass(frozen=True)
 class Difference:
-    """`kind`: not asked, outcome, field, type. `path` is of a member of the answer."""
+    """A difference of two recordings. `kind`: not asked, outcome, field, type. `path`: of a member of the response."""
 
     call: str
     kind: str
@@ -44,7 +44,7 @@ class Difference:
 
 
 def write(path: Path, target: str, twin: bool, folder: Path) -> None:
-    """Write what was recorded into a folder as one file. `twin`: whether a twin answered."""
+    """Writes the exchanges that were recorded into a folder as one file. `twin`: whether a twin responded."""
     fields = {"schema": SCHEMA, "target": target, "twin": twin, "kit_version": __version__}
     path.parent.mkdir(parents=True, exist_ok=True)
     write_atomic(path, json.dumps({**fields, "exchanges": recorded(folder)}, indent=1) + "\n")
@@ -54,7 +54,7 @@ def read(path: Path, target: str) -> list[dict[str, Any]]:
     """Returns the exchanges of a recording.
 
     Raises:
-        KitError: it is no recording, or of another cloud.
+        KitError: it is not a recording, or of another cloud.
     """
     try:
         document = json.loads(path.read_text())
@@ -85,7 +85,7 @@ def _require_depth(value: Any, left: int = _DEEPEST) -> None:
 
 
 def differences(cloud: Iterable[dict[str, Any]], twin: Iterable[dict[str, Any]]) -> list[Difference]:
-    """Returns where a twin's recording differs from a cloud's, by call."""
+    """Returns the differences of a twin's recording from a cloud's, by call."""
     there, here = _by_call(cloud), _by_call(twin)
     found: list[Difference] = []
     for call in sorted({*there, *here}):
@@ -107,7 +107,7 @@ def _by_call(exchanges: Iterable[dict[str, Any]]) -> dict[str, list[dict[str, An
 
 
 def _outcomes(call: str, there: list[dict[str, Any]], here: list[dict[str, Any]]) -> Iterator[Difference]:
-    """Yields the statuses and codes that only one of them answered."""
+    """Yields the statuses and codes that only one of them returned."""
     cloud, twin = ({f"{e['status']} {e['code']}".strip() for e in exchanges} for exchanges in (there, here))
     for each in sorted(cloud - twin):
         yield Difference(call, _OUTCOME, "", each, "never")
@@ -116,7 +116,7 @@ def _outcomes(call: str, there: list[dict[str, Any]], here: list[dict[str, Any]]
 
 
 def _fields(call: str, there: list[dict[str, Any]], here: list[dict[str, Any]]) -> Iterator[Difference]:
-    """Yields members that all answers of one side have and none of the other; only the topmost of each branch."""
+    """Yields members that all responses of one side have and none of the other; only the topmost of each branch."""
     cloud, twin = _Shape.of(there), _Shape.of(here)
     if not cloud.types or not twin.types:
         return
@@ -133,7 +133,7 @@ def _fields(call: str, there: list[dict[str, Any]], here: list[dict[str, Any]]) 
 
 @dataclass(frozen=True)
 class _Shape:
-    """Of the answers of a call that succeeded: the types that each path has, and the paths that all have."""
+    """Members of a call's successful responses: the types of each path, and the paths that all responses have."""
 
     types: dict[str, set[str]]
     always: set[str]

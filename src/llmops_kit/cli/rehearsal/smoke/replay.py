@@ -1,4 +1,4 @@
-"""A recording of a cloud held against its twin: the same smoke test runs on a twin of its own, and is recorded too."""
+"""Compares a recording of a cloud with its twin, on which the same smoke test runs and is recorded too."""
 
 import os
 import tempfile
@@ -22,10 +22,10 @@ _PACE = 0.05  # seconds of a status change of the twin
 def replay(
     cloud: Cloud, project: Project, recording: Path, against: Path | None, console: Console, say: Say
 ) -> list[Difference]:
-    """Hold a recording against the twin, or against a recording of it that was made before.
+    """Compares a recording with the twin, or with an earlier recording of the twin.
 
     Raises:
-        KitError: one is no recording of this cloud, or the smoke test fails on the twin.
+        KitError: one is not a recording of this cloud, or the smoke test fails on the twin.
     """
     theirs = recordings.read(recording, cloud.target)
     ours = recordings.read(against, cloud.target) if against else _recorded_on_twin(cloud, project, console, say)

@@ -41,7 +41,7 @@ LAST = "last-{}.json"
 twin was in the account's place.
 """
 _LOOK_SECONDS = 20.0
-_MOST = "serve"  # after this step the account holds most
+_MOST = "serve"  # after this step the account has the most resources
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class SmokeOptions:
 
     usd: float = 10.0
     ttl: timedelta | None = None
-    """None: three hours from the begin."""
+    """None: three hours from its start."""
     resume: bool = False
     take_down: bool = False
     report: Path = Path("smoke-report")
@@ -61,17 +61,17 @@ class SmokeOptions:
     recipe: Path | None = None
     """None: the project's `RECIPE`."""
     steps: int = 0
-    """Optimizer steps that the recipe is shortened to; 0: it is trained as it is."""
+    """Optimizer steps that the recipe is shortened to; 0: it is not shortened."""
 
 
 class Smoke:
-    """A smoke test of a cloud in a project: it begins, goes on, or is taken down."""
+    """A smoke test of a cloud in a project: started, resumed, or taken down."""
 
     def __init__(self, cloud: Cloud, project: Project, options: SmokeOptions) -> None:
-        """See what there is to go on with.
+        """Loads the progress of an unfinished smoke test, or starts a new one.
 
         Raises:
-            KitError: there is nothing, or there is something and nobody says what shall become of it; a limit of 0.
+            KitError: there is none to resume or take down; or there is one, and neither is asked for; a limit of 0.
         """
         require_packages(*cloud.extra)
         self.cloud, self.project, self.options = cloud, project, options
@@ -80,17 +80,17 @@ class Smoke:
         self.progress = self._begun(self.shelf.load())
 
     def run(self, console: Console) -> Report:
-        """Run its steps, and its end.
+        """Runs the steps and the take-down.
 
         Raises:
-            KitError: before the first step: no credentials, or another process runs it.
+            KitError: before the first step: no credentials, or another process is running it.
         """
         try:
             with locked(self.shelf.folder / ".lock", wait=False), self._recording():
                 return self._run(console)
         except BlockingIOError as e:
             raise KitError(
-                "another process runs it", where=str(self.shelf.folder), fix="wait for its end, or end it by Ctrl-C"
+                "another process is running it", where=str(self.shelf.folder), fix="wait for it, or stop it with Ctrl-C"
             ) from e
 
     @contextmanager
@@ -109,7 +109,7 @@ class Smoke:
         again, target = self.options.resume or self.options.take_down, self.cloud.target
         if kept is None and again:
             raise KitError(
-                "there is no smoke test to go on with", where=str(self.shelf.folder), fix=f"`llmops smoke {target}`"
+                "there is no smoke test to resume", where=str(self.shelf.folder), fix=f"`llmops smoke {target}`"
             )
         if kept and not again:
             raise RefusedError(
@@ -139,13 +139,13 @@ class Smoke:
             stage = Stage(world, logs, show.says, notes=progress.notes)
             progress.restore(stage.timeline)
             made = _report(stage, progress)
-            keeping = _Keeping(show, stage, self.shelf, progress, self.cloud.questions())
+            view = _ProgressView(show, stage, self.shelf, progress, self.cloud.questions())
             self.shelf.save(progress)
             try:
                 self._open(world, show)
                 made.place, made.twin = world.place(), world.on_twin
                 self._meter(stage)
-                made.results = self._through(steps, stage, keeping, show)
+                made.results = self._run_steps(steps, stage, view, show)
             finally:
                 world.close()
             self._finish(made, stage, world)
@@ -155,7 +155,7 @@ class Smoke:
         try:
             world.open(show.says)
         except BaseException:
-            if not (self.options.resume or self.options.take_down):  # nothing was made yet
+            if not (self.options.resume or self.options.take_down):  # nothing was created yet
                 shutil.rmtree(self.shelf.folder, ignore_errors=True)
             raise
 
@@ -169,7 +169,7 @@ class Smoke:
         return chosen(STEPS, self.progress.only)
 
     def _steps(self) -> list[RehearsalStep]:
-        """Returns the steps; deploys first what was stopped, or has more time now, if the rest needs it."""
+        """Returns the steps. If machines were stopped or the time was extended, deploys again before the remaining steps."""
         if self.only_ends:
             return []
         done = self.progress.steps
@@ -179,8 +179,8 @@ class Smoke:
         at = next((i for i, step in enumerate(steps) if step.id not in done), len(steps))
         return [*steps[:at], *([BACK] if back else []), *steps[at:]]
 
-    def _through(self, steps: list[RehearsalStep], stage: Stage, keeping: "_Keeping", show: Show) -> list[Result]:
-        """Runs the steps, then the take-down; after a failure stops only what costs by the hour."""
+    def _run_steps(self, steps: list[RehearsalStep], stage: Stage, view: "_ProgressView", show: Show) -> list[Result]:
+        """Runs the steps, then the take-down; after a failure only stops the machines that are billed by the hour."""
         done, world = self.progress.done(self._chosen), stage.world
         assert isinstance(world, SmokeWorld)
         if self.only_ends:
@@ -189,7 +189,7 @@ class Smoke:
             if world.stack_file.exists():
                 stage.edit(lambda config: config.update(world.more_settings()))  # it may have more time now
             try:
-                results = runner.run(steps, stage, keeping, done=done)
+                results = runner.run(steps, stage, view, done=done)
             except (KeyboardInterrupt, SystemExit):
                 results = stage.results
             failed = next((r for r in results if r.state in ("failed", "stopped")), None)
@@ -198,7 +198,7 @@ class Smoke:
                 return results
         world.ended = self.progress.ending = True
         self.shelf.save(self.progress)
-        return [*results, *runner.run([END], stage, keeping)]
+        return [*results, *runner.run([END], stage, view)]
 
     def _pause(self, stage: Stage, show: Show) -> None:
         world = stage.world
@@ -248,8 +248,8 @@ class Smoke:
                 self.shelf.folder.rmdir()
 
 
-class _Keeping:
-    """Watches for the one who looks on, and keeps how far it came. See llmops_kit.cli.rehearsal.runner.View."""
+class _ProgressView:
+    """Shows the steps, and stores the progress after each. See llmops_kit.cli.rehearsal.runner.View."""
 
     def __init__(
         self, show: Show, stage: Stage, shelf: Shelf, progress: Progress, questions: tuple[Question, ...]
@@ -266,11 +266,11 @@ class _Keeping:
         self._show.says(line)
 
     def ends(self, result: Result) -> None:
-        """Stores what a step showed before the next one begins."""
+        """Stores the result of a step before the next one begins."""
         found = answers(self._questions, self._stage, result)
         if recorder() and result.state == "passed" and result.step.id == _MOST:
             with suppress(KitError):
-                self._stage.cloud.held()  # how the cloud describes what the engine made
+                self._stage.cloud.held()  # records how the cloud describes the engine's resources
         self._shelf.save(self._progress, lambda: self._remember(result, found))
         self._show.ends(result)
 
@@ -301,5 +301,5 @@ def _require_limit(options: SmokeOptions) -> None:
         raise KitError(
             "a smoke test costs money, about one to three dollars",
             where=f"--max-usd {options.usd:g}",
-            fix="give it a limit above 0, such as --max-usd 10",
+            fix="set a limit above 0, such as --max-usd 10",
         )

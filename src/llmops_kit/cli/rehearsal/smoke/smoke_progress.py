@@ -1,4 +1,4 @@
-"""How far a smoke test came: kept after each step and each look at the cost, so that it goes on after any failure."""
+"""Stores the progress of a smoke test after each step and each cost estimate, so that it resumes after any failure."""
 
 import json
 import secrets
@@ -22,19 +22,19 @@ _HOUR = 3600
 
 @dataclass
 class Progress:
-    """Of one smoke test. Times are seconds since 1970."""
+    """Progress of one smoke test. Times are seconds since 1970."""
 
     id: str
-    """Of its project, and part of the name of all that it makes."""
+    """Name of its project, and part of the names of all resources that it creates."""
     account: str
-    """With the cloud's own word for it: it may go on there alone."""
+    """The account's id after the cloud's term for it; the smoke test resumes only there."""
     region: str
     ends: float
-    """When its time is over."""
+    """When its time limit is reached."""
     begun: float = field(default_factory=time.time)
     usd: float = 0.0
     rate: float = 0.0
-    """Dollars an hour, at the last look."""
+    """Dollars per hour, at the last estimate."""
     looked: float = field(default_factory=time.time)
     backend: str = ""
     secrets_provider: str = ""
@@ -42,20 +42,20 @@ class Progress:
     """Ids of the chosen steps, and of those that they need; empty: all."""
     recipe: str = RECIPE
     most_steps: int = 0
-    """Optimizer steps that the recipe is shortened to; 0: it is trained as it is."""
+    """Optimizer steps that the recipe is shortened to; 0: it is not shortened."""
     before: list[str] | None = None
-    """What the account held before; None: nobody looked yet."""
+    """Resources of the account before the start; None: not known yet."""
     notes: dict[str, Any] = field(default_factory=dict)
     steps: dict[str, dict[str, Any]] = field(default_factory=dict)
-    """By id, those that passed, as in report.json."""
+    """Id -> result of each step that passed, as in report.json."""
     answers: dict[str, dict[str, str]] = field(default_factory=dict)
     timeline: dict[str, Any] = field(default_factory=dict)
     stopped: bool = False
-    """Were its machines stopped after a failure?"""
+    """Whether its machines were stopped after a failure."""
     emptied: bool = False
-    """Is its stack gone? Then its states may be gone too."""
+    """Whether its stack is removed; then its states may be removed too."""
     ending: bool = False
-    """Has its take-down begun? Then it does not go on."""
+    """Whether its take-down has begun; then no further steps run."""
 
     @classmethod
     def new(cls, account: str, region: str, ttl: timedelta) -> "Progress":
@@ -64,7 +64,7 @@ class Progress:
         return cls(f"smoke-{secrets.token_hex(2)}", account, region, ends)
 
     def spent(self, now: float) -> float:
-        """Returns the dollars spent by now, assuming that what existed at the last look has existed since."""
+        """Returns the dollars spent by now, assuming that resources of the last estimate still exist."""
         return self.usd + self.rate * max(0.0, now - self.looked) / _HOUR
 
     def done(self, steps: Sequence[RehearsalStep]) -> dict[str, Result]:
@@ -74,7 +74,7 @@ class Progress:
         self.steps[result.step.id] = document_of(result)
 
     def restore(self, timeline: Timeline) -> None:
-        """Count on from the begin of the smoke test."""
+        """Restores a timeline, whose clock starts at the start of the smoke test."""
         timeline.begun, timeline.begun_at = time.monotonic() - (time.time() - self.begun), self.begun
         kept = self.timeline
         timeline.marks = [(at, words) for at, words in kept.get("marks", [])]
@@ -88,7 +88,7 @@ class Progress:
 
 
 class Shelf:
-    """Store of the progress of a cloud's smoke test: one at a time, in a project."""
+    """Store of the progress of a cloud's smoke test, one at a time in a project."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -104,16 +104,16 @@ class Shelf:
         try:
             fields = json.loads(self._path.read_text())
             if fields.pop("schema") != _SCHEMA:
-                raise ValueError("is of another version of the kit")
+                raise ValueError("another version of the kit wrote it")
             return Progress(**fields)
         except FileNotFoundError:
             return None
         except (OSError, ValueError, KeyError, TypeError) as e:
-            fix = f"what its stacks made carries the tag llmops:smoke: remove that, then {self.folder}"
-            raise KitError(f"how far the smoke test came can't be read: {e}", where=str(self._path), fix=fix) from e
+            fix = f"remove the resources with the tag llmops:smoke, then {self.folder}"
+            raise KitError(f"the progress of the smoke test can't be read: {e}", where=str(self._path), fix=fix) from e
 
     def save(self, progress: Progress, change: Callable[[], object] = lambda: None) -> None:
-        """Keep it, after a change; threads may do so at once."""
+        """Applies a change and stores the progress; safe for concurrent threads."""
         with self._lock:
             change()
             text = json.dumps({"schema": _SCHEMA, **asdict(progress)}, default=str)

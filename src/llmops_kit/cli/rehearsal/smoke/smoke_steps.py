@@ -1,4 +1,4 @@
-"""The steps of the first day, in their order. Those that a rehearsal has as well are the rehearsal's own."""
+"""The steps of a smoke test, in their order. Steps that rehearsals have too are the rehearsal's own."""
 
 from collections.abc import Callable
 
@@ -35,7 +35,7 @@ def account(stage: Stage) -> Evidence:
 
 
 def bootstrap(stage: Stage) -> Evidence:
-    """Creates the place of states and the key of their secrets; states are kept there from then on."""
+    """Creates the storage of states and the key of their secrets; later steps keep their states there."""
     world = _world(stage)
     made = stage.json("bootstrap", stage.cloud.target, *stage.cloud.place_words(), who="admin")
     world.progress.backend, world.progress.secrets_provider = made["backend"], made["secrets_provider"]
@@ -44,7 +44,7 @@ def bootstrap(stage: Stage) -> Evidence:
 
 
 def deploy(stage: Stage) -> Evidence:
-    """Plan with cost, `up`, and a plan that has nothing left."""
+    """Plans with costs, deploys, and checks that a second plan has no changes."""
     write_stack(stage, "dev")
     planned = stage.json("plan")
     done = first_deployment.up(stage)
@@ -84,7 +84,7 @@ def serve(stage: Stage) -> Evidence:
 
 
 def ask(stage: Stage) -> Evidence:
-    """Asks by the cloud's own API, streaming, and as OpenAI's clients do."""
+    """Sends requests through the cloud's own API, with streaming, and with OpenAI's client."""
     golden = first_model.golden_of(stage)
     answers = first_model.asked(stage, golden)
     first_model.require_right(golden, answers)
@@ -92,7 +92,7 @@ def ask(stage: Stage) -> Evidence:
 
 
 def change_image(stage: Stage) -> Evidence:
-    """Deploys another image of the same server; all requests are answered meanwhile."""
+    """Deploys another image of the same server, and requires that no request fails meanwhile."""
     image = other_image(stage)
     stage.edit(lambda config: config["images"].update(serving=image))
     stage.edit(lambda config: stage.cloud.hasten(config["endpoints"][ENDPOINT]))
@@ -116,7 +116,7 @@ def change_image(stage: Stage) -> Evidence:
 
 
 def down_data(stage: Stage) -> Evidence:
-    """Removes everything as in a rehearsal, unless that was done before it was killed."""
+    """Removes everything as in a rehearsal, unless an earlier process did it before it was killed."""
     state = PulumiStack(Project(stage.world.project), stage.world.stack("dev")).export()
     if not state.get("resources"):
         return Evidence(("the stack had nothing left",), {"orphans": 0})
@@ -124,13 +124,13 @@ def down_data(stage: Stage) -> Evidence:
 
 
 def up_again(stage: Stage) -> Evidence:
-    """Deploys the same names again, without endpoints: recovers first what was deleted and keeps its name."""
+    """Deploys the same names again, without endpoints; first recovers deleted resources that reserve their names."""
     stack = stage.world.stack("dev")
     stage.edit(lambda config: [config.pop(key, None) for key in ("endpoints", "images")])  # they went with the data
     back = stage.cloud.bring_back(stack)
     stage.llmops("up")
     left = [] if back else stage.json("plan")["changes"]
-    if back or left:  # what was recovered, now or by a process that was killed, is taken over as it is at first
+    if back or left:  # the first update adopts recovered resources unchanged, the second one changes them
         stage.llmops("up")
         left = stage.json("plan")["changes"]
     require(not left, f"a plan has changes: {left}", f"stack {stack}")
@@ -139,7 +139,7 @@ def up_again(stage: Stage) -> Evidence:
 
 
 def bring_back(stage: Stage) -> Evidence:
-    """Deploys again after a failure that stopped the machines, or when there is more time."""
+    """Deploys again after a failure that stopped the machines, or after the time was extended."""
     version = stage.notes.get("version", "")
     if version and stage.has_endpoint("dev"):
         promote_version(stage, version)  # the failure may have left a worse one
@@ -149,7 +149,7 @@ def bring_back(stage: Stage) -> Evidence:
 
 
 def take_down(stage: Stage) -> Evidence:
-    """Removes everything that was created, and looks through the account again."""
+    """Removes everything that was created, and checks the account again."""
     world = _world(stage)
     waiting, new = world.take_down()
     return Evidence(

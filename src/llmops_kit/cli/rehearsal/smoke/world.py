@@ -1,4 +1,4 @@
-"""The caller's account for a smoke test: a project and a place of states of its own, and a take-down that is proven."""
+"""World of a smoke test: its own project and storage of states in the caller's account, and a verified take-down."""
 
 import re
 import shutil
@@ -25,8 +25,8 @@ _END_SECONDS = 120
 
 
 class SmokeWorld(AccountWorld):
-    """Its folder stays until nothing is left in the account. What it makes is of a project of its own, so that
-    `llmops bootstrap` makes all anew there, and all of it may go at the end.
+    """Its folder stays until nothing is left in the account. All of its resources belong to its own project, so that
+    `llmops bootstrap` creates new ones for it, which can all be removed at the end.
     """
 
     up_options = ("--no-build",)  # its own steps push images, and deploy another one
@@ -37,12 +37,12 @@ class SmokeWorld(AccountWorld):
         self.progress = progress
         self.recipe, self.most_steps = progress.recipe, progress.most_steps
         self.keep: Callable[[], None] = lambda: None
-        """Writes the progress down."""
+        """Stores the progress."""
         self.ended = False
-        """Is it about the take-down alone, which no limit holds up?"""
+        """Whether only the take-down remains, which no limit stops."""
 
     def open(self, say: Say) -> None:
-        """Becomes a client; ends what an earlier process of the same smoke test left running.
+        """Opens the account; ends processes that an earlier process of the same smoke test left running.
 
         Raises:
             KitError: there are no credentials, or those of another account.
@@ -56,7 +56,7 @@ class SmokeWorld(AccountWorld):
                 f"the smoke test is in {self.progress.account}, {self.progress.region}, and these credentials are of "
                 f"{now.account}, {now.region}",
                 where=now.name,
-                fix="take those that it began with, then repeat the command",
+                fix="use the credentials that it began with, then repeat the command",
             )
         _end_left(str(self.project), say)
         if self.stack_file.exists():
@@ -78,7 +78,7 @@ class SmokeWorld(AccountWorld):
         half.rename(self.project)
 
     def stack(self, name: str) -> str:
-        """Returns a name such as dev-1a2b: the project's name has the rest."""
+        """Returns a name such as dev-1a2b; the rest of the id is in the project's name."""
         return f"{name}-{self.id.rpartition('-')[2]}"
 
     @property
@@ -90,21 +90,21 @@ class SmokeWorld(AccountWorld):
         return {"tags": {"llmops:smoke": self.id}}
 
     def check_limits(self) -> None:
-        """Check that neither time nor money is used up; the take-down comes whatever it costs.
+        """Checks that neither time nor money is used up; the take-down ignores the limits.
 
         Raises:
-            LimitError: naming the limit.
+            LimitError: one is; names it.
         """
         if not self.ended:
             super().check_limits()
 
     def watch(self) -> None:
-        """Called in the background, after each look; does nothing once the test has ended."""
+        """Called in the background, after each estimate; does nothing once the test has ended."""
         if not self.ended:
             super().watch()
 
     def stop_machines(self) -> None:
-        """Stops what costs by the hour; data stay.
+        """Stops machines that are billed by the hour; keeps data.
 
         Raises:
             KitError: something may still run.
@@ -127,13 +127,13 @@ class SmokeWorld(AccountWorld):
             )
 
     def take_down(self) -> tuple[list[str], list[str]]:
-        """Remove everything, and look.
+        """Removes everything, and checks the account.
 
         Returns:
-            What the cloud keeps for some days all the same; and what is new in the account, and not ours by its name.
+            Resources that the cloud keeps for some days; and others' new resources in the account, by their names.
 
         Raises:
-            KitError: something of ours is left, by name or by tag.
+            KitError: a resource of the smoke test is left, by name or by tag.
         """
         if not self.progress.emptied:
             self.swept.clear()
@@ -148,10 +148,10 @@ class SmokeWorld(AccountWorld):
         return sorted(t for t in after if self.id in t), new
 
     def _require_nothing(self, failed: list[str], aside: str = "") -> list[str]:
-        """Returns what the account holds, after checking that nothing of it is ours except names like `aside`.
+        """Returns the account's resources, after checking that none is the smoke test's, except names with `aside`.
 
         Raises:
-            KitError: something is; or a removal failed.
+            KitError: one is; or a removal failed.
         """
         after = sorted(self.cloud.held())
         ours = [t for t in after if self.id in t and not (aside and aside in t) and not self.cloud.is_the_clouds(t)]
@@ -165,11 +165,11 @@ class SmokeWorld(AccountWorld):
 
 
 def _end_left(project: str, say: Say) -> None:
-    """Ends commands of a killed smoke test that still run, in order, as by Ctrl-C."""
+    """Interrupts running commands of a killed smoke test, as Ctrl-C does, and waits for their end."""
     for process in _commands_in(project):
         words = process.info["cmdline"]
-        if words[1:3] == ["-m", "llmops_kit.cli"]:  # which hands it on to what it runs
-            say(f"ending what was left running: llmops {' '.join(words[3:6])}")
+        if words[1:3] == ["-m", "llmops_kit.cli"]:  # it passes the signal to its child processes
+            say(f"ending a command that was left running: llmops {' '.join(words[3:6])}")
             with suppress(psutil.Error):
                 process.send_signal(signal.SIGINT)
     deadline = time.monotonic() + _END_SECONDS

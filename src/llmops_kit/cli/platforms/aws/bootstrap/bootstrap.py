@@ -1,6 +1,6 @@
 """Prepares an account for the first stack: a bucket for state, a key for secrets, roles for GitHub Actions.
 
-Idempotent: what is there is looked at, what differs is changed and named, and nothing is made weaker than it is.
+Idempotent: changes only what differs, names each change, and weakens nothing.
 """
 
 from dataclasses import dataclass
@@ -40,23 +40,22 @@ def bootstrap(
     given: Given | None = None,
     dry_run: bool = False,
 ) -> Bootstrapped:
-    """Bring an account to what the kit's stacks need of it.
+    """Prepares an account for the kit's stacks.
 
     Args:
         clients: of an administrator of the account.
         project: the Pulumi project's name.
-        say: told each step.
+        say: called with a line for each step.
         github: `OWNER/REPO` or `OWNER@ID/REPO@ID` whose workflows get roles: for previews, for `up`, for training and
             signing; empty: none.
-        by_name: beside tokens with ids, trust those that carry the names alone.
+        by_name: in addition to tokens with ids, trust those with names only.
         branch: from which `up` may run.
-        policy: what the deploy role may do (`llmops plan --policy`); None: what the program's services need at most.
-        given: what the project's stack files name instead of having it made.
-        dry_run: only look.
+        policy: of the deploy role (`llmops plan --policy`); None: the maximum that the program's services need.
+        given: existing resources that the project's stack files name.
+        dry_run: change nothing.
 
     Raises:
-        KitError: something is there that is somebody else's, or would have to be weakened; or `github` names no
-            repository.
+        KitError: a resource belongs to somebody else, or would have to be weakened; or `github` is not a repository.
     """
     repository = GithubRepository.parse(github, by_name) if github else None
     caller = clients.caller
@@ -74,7 +73,7 @@ def key_url(clients: AwsClients, project: str) -> str:
     """Returns the secrets provider that bootstrap created for a project.
 
     Raises:
-        KitError: it was not made.
+        KitError: it does not exist.
     """
     caller = clients.caller
     names = AwsNames(project, caller.account, caller.region)
@@ -83,6 +82,6 @@ def key_url(clients: AwsClients, project: str) -> str:
             raise KitError(
                 f"there is no key {names.alias} for the secrets of a new stack",
                 where=f"account {caller.account}, {caller.region}",
-                fix="`llmops bootstrap aws` makes it; `secretsprovider:` in the stack file names another one",
+                fix="`llmops bootstrap aws` creates it; or name another one in `secretsprovider:` of the stack file",
             )
     return names.key

@@ -1,8 +1,8 @@
-"""The boundary of every role that a project's stacks make: its most, whatever policy and trust somebody writes into it.
+"""The boundary of every role that a project's stacks create: its maximum, whatever its policies and trust allow.
 
-A role of a stack reads and writes the project's data, writes logs and metrics, and starts its training jobs. It makes
-and changes no principal, opens nothing to others (no bucket, key, topic or repository policy), assumes no role, signs
-nothing, and has no way to the states.
+A role of a stack can read and write the project's data, write logs and metrics, and start its training jobs. It can't
+create or change principals, grant access to others (by a policy of a bucket, key, topic or repository), assume roles,
+sign, or reach the states.
 """
 
 from llmops_kit.cli.platforms.aws.bootstrap.reach import Reach
@@ -18,7 +18,7 @@ _USE = "kms: Decrypt Encrypt GenerateDataKey"
 
 
 def boundary(reach: Reach) -> Policy:
-    """See the module. https://docs.aws.amazon.com/IAM/latest/UserGuide/access_policies_boundaries.html"""
+    """Returns the boundary. https://docs.aws.amazon.com/IAM/latest/UserGuide/access_policies_boundaries.html"""
     for_aws = {"Bool": {"kms:GrantIsForAWSResource": "true"}}
     alias = reach.arn("kms", reach.names.alias)
     statements = [

@@ -1,4 +1,4 @@
-"""The tag by which budgets count: AWS bills by it once it is a cost allocation tag of the account."""
+"""Activates the cost allocation tag by which stacks' budgets count."""
 
 from botocore.exceptions import ClientError
 
@@ -12,9 +12,9 @@ _ZERO = "until it is active, budgets of stacks read $0"
 
 
 def cost_allocation_tag(work: AwsSteps) -> None:
-    """Activates the cost allocation tag if this account may and AWS knows the tag already.
+    """Activates the cost allocation tag if this account may do so and AWS knows the tag already.
 
-    AWS offers a tag up to 24 hours after the first resource carries it, and only to the account that pays:
+    AWS offers a tag up to 24 hours after the first resource has it, and only to the paying account:
     https://docs.aws.amazon.com/awsaccountbilling/latest/aboutv2/activating-tags.html
     """
     costs = work.clients("ce")

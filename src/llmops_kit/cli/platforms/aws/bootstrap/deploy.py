@@ -1,7 +1,8 @@
-"""The deploy role: what `llmops up` and `down` do to a project's things, and the boundary that nothing of its leaves.
+"""The deploy role: a policy for what `llmops up` and `down` do to a project's resources, and a boundary.
 
-The policy names actions; a recorded one (`llmops plan --policy`) takes its place. The boundary names the same resources
-with wider actions, as a managed policy has less room, and denies explicitly what no resource's own policy may give.
+The policy names actions; a recorded one (`llmops plan --policy`) can replace it. The boundary names the same resources
+with wider actions, since a managed policy has a lower size limit, and explicitly denies actions that a resource's own
+policy could otherwise allow.
 """
 
 from dataclasses import replace
@@ -11,7 +12,7 @@ from llmops_kit.clouds.aws.names import SAGEMAKER, SCHEDULER
 from llmops_kit.clouds.aws.policies import Policy, Statement, allow, deny, deny_all_but, policy
 
 _SCALING = "sagemaker.application-autoscaling.amazonaws.com"
-_ON_ALL = [  # what AWS allows on no resource, or on none that has a name before
+_ON_ALL = [  # actions without resource-level permissions, or on resources whose names aren't known before
     "cloudwatch: DescribeAlarms",
     "ec2: Describe*",
     "ecr: GetAuthorizationToken",
@@ -20,7 +21,7 @@ _ON_ALL = [  # what AWS allows on no resource, or on none that has a name before
     "sagemaker: ListModelPackages ListTrainingJobs",
     "servicequotas: Get* List*",
 ]
-_OPENERS = [  # what would let others in by another way than a role, and what the deploy role does not do at all
+_OPENERS = [  # actions that give others access by another way than a role, and those that the deploy role never needs
     "ecr: SetRepositoryPolicy",
     "kms: Sign",
     "logs: PutResourcePolicy PutSubscriptionFilter",
@@ -29,7 +30,7 @@ _OPENERS = [  # what would let others in by another way than a role, and what th
     "sns: AddPermission",
     "sts: AssumeRole",
 ]
-_NEW_BUCKET = "s3: CreateBucket"  # which is the caller's own, whatever its name
+_NEW_BUCKET = "s3: CreateBucket"  # always in the caller's account, whatever the name
 _KEY_USE = "kms: Decrypt DescribeKey Encrypt GenerateDataKey GetPublicKey"
 _KEY_OWN = (
     "CreateAlias DeleteAlias EnableKey EnableKeyRotation Get* List* PutKeyPolicy ScheduleKeyDeletion UntagResource"
@@ -43,7 +44,7 @@ _IN_VPC = "ec2: Associate* Authorize* Create* Delete* Disassociate* Modify* Revo
 
 
 def deploy_policy(reach: Reach) -> Policy:
-    """Allows what a stack's program does, on the project's resources. No `kms:Sign`: signing is the promoter's."""
+    """Allows the actions of a stack's program on the project's resources. No `kms:Sign`: only promoters sign."""
     keys = _keys(reach, f"{_KEY_USE} {_KEY_OWN}", _KEY_USE)
     keys.append(allow(["kms: CreateGrant"], reach.keys, StringEquals=reach.ours, **_FOR_AWS))
     if given := [*reach.given.keys, *reach.given.signing_keys]:
@@ -61,12 +62,12 @@ def deploy_boundary(reach: Reach) -> Policy:
     things += [*reach.named("sns", ""), *_schedules(reach)]
     alias = reach.arn("kms", reach.names.alias)
     return policy(
-        # IfExists for CreateBucket: a managed policy has no room for another statement.
+        # IfExists, for CreateBucket: another statement would exceed the size limit of a managed policy.
         allow(wide, things, StringEqualsIfExists=reach.own["StringEquals"]),
         allow(_ON_ALL, "*"),
         allow(["application-autoscaling: *"], "*", **_OF_SAGEMAKER),
         allow(["budgets: *"], _budgets(reach)),
-        *_keys(reach, "kms: *", f"{_KEY_USE} CreateGrant"),  # of grants to others, and of the state's key: denied below
+        *_keys(reach, "kms: *", f"{_KEY_USE} CreateGrant"),  # more than needed: grants to others, and the state's key, are denied below
         *_roles(reach),
         *_network(reach),
         deny(["kms: CreateGrant"], "*", Bool={"kms:GrantIsForAWSResource": "false"}),
@@ -93,10 +94,10 @@ def _data(reach: Reach) -> list[Statement]:
 
 
 def _keys(reach: Reach, own: str, use: str) -> list[Statement]:
-    """Returns permissions on keys: `own` with the project's, `use` with the state's and with given ones.
+    """Returns permissions on keys: `own` on the project's, `use` on the state's and on given ones.
 
-    The project's are told by their tag, as a key's ARN is not known before. The tag itself goes on what has none yet
-    (so new keys get it), but on no key that others gave an alias.
+    The project's keys are identified by their tag, since ARNs are not known before. The tag may be set on untagged keys
+    (so that new ones get it), but not on a key to which others gave an alias.
     https://docs.aws.amazon.com/kms/latest/developerguide/tag-permissions.html
     """
     project, given = reach.names.project, [*reach.given.keys, *reach.given.signing_keys]
@@ -157,7 +158,7 @@ def _network(reach: Reach) -> list[Statement]:
     """Returns permissions on a VPC of the stack's own (`network: {mode: own}`): new resources get the project's tag,
     existing ones must have it.
 
-    Nothing that is there gets the tag, which would make it the project's; but for rules, which belong to their group.
+    Existing resources can't be tagged, which would make them the project's; except rules, which belong to their group.
     https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/supported-iam-actions-tagging.html
     """
     new = {"StringEquals": {REQUESTED: reach.names.project}}

@@ -1,4 +1,4 @@
-"""Roles for GitHub Actions, which has no key of the account: GitHub's token says which repository asks.
+"""Roles for GitHub Actions, without stored keys: GitHub's token names the repository.
 
 https://docs.aws.amazon.com/IAM/latest/UserGuide/id_roles_providers_create_oidc.html
 """
@@ -24,7 +24,7 @@ from llmops_kit.core.errors import KitError
 _INLINE = "llmops"
 _AUDIENCE = "sts.amazonaws.com"
 _SUBJECT = f"{GITHUB}:sub"
-_SECONDS = 7200  # an update of an endpoint takes its time; docs/how-to/github/deploy.yml asks for as long
+_SECONDS = 7200  # updates of endpoints take long; docs/how-to/github/deploy.yml requests the same duration
 
 
 def github_roles(
@@ -61,7 +61,7 @@ def github_roles(
 
 
 def _require_distinct(work: AwsSteps) -> None:
-    """Require that names tell this project's things from another's: `llmops-*` are also those of `llmops-prod`.
+    """Requires that policies by name separate this project from others: `llmops-*` also matches `llmops-prod`'s resources.
 
     Raises:
         KitError: a project that was bootstrapped in the account has a name that begins with this one's, or the reverse.
@@ -72,8 +72,8 @@ def _require_distinct(work: AwsSteps) -> None:
             theirs = readable(other)
             if f"{theirs}-".startswith(f"{ours}-") or f"{ours}-".startswith(f"{theirs}-"):
                 raise KitError(
-                    f"project {other} is in this account too, and policies of names can't tell the two apart: the name "
-                    "of the one begins with the other's",
+                    f"project {other} is in this account too, and policies by name can't tell the two apart: the name "
+                    "of one begins with the other's",
                     where=f"project {work.names.project}, account {work.names.account}",
                     fix="rename one of them (`name:` in Pulumi.yaml), or give it its own account",
                 )
@@ -140,15 +140,15 @@ def _role(work: AwsSteps, kind: str, name: str, trusted: Policy, policy: Policy)
 
 
 def _require_ours(role: dict[str, Any]) -> None:
-    """Require that a role of the name was made by bootstrap: earlier versions of it made them at `/`.
+    """Requires that bootstrap created a role of this name: earlier versions of it created them at `/`.
 
     Raises:
-        KitError: it is somebody else's. AwsNames of roles are unique whatever their path.
+        KitError: it is somebody else's. Names of roles are unique whatever their path.
     """
     (mark,) = TAGS.items()
     if mark not in {(tag["Key"], tag["Value"]) for tag in role.get("Tags", [])}:
         raise KitError(
-            "a role of this name is there, and bootstrap did not make it",
+            "a role of this name exists, and bootstrap did not create it",
             where=role["Arn"],
             fix="delete or rename it, then repeat the command",
         )
@@ -167,9 +167,9 @@ def _bound(work: AwsSteps, name: str, found: str) -> None:
     wanted = work.names.deploy_boundary_arn
     if found and found != wanted:
         raise KitError(
-            "the role has another permissions boundary, which is not taken away",
+            "the role has another permissions boundary, which bootstrap does not remove",
             where=f"{name}: {found}",
-            fix=f"put {wanted} on it by hand if that is meant, then repeat the command",
+            fix=f"set {wanted} on it by hand if that is intended, then repeat the command",
         )
     if not found:
         work.change(
@@ -183,7 +183,7 @@ def _trust(work: AwsSteps, name: str, found: Policy, wanted: Policy) -> None:
     if same_json(found, wanted):
         return
     if _is_stricter(found, wanted):
-        work.keep(f"role {name}: trust", "it asks for more than the kit does")
+        work.keep(f"role {name}: trust", "it is stricter than the kit's")
         return
     if _has_ids(found, wanted):
         work.keep(f"role {name}: trust", "it names the repository's ids, and --github doesn't")

@@ -1,4 +1,4 @@
-"""Resources that stack files name instead of having them made: policies name exactly those, beside the own ones."""
+"""Collects existing resources that stack files name; policies name exactly those, besides the project's own."""
 
 import re
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from llmops_kit.core.errors import KitError
 
 @dataclass(frozen=True)
 class Given:
-    """Exact names and ARNs; nothing in them stands for more than one thing."""
+    """Exact names and ARNs, without patterns."""
 
     buckets: tuple[str, ...] = ()
     keys: tuple[str, ...] = ()
@@ -22,10 +22,10 @@ class Given:
 
 
 def given_to(project: Project, partition: str = "aws") -> Given:
-    """Collect the resources that the files of the project's stacks on AWS name.
+    """Returns the resources that the files of the project's stacks on AWS name.
 
     Raises:
-        KitError: one of them is no stack file, or names a pattern where it must name one thing.
+        KitError: a file is not a stack file, or names a pattern.
     """
     found: dict[str, set[str]] = {field: set() for field in Given.__dataclass_fields__}
     for stack in project.stacks():
@@ -35,7 +35,7 @@ def given_to(project: Project, partition: str = "aws") -> Given:
     for name in (n for names in found.values() for n in names):
         if re.search(r"[*?$]", name):
             raise KitError(
-                f"{name!r} stands for more than one thing: policies would allow all of them",
+                f"{name!r} is a pattern: policies would allow everything that it matches",
                 where="llmops:aws of the project's stack files",
                 fix="write the exact name or ARN, then repeat the command",
             )

@@ -1,4 +1,4 @@
-"""The managed policies that bound roles: made once, brought up to date, and never weakened of what others denied."""
+"""Creates and updates the managed policies that bound roles; keeps denials that others added."""
 
 import json
 from typing import Any
@@ -10,11 +10,11 @@ from llmops_kit.clouds.aws.policies import Policy
 from llmops_kit.core.errors import KitError
 
 LIMIT = 6_144
-"""Characters of a managed policy, white space not counted."""
+"""Maximum characters of a managed policy, without white space."""
 
 
 def ensure_boundary(work: AwsSteps, name: str, wanted: Policy) -> None:
-    """Make a boundary, or bring it to what it must be; denials that somebody added stay.
+    """Creates or updates a boundary; keeps denials that somebody added.
 
     Raises:
         KitError: it would be longer than a managed policy may be.
@@ -42,7 +42,7 @@ def ensure_boundary(work: AwsSteps, name: str, wanted: Policy) -> None:
 
 
 def _new_version(iam: Any, arn: str, document: Policy) -> None:
-    """Writes a policy as its only version: going back to an earlier, wider one would leave the boundary."""
+    """Writes a policy as its only version, so that nobody can return to an earlier, wider one."""
     iam.create_policy_version(PolicyArn=arn, PolicyDocument=_text(document), SetAsDefault=True)
     for version in iam.list_policy_versions(PolicyArn=arn)["Versions"]:
         if not version["IsDefaultVersion"]:
@@ -50,14 +50,14 @@ def _new_version(iam: Any, arn: str, document: Policy) -> None:
 
 
 def _require_short(what: str, document: Policy) -> None:
-    """Refuses a document that is longer than a managed policy may be:
+    """Raises KitError for a document that is longer than a managed policy may be:
     https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_iam-quotas.html
     """
     if (size := len(_text(document))) > LIMIT:
         raise KitError(
-            f"would have {size} characters, and a managed policy has {LIMIT} at most",
+            f"would have {size} characters, but a managed policy has at most {LIMIT}",
             where=what,
-            fix="give fewer buckets, keys and roles in the project's stack files, or a shorter name to the project",
+            fix="name fewer buckets, keys and roles in the project's stack files, or shorten the project's name",
         )
 
 

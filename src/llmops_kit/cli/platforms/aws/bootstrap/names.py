@@ -1,4 +1,4 @@
-"""Names and ARNs of what bootstrap makes."""
+"""Names and ARNs of the resources that bootstrap creates."""
 
 import hashlib
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from llmops_kit.clouds.aws.names import ci_path, role_path
 
 @dataclass(frozen=True)
 class AwsNames:
-    """Names in an account; those of buckets are the whole world's, and hold account and region."""
+    """Names in an account. Bucket names are globally unique, so they contain account and region."""
 
     project: str
     account: str
@@ -18,7 +18,7 @@ class AwsNames:
 
     @property
     def bucket(self) -> str:
-        """At most 63 characters, small letters."""
+        """Name of the state bucket: at most 63 characters, in lower case."""
         return shorten(f"{self.project}-state-{self.account}-{self.region}".lower(), 63)
 
     @property
@@ -28,17 +28,17 @@ class AwsNames:
 
     @property
     def prefix(self) -> str:
-        """Prefix of the names of the project's resources, before a dash; some names have no room for all of it."""
+        """Prefix of the names of the project's resources, before a dash; truncated, since some names have length limits."""
         return readable(self.project)[:40].rstrip("-")
 
     @property
     def job_prefix(self) -> str:
-        """The same of training jobs, as the program names them."""
+        """The same for training jobs, as the program names them."""
         return readable(self.project)[:17].rstrip("-")
 
     @property
     def boundary(self) -> str:
-        """The managed policy that bounds every role that the project's stacks make."""
+        """Name of the managed policy that bounds every role that the project's stacks create."""
         return shorten(f"{self.project}-boundary", 128)
 
     @property
@@ -48,7 +48,7 @@ class AwsNames:
 
     @property
     def deploy_boundary(self) -> str:
-        """The managed policy that bounds the deploy role."""
+        """Name of the managed policy that bounds the deploy role."""
         return shorten(f"{self.project}-deploy-boundary", 128)
 
     @property
@@ -61,12 +61,12 @@ class AwsNames:
 
     @property
     def role_path(self) -> str:
-        """IAM path of the roles that the project's stacks make."""
+        """IAM path of the roles that the project's stacks create."""
         return role_path(self.project)
 
     @property
     def ci_path(self) -> str:
-        """IAM path of the roles that workflows take."""
+        """IAM path of the roles that workflows assume."""
         return ci_path(self.project)
 
     def role(self, kind: str, repository: str) -> str:
@@ -79,12 +79,12 @@ class AwsNames:
 
     @property
     def backend(self) -> str:
-        """For `pulumi login`."""
+        """URL for `pulumi login`."""
         return f"s3://{self.bucket}?region={self.region}"
 
     @property
     def key(self) -> str:
-        """For `--secrets-provider`."""
+        """URL for `--secrets-provider`."""
         return f"awskms://{self.alias}?region={self.region}"
 
 

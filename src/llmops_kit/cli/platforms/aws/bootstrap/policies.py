@@ -1,4 +1,4 @@
-"""Permissions and trust of bootstrap's roles that deploy nothing: previews read, the promoter signs."""
+"""Policies of bootstrap's roles that don't deploy (preview and promote), and the trust policy of all roles."""
 
 from llmops_kit.cli.platforms.aws.bootstrap.names import AwsNames
 from llmops_kit.cli.platforms.aws.bootstrap.reach import Reach
@@ -19,8 +19,8 @@ _READS = {
     "sns": "Get* List*",
 }
 _READ_S3 = "s3: GetBucket* Get*Configuration ListBucket*"
-_SAID_OF_VERSIONS = ("aliases/*", "promotions/*", "rejections/*", "models/*/manifest.json", "endpoints/*")
-_SAID_OF_RUNS = ("runs/*/run.json", "schedules/*")
+_VERSION_METADATA = ("aliases/*", "promotions/*", "rejections/*", "models/*/manifest.json", "endpoints/*")
+_RUN_METADATA = ("runs/*/run.json", "schedules/*")
 
 
 def trust(names: AwsNames, subjects: list[str]) -> Policy:
@@ -47,14 +47,14 @@ def provider_arn(names: AwsNames) -> str:
 
 
 def preview_policy(reach: Reach) -> Policy:
-    """Allows what `pulumi preview` reads: states, resources, and what the store tells of versions. No data."""
+    """Allows the reads of `pulumi preview`: states, resources, and metadata of versions and runs. No data."""
     describe = [f"{service}: {verbs}" for service, verbs in _READS.items()]
     return policy(
         allow([*describe, "sts: GetCallerIdentity"], "*"),
         allow(["kms: DescribeKey GetKey* GetPublicKey List*", "ec2: Describe*"], "*"),
         allow([_READ_S3], "*", **reach.own),
         allow(["iam: Get* List*"], reach.roles),
-        allow(["s3: GetObject"], [*reach.buckets(*_SAID_OF_VERSIONS, *_SAID_OF_RUNS), reach.state[1]], **reach.own),
+        allow(["s3: GetObject"], [*reach.buckets(*_VERSION_METADATA, *_RUN_METADATA), reach.state[1]], **reach.own),
         allow(["kms: Decrypt"], [reach.key, *reach.given.keys]),
         allow(["kms: Decrypt"], reach.keys, StringEquals={**reach.ours, "kms:ViaService": _s3(reach.names)}),
         deny(["ecr: GetDownloadUrlForLayer", "logs: GetLogEvents GetQueryResults"], "*"),
@@ -64,7 +64,7 @@ def preview_policy(reach: Reach) -> Policy:
 def promote_policy(reach: Reach) -> Policy:
     """Allows `llmops train`, `runs collect`, `models` and `promote` on all stacks of the project, signing included.
 
-    The one role of bootstrap with `kms:Sign`. It changes no resource that the program declares, and no role.
+    Only this role of bootstrap has `kms:Sign`. It can change neither resources that the program declares nor roles.
     """
     prefixes = tuple(f"{folder}/*" for folder in (*STORE, *RUNS))
     state = reach.state
@@ -95,7 +95,7 @@ def promote_policy(reach: Reach) -> Policy:
             reach.named("sagemaker", "endpoint/", "endpoint-config/", "model/"),
         ),
         allow(["sagemaker: CallWithBearerToken"], "*"),
-        deny(["s3: Delete* Put*"], state),  # its name begins as those of the project's buckets do
+        deny(["s3: Delete* Put*"], state),  # the state bucket's name begins like those of the project's buckets
     )
 
 

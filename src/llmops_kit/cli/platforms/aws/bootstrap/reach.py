@@ -1,4 +1,4 @@
-"""ARNs of a project's things, for the policies of bootstrap: by name where names tell them apart, by tag elsewhere."""
+"""ARNs of a project's resources for bootstrap's policies: by name where names identify them, by tag elsewhere."""
 
 from dataclasses import dataclass, field
 
@@ -12,12 +12,12 @@ REQUESTED = "aws:RequestTag/llmops:project"
 
 @dataclass(frozen=True)
 class Reach:
-    """Resources that belong to a project, or that it was given.
+    """Resources of a project, its own and given ones.
 
     Args:
         names: of the account.
         key: ARN of the key of the states and their secrets.
-        given: what the project's stack files name.
+        given: existing resources that the project's stack files name.
         region: `*`: in any region, which is shorter; empty: that of the names.
     """
 
@@ -58,12 +58,12 @@ class Reach:
 
     @property
     def keys(self) -> list[str]:
-        """Any key of the account: which are the project's, their tag says."""
+        """ARN pattern of all keys of the account; their tag identifies the project's."""
         return self.arn("kms", "key/*")
 
     @property
     def roles(self) -> list[str]:
-        """Roles that the project's stacks make."""
+        """ARN pattern of the roles that the project's stacks create."""
         return self.arn("iam", f"role{self.names.role_path}*", region=False)
 
     @property
@@ -73,10 +73,10 @@ class Reach:
 
     @property
     def jobs(self) -> list[str]:
-        """Training jobs, whose names have little room for the project's."""
+        """ARN pattern of training jobs, whose names contain a truncated project name."""
         return self.arn("sagemaker", f"training-job/{self.names.job_prefix}-*")
 
     @property
     def ours(self) -> dict[str, str]:
-        """Condition: the thing has the project's tag."""
+        """Condition: the resource has the project's tag."""
         return {TAG: self.names.project}

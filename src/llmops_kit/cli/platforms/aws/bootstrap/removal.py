@@ -1,4 +1,4 @@
-"""Remove what bootstrap made for a project that is gone: the bucket of states, and the key of their secrets."""
+"""Removes the resources that bootstrap created for a removed project: the state bucket, and the key of its secrets."""
 
 from typing import Any
 
@@ -9,18 +9,18 @@ from llmops_kit.cli.platforms.aws.removal import delete_versions, tag_map
 from llmops_kit.clouds.aws.errors import explained, find
 from llmops_kit.core.errors import KitError
 
-_WAIT_DAYS = 7  # the fewest that KMS takes
+_WAIT_DAYS = 7  # KMS's minimum
 
 
 def remove(clients: AwsClients, project: str) -> None:
-    """Remove bucket and key; repeated, it goes on where it stopped.
+    """Removes bucket and key; resumes when repeated.
 
     Raises:
         KitError: a bucket of this name is not bootstrap's; or AWS refuses.
     """
     caller = clients.caller
     names = AwsNames(project, caller.account, caller.region)
-    with explained("what bootstrap made", "repeat the command: it resumes"):
+    with explained("bootstrap's resources", "repeat the command: it resumes"):
         _remove_bucket(clients("s3"), names.bucket)
         _remove_key(clients("kms"), names.alias)
 
@@ -42,4 +42,4 @@ def _remove_key(kms: Any, alias: str) -> None:
     key = answer["KeyMetadata"]
     if key["KeyState"] != "PendingDeletion":
         kms.schedule_key_deletion(KeyId=key["KeyId"], PendingWindowInDays=_WAIT_DAYS)
-    kms.delete_alias(AliasName=alias)  # last: it is how the key is found
+    kms.delete_alias(AliasName=alias)  # last: a repeated call finds the key by it

@@ -1,4 +1,4 @@
-"""The state bucket and the key of secrets, step by step. Each step looks first, and changes only what differs."""
+"""The state bucket and the key of secrets, step by step. Each step reads the present state first, and changes only what differs."""
 
 import json
 from typing import Any
@@ -57,7 +57,7 @@ def _make_key(kms: Any, alias: str) -> str:
         Tags=[{"TagKey": t["Key"], "TagValue": t["Value"]} for t in tags()],
     )["KeyMetadata"]
     kms.enable_key_rotation(KeyId=key["KeyId"])
-    kms.create_alias(AliasName=alias, TargetKeyId=key["KeyId"])  # last: an alias says that the key is whole
+    kms.create_alias(AliasName=alias, TargetKeyId=key["KeyId"])  # last: the alias marks the key as complete
     return key["Arn"]
 
 
@@ -83,7 +83,7 @@ def state_bucket(work: AwsSteps, key: str) -> None:
     _privacy(work, s3, bucket)
     _tls(work, s3, bucket)
     _lifecycle(work, s3, bucket)
-    if new:  # its parts are no changes of their own
+    if new:  # its parts are not listed as changes
         del work.rows[before + 1 :]
 
 
@@ -102,9 +102,9 @@ def _exists(s3: Any, bucket: str, work: AwsSteps) -> bool:
     except ClientError as e:
         if error_code(e) in ("403", "AccessDenied"):
             raise KitError(
-                "the bucket is another account's, or you may not look at it",
+                "the bucket belongs to another account, or you may not access it",
                 where=f"s3://{bucket}",
-                fix="take credentials of an administrator of the account that you mean",
+                fix="use credentials of an administrator of the intended account",
             ) from e
         raise
     region = s3.get_bucket_location(Bucket=bucket).get("LocationConstraint") or "us-east-1"
@@ -169,7 +169,7 @@ def _privacy(work: AwsSteps, s3: Any, bucket: str) -> None:
 
 
 def _tls(work: AwsSteps, s3: Any, bucket: str) -> None:
-    """Adds the kit's statement to the bucket's policy, and keeps those that somebody else wrote."""
+    """Adds the kit's statement to the bucket's policy, and keeps others' statements."""
     answer = find(s3.get_bucket_policy, Bucket=bucket)
     policy = json.loads(answer["Policy"]) if answer else {"Version": "2012-10-17", "Statement": []}
     arn = f"arn:{work.names.partition}:s3:::{bucket}"

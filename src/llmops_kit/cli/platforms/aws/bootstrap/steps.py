@@ -1,4 +1,4 @@
-"""Steps of bootstrap, and what they share."""
+"""Shared parts of bootstrap's steps on AWS."""
 
 import json
 from contextlib import AbstractContextManager
@@ -25,7 +25,7 @@ class AwsSteps(Steps):
 
 
 def tags() -> list[dict[str, str]]:
-    """Returns the kit's tags in the form that most services take."""
+    """Returns the kit's tags in the format of most services."""
     return [{"Key": k, "Value": v} for k, v in TAGS.items()]
 
 

@@ -1,5 +1,5 @@
-"""Is a recorded policy the project's? What it allows beyond the deploy role's boundary would be lost, and says that it
-was recorded for another project, or written by hand.
+"""Checks that a recorded policy is the project's. Permissions beyond the deploy role's boundary would have no effect, and
+mean that it was recorded for another project, or written by hand.
 """
 
 import json
@@ -13,21 +13,21 @@ from llmops_kit.core.errors import KitError
 INLINE_LIMIT = 10_240
 """https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_iam-quotas.html"""
 _FIX = (
-    "record it again with `llmops plan --policy` in the project's folder; or give none: the default names the project"
+    "record it again with `llmops plan --policy` in the project's folder; or omit it: the default is the project's"
 )
 
 
 def require_within(policy: Policy, most: Policy, project: str) -> None:
-    """Require that each action of a policy is one of the boundary's, on resources of the boundary.
+    """Checks that the boundary allows each action of a policy on its resources.
 
     Raises:
-        KitError: naming the first that is not; or the policy is longer than a role's may be.
+        KitError: it does not; names the first. Or the policy is longer than a role's may be.
     """
     if (size := len(json.dumps(policy, separators=(",", ":")))) > INLINE_LIMIT:
         raise KitError(
-            f"has {size} characters, and a role's own policies have {INLINE_LIMIT} together",
+            f"has {size} characters, but a role's inline policies have at most {INLINE_LIMIT} together",
             where="--policy",
-            fix="give none: the default names the project's resources in fewer words",
+            fix="omit it: the default policy is shorter",
         )
     for number, statement in enumerate(policy["Statement"]):
         if statement.get("Effect") != "Allow":
@@ -39,14 +39,14 @@ def require_within(policy: Policy, most: Policy, project: str) -> None:
             for resource in _listed(statement["Resource"]):
                 if not _allows(most, action, resource):
                     raise KitError(
-                        f"{action} on {resource} is not of project {project}, or no part of deploying",
+                        f"{action} on {resource} is not of project {project}, or not needed to deploy",
                         where=where,
                         fix=_FIX,
                     )
 
 
 def _allows(most: Policy, action: str, resource: str) -> bool:
-    """Returns whether a policy allows an action on a resource, by name alone: conditions are the boundary's own."""
+    """Returns whether a policy allows an action on a resource, by name only: conditions are the boundary's own."""
     return any(
         fnmatchcase(resource, _pattern(wide))
         for statement in most["Statement"]

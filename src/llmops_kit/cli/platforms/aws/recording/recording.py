@@ -1,4 +1,4 @@
-"""AWS's part of recording what a deployer must be allowed (llmops_kit.cli.deploying.policy)."""
+"""Records the permissions that a deployer needs on AWS (llmops_kit.cli.deploying.policy)."""
 
 import json
 import os
@@ -30,7 +30,7 @@ class AwsRecording:
 
     def __init__(self, stack: PulumiStack) -> None:
         self._account, self._region, self._partition = _place(stack)
-        self._moved: dict[str, str] = {}  # what was given to the stack: on the twin -> in the account
+        self._moved: dict[str, str] = {}  # given resources: name on the twin -> name in the account
         self._boundary = settings_of(stack).permissions_boundary_arn
         self._job_prefix = ""
 
@@ -81,7 +81,7 @@ class AwsRecording:
         stand_ins.start_job(outputs)
 
     def recorded(self) -> list[dict[str, Any]]:
-        """See Recording; resources have the names of the account, where they were given to the stack."""
+        """See Recording; given resources have their names in the account."""
         return [r | {"resource": self._named(r["resource"])} for r in _ask("recorded")["recorded"]]
 
     def document(self, records: list[dict[str, Any]]) -> dict[str, Any]:
@@ -109,7 +109,7 @@ class AwsRecording:
 
 
 def _ask(route: str, document: Any = None) -> Any:
-    """Returns the answer of one of the twin's own routes."""
+    """Returns the response of an administrative route of the twin."""
     data = None if document is None else json.dumps(document).encode()
     url = f"{os.environ['AWS_ENDPOINT_URL']}/_twin/{route}"
     with urlopen(Request(url, data, owner_headers("aws", os.environ)), timeout=30) as answer:
@@ -122,7 +122,7 @@ _BOUNDED = ("CreateRole", "DeleteRolePolicy", "PutRolePermissionsBoundary", "Put
 
 
 def histories(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Returns records of reading the history of the recorded alarms, which an `up` does that was rolled back."""
+    """Returns records of reading the history of the recorded alarms, as an `up` does after a rollback."""
     return [r | {"action": "cloudwatch:DescribeAlarmHistory"} for r in records if r["action"] == _WATCHES]
 
 
@@ -130,8 +130,8 @@ def conditioned(statement: dict[str, Any], boundary: str, account: str) -> list[
     """Narrows a recorded statement by IAM's conditions: services that receive roles, the boundary of the roles, and the
     owner of buckets.
 
-    Without a boundary, who may make a role and write its policy may do everything, whatever the role is called. Where
-    the account is not known (`*`), buckets are those of the caller's.
+    Without a boundary, a principal that may create a role and write its policy can do everything, whatever the role's
+    name. If the account is not known (`*`), buckets must be the caller's.
     """
     own = owned_by(_CALLERS if account == "*" else account)["StringEquals"]
     asked = {"iam:PassRole": {"iam:PassedToService": [SAGEMAKER, SCHEDULER]}}

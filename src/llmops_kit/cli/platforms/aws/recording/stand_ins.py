@@ -1,4 +1,4 @@
-"""Stand-ins on a twin for what a company gave to a stack: keys, buckets, roles, a network, a registry, a boundary."""
+"""Creates stand-ins on a twin for resources given to a stack: keys, buckets, roles, network, registry, boundary."""
 
 import json
 import os
@@ -20,10 +20,10 @@ _TRUST = {
 
 
 def make_given(aws: dict[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
-    """Make what `llmops:aws` names on the twin that this process is a client of.
+    """Creates the resources that `llmops:aws` names on the twin that this process uses.
 
     Returns:
-        The settings as they must be on the twin; and what is called otherwise there -> its name in the account.
+        The settings for the twin; and name on the twin -> name in the account, where they differ.
     """
     clients, moved = AwsClients(), {}
     aws = {k: v for k, v in aws.items() if k not in ("profile", "region")}
@@ -52,7 +52,7 @@ def make_given(aws: dict[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
 
 
 def fill(outputs: StackOutputs) -> None:
-    """Put something of each kind into a stack's place on the twin, so that removing it takes what it will take."""
+    """Writes data of each kind into a stack's resources on the twin, so that their removal uses all permissions."""
     assert outputs.aws
     clients, s3 = AwsClients(), AwsClients()("s3")
     store = outputs.store.url.removeprefix("s3://")
@@ -75,7 +75,7 @@ def fill(outputs: StackOutputs) -> None:
 
 
 def start_job(outputs: StackOutputs) -> None:
-    """Start a job on the twin that goes on until it is stopped, so that `down` takes what it will take."""
+    """Starts a job on the twin that runs until it is stopped, so that `down` uses all permissions."""
     assert outputs.aws
     clients, settings = AwsClients(), f"{AwsClients().caller.twin}/_twin/settings"
     asked = urllib.request.Request(settings, headers=owner_headers("aws", os.environ))
@@ -106,7 +106,7 @@ def _put(url: str, body: dict[str, Any]) -> None:
 
 
 def _key_policy(region: str) -> dict[str, Any]:
-    """Open to the account, and to the services that encrypt with a stack's key, as docs/how-to asks of a given one."""
+    """Returns a policy that allows the account, and the services that docs/how-to requires of a given key."""
     services = [f"logs.{region}", "delivery.logs", "cloudwatch", "budgets"]
     principals = {"AWS": f"arn:aws:iam::{TWIN_ACCOUNT}:root", "Service": [f"{s}.amazonaws.com" for s in services]}
     statement = {"Effect": "Allow", "Principal": principals, "Action": "kms:*", "Resource": "*"}

@@ -22,7 +22,7 @@ class AwsLook:
     clients: AwsClients
     project: str
     tagged: Mapping[str, Mapping[str, str]]
-    """ARN -> tags, as the tagging API has them."""
+    """ARN -> tags, from the tagging API."""
     prices: Prices
 
     @property
@@ -31,13 +31,13 @@ class AwsLook:
         return f"{''.join(c if c.isalnum() else '-' for c in self.project.lower())}-"
 
     def thing(self, kind: str, name: str, arn: str, tags: Mapping[str, str] | None = None, **more: Any) -> Thing:
-        """Returns a resource with its tags; those of the tagging API if its own service gives none."""
+        """Returns a resource with its tags; those of the tagging API if its own service returns none."""
         found = tags if tags is not None else self.tagged.get(arn, {})
         whose = {"project": found.get(PROJECT_TAG, ""), "stack": found.get(STACK_TAG, "")}
         return Thing(kind, name, arn, expires=found.get(EXPIRES_TAG, ""), **whose, **more)
 
     def tags(self, read: Callable[..., Any], field: str, **arguments: Any) -> Mapping[str, str] | None:
-        """Tags of a thing that was listed, by a call of its service; None: it has gone since."""
+        """Returns the tags of a listed resource by a call of its service; None if it is gone by now."""
         answer = find(read, **arguments)
         found = answer and (answer.get(field) or {})
         return tag_map(found) if isinstance(found, list) else found

@@ -1,4 +1,4 @@
-"""The kit's parts of private VPCs. EC2 lists the tags of everything itself."""
+"""Finds the kit's resources in private VPCs. EC2's lists include tags."""
 
 from collections.abc import Iterator
 from typing import Any

@@ -1,4 +1,4 @@
-"""Remove what a sweep found, in an order that works: what uses something goes before it."""
+"""Removes leftovers that a sweep found, in order of dependency: users before the resources that they use."""
 
 import time
 from collections.abc import Callable, Collection, Iterator
@@ -19,7 +19,7 @@ _KEY_DAYS = 30
 
 
 def remove(clients: AwsClients, things: Collection[Thing], say: Say) -> list[str]:
-    """Remove things; `say` is told each. What could not be removed, a line each with AWS's reason."""
+    """Removes resources, and says each; returns a line with AWS's reason for each that could not be removed."""
     problems = []
     for kind, removed in _REMOVALS.items():
         for thing in (t for t in things if t.kind == kind):
@@ -54,8 +54,8 @@ def _scaling(clients: AwsClients, thing: Thing) -> None:
 
 
 def _endpoint(clients: AwsClients, thing: Thing) -> None:
-    """Waits while an endpoint is created or updated, deletes it, and waits until it is gone, so that what it uses can
-    go.
+    """Waits while an endpoint is created or updated, deletes it, and waits until it is gone, so that the resources that
+    it uses can be removed.
     """
     client = clients("sagemaker")
 
@@ -120,7 +120,7 @@ def _route_table(clients: AwsClients, thing: Thing) -> None:
     client.delete_route_table(RouteTableId=thing.name)
 
 
-# -- data, when its stack was named -----------------------------------------------------------------------------------
+# -- data, if its stack was named -------------------------------------------------------------------------------------
 
 
 def _bucket(clients: AwsClients, thing: Thing) -> None:
@@ -144,7 +144,7 @@ def _key(clients: AwsClients, thing: Thing) -> None:
 
 _REMOVALS: dict[str, Callable[[AwsClients, Thing], None]] = {
     "schedules": _call("scheduler", "delete_schedule_group", "Name"),  # with the schedules in it
-    RUN: _call("sagemaker", "stop_training_job", "TrainingJobName"),  # its record stays, as AWS's history
+    RUN: _call("sagemaker", "stop_training_job", "TrainingJobName"),  # the job's record stays
     "scaling": _scaling,
     "endpoint": _endpoint,
     "endpoint configuration": _call("sagemaker", "delete_endpoint_config", "EndpointConfigName"),
@@ -177,5 +177,5 @@ def _wait(condition: Callable[[], bool], thing: Thing) -> None:
     deadline = time.monotonic() + _WAIT_SECONDS
     while not condition():
         if time.monotonic() > deadline:
-            raise TimeoutError(f"{thing.kind} {thing.name} does not come to rest within {_WAIT_SECONDS // 60} minutes")
+            raise TimeoutError(f"{thing.kind} {thing.name} did not become stable within {_WAIT_SECONDS // 60} minutes")
         time.sleep(_POLL_SECONDS)

@@ -1,4 +1,4 @@
-"""The kit's resources on SageMaker: endpoints, what they are made of, running jobs, model package groups."""
+"""Finds the kit's resources on SageMaker: endpoints, configurations, models, running jobs, model package groups."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
@@ -14,7 +14,7 @@ _RUNNING = ("InProgress", "Stopping")
 def things(look: AwsLook) -> Iterator[Thing]:
     """Yields the project's SageMaker resources, by name and tags; not ended jobs, which are records that cost nothing.
 
-    A configuration or model that an endpoint uses says so: after a rollback that is not what its stack's state says.
+    A configuration or model in use names its endpoint: after a rollback, it may differ from the one in the stack's state.
     """
     endpoints = [_endpoint(look, t) for t in _listed(look, "endpoint", "list_endpoints", "Endpoints", "Endpoint")]
     users: dict[str, str] = {}

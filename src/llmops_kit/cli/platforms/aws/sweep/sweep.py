@@ -1,4 +1,4 @@
-"""The kit's resources in an account: by the tagging API, and by listing what that one does not know."""
+"""Finds the kit's resources in an account by the tagging API, and by listing the kinds that it does not cover."""
 
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import replace
@@ -28,8 +28,8 @@ class AwsSweeper:
         self.place = f"{'the twin' if caller.twin else f'account {caller.account}'}, {caller.region}"
 
     def things(self, project: str) -> list[Thing]:
-        """See platforms.sweep.Sweeper. Ended jobs are records that cost nothing, and are not among them."""
-        with explained(f"sweep of {self.place}", "looking needs the right to list and describe in the whole account"):
+        """See platforms.sweep.Sweeper. Omits ended jobs, which are records without costs."""
+        with explained(f"sweep of {self.place}", "a sweep needs the right to list and describe in the whole account"):
             look = AwsLook(self._clients, project, _tagged(self._clients, project), load_prices(self._region))
             found = {t.id: t for kind in _KINDS for t in kind(look) if t.project == project}
             found |= {t.id: t for t in _by_name(look, {t.stack for t in found.values()}) if t.id not in found}
@@ -48,7 +48,7 @@ class AwsSweeper:
 def _tagged(clients: AwsClients, project: str) -> dict[str, dict[str, str]]:
     """Returns ARN -> tags: https://docs.aws.amazon.com/resourcegroupstagging/latest/APIReference/API_GetResources.html
 
-    It goes on to name what was deleted for a while, and does not know every kind: each kind is listed besides.
+    The API returns deleted resources for a while, and does not cover every kind, so each kind is listed too.
     """
     pages = clients("resourcegroupstaggingapi").get_paginator("get_resources")
     filters = [{"Key": PROJECT_TAG, "Values": [project]}]
@@ -59,7 +59,7 @@ def _tagged(clients: AwsClients, project: str) -> dict[str, dict[str, str]]:
     }
 
 
-# -- each kind: all of it in the account that may be ours ----------------------------------------------------------
+# -- by kind: resources in the account that may be the kit's ---------------------------------------------------------
 
 
 def _buckets(look: AwsLook) -> Iterator[Thing]:
@@ -78,7 +78,7 @@ def _keys(look: AwsLook) -> Iterator[Thing]:
             tags = tag_map(kms.list_resource_tags(KeyId=key["KeyId"])["Tags"], "TagKey", "TagValue")
         except ClientError as e:
             if error_code(e) == "AccessDeniedException":
-                continue  # a key's own policy may keep everybody out: none of ours does
+                continue  # a key policy may deny everybody; the kit's keys don't
             raise
         goes = key.get("DeletionDate")
         keep = f"will be deleted on {goes:%Y-%m-%d}" if goes else ""
@@ -146,7 +146,7 @@ def _roles(look: AwsLook) -> Iterator[Thing]:
     for entry in look.pages("iam", "list_roles", "Roles"):
         name = entry["RoleName"]
         if name.startswith(look.prefix) and (tags := look.tags(read, "Tags", RoleName=name)) is not None:
-            # Names are the account's, and this region's stacks are not all of them.
+            # Roles are global to the account: some belong to stacks of other regions.
             yield look.thing("role", name, entry["Arn"], tags, created=entry["CreateDate"])
 
 
@@ -158,13 +158,13 @@ _KINDS = (
 )
 
 
-# -- what has no tags ------------------------------------------------------------------------------------------------
+# -- without tags ----------------------------------------------------------------------------------------------------
 
 
 def _by_name(look: AwsLook, stacks: Collection[str]) -> Iterator[Thing]:
-    """Log groups that SageMaker made itself (an endpoint's last lines, after its stack was gone), and dashboards.
+    """Yields log groups that SageMaker created itself (for an endpoint's last lines, after its removal), and dashboards.
 
-    They are a stack's by their names alone: that of a stack which has, or had, something with tags here.
+    They are attributed by name, to stacks that have tagged resources here.
     """
     for entry in _our_log_groups(look):
         if stack := _stack_of(look, entry["logGroupName"].removeprefix(f"{ENDPOINT_LOGS}/"), stacks):
@@ -177,7 +177,7 @@ def _by_name(look: AwsLook, stacks: Collection[str]) -> Iterator[Thing]:
 
 
 def _stack_of(look: AwsLook, name: str, stacks: Collection[str]) -> str:
-    """Returns the stack that a name begins with; of several (`dev`, `dev-a`) the longest."""
+    """Returns the stack whose name a resource's name begins with; of several (`dev`, `dev-a`) the longest."""
     fitting = [s for s in stacks if name.startswith(f"{look.prefix}{s.lower()}-")]
     return max(fitting, key=len, default="")
 

@@ -29,7 +29,7 @@ from llmops_kit.core.errors import KitError
 
 @dataclass(frozen=True)
 class BootstrappedSubscription:
-    """Resources that bootstrap found or created, and the values to write down."""
+    """Resources that bootstrap found or created, and the values that users need."""
 
     rows: list[dict[str, str]]
     names: AzureBootstrapNames
@@ -61,7 +61,7 @@ def bootstrap(
     policy: dict[str, Any] | None = None,
     dry_run: bool = False,
 ) -> BootstrappedSubscription:
-    """Prepare a subscription for the kit's stacks.
+    """Prepares a subscription for the kit's stacks.
 
     Args:
         session: of an owner of the subscription.

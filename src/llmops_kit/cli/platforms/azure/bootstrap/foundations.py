@@ -1,4 +1,4 @@
-"""Resources of a stack whose creation requires rights on the whole subscription: its resource group, its identities,
+"""Creates a stack's resources that require rights on the whole subscription: its resource group, its identities,
 and the key that signs its versions.
 
 The program gets their ids (`llmops:azure`). The deployer then has roles in that group only, assigns roles to those
@@ -26,7 +26,7 @@ Document = dict[str, Any]
 
 @dataclass(frozen=True)
 class StackPlace:
-    """Resource ids of what was created for a stack."""
+    """Resource ids of a stack's foundations."""
 
     stack: str
     group: str
@@ -44,7 +44,7 @@ class StackPlace:
 
 
 def stack_place(work: AzureBootstrapSteps, stack: str, location: str, operators: Sequence[str]) -> StackPlace:
-    """Create what is missing, and assign the stack's roles to the caller and the operators.
+    """Creates missing resources, and assigns the stack's roles to the caller and the operators.
 
     Args:
         work: of bootstrap.

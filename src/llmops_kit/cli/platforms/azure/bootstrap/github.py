@@ -106,7 +106,7 @@ def _trust(work: AzureBootstrapSteps, identity: str, repository: GithubRepositor
         elif found:
             there[name] = found
     for name, other in there.items():
-        work.keep(f"identity {identity}: {name}", f"somebody else let {other.get('subject')} be it")
+        work.keep(f"identity {identity}: {name}", f"not of bootstrap: it trusts {other.get('subject')}")
 
 
 def _credential(work: AzureBootstrapSteps, identity: str, name: str, subject: str, found: Document | None) -> None:

@@ -29,7 +29,7 @@ class AzureBootstrapNames:
 
     @property
     def group(self) -> str:
-        """The resource group of all resources here, at most 90 characters."""
+        """The resource group of bootstrap's resources, at most 90 characters."""
         return shorten(f"{self._word}-state", 90)
 
     @property
@@ -102,7 +102,7 @@ class AzureBootstrapSteps(Steps):
         return explained(what, ADMINISTRATOR)
 
     def provide(self, what: str, id_: str, body: dict[str, Any]) -> dict[str, Any]:
-        """Create a resource unless it exists. Returns it; empty in a dry run."""
+        """Creates a resource unless it exists. Returns it; empty in a dry run."""
         arm, found = self.session.arm, self.session.arm.find(id_)
         if found is not None:
             self.there(what)

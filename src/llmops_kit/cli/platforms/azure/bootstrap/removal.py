@@ -1,4 +1,4 @@
-"""Removal of what bootstrap created for a removed project: the resource group of states and their key."""
+"""Removes the resources that bootstrap created for a removed project: the resource group of states and their key."""
 
 from llmops_kit.cli.platforms.azure.bootstrap.names import TAGS, AzureBootstrapNames
 from llmops_kit.clouds.azure.session import AzureSession
@@ -6,7 +6,7 @@ from llmops_kit.core.errors import KitError
 
 
 def remove(session: AzureSession, project: str) -> None:
-    """Remove the group with all its resources; resumes when repeated. Registered resource providers stay, since others
+    """Removes the group with all its resources; resumes when repeated. Registered resource providers stay, since others
     may use them.
 
     Raises:

@@ -32,7 +32,7 @@ _ASSIGNMENTS = "Microsoft.Authorization/roleAssignments"
 _BLOBS = "Microsoft.Storage/storageAccounts/blobServices/containers/blobs"
 _KEYS = "Microsoft.KeyVault/vaults/keys"
 _BLOB_SERVICE = "Microsoft.Storage/storageAccounts/blobServices"
-_SAID_OF_VERSIONS = ("aliases/*", "promotions/*", "rejections/*", "models/*/manifest.json")
+_VERSION_METADATA = ("aliases/*", "promotions/*", "rejections/*", "models/*/manifest.json")
 Document = dict[str, Any]
 
 
@@ -46,7 +46,7 @@ def assign(
     condition: str = "",
     definition: str = "",
 ) -> None:
-    """Assign a role on a scope to a principal, unless it has the role there or above under the same condition.
+    """Assigns a role on a scope to a principal, unless it has the role there or above under the same condition.
 
     Args:
         work: of bootstrap.
@@ -83,7 +83,7 @@ def assign(
 
 
 def take_back(work: AzureBootstrapSteps, who: str, principal: str, kept: Collection[str]) -> None:
-    """Remove assignments on the whole subscription that earlier versions of the kit made.
+    """Removes assignments on the whole subscription that earlier versions of the kit made.
 
     Args:
         work: of bootstrap.
@@ -185,7 +185,7 @@ def only_what_is_said_of_versions() -> str:
 
     https://learn.microsoft.com/azure/storage/blobs/storage-auth-abac-examples
     """
-    paths = " OR ".join(f"@Resource[{_BLOBS}:path] StringLike '{pattern}'" for pattern in _SAID_OF_VERSIONS)
+    paths = " OR ".join(f"@Resource[{_BLOBS}:path] StringLike '{pattern}'" for pattern in _VERSION_METADATA)
     reads = f"ActionMatches{{'{_BLOBS}/read'}} AND NOT SubOperationMatches{{'Blob.List'}}"
     return f"(!({reads})) OR ({paths})"
 

@@ -1,4 +1,4 @@
-"""Storage of states and the key for secrets, step by step. Each step changes only what differs."""
+"""Creates the storage of states and the key for secrets, step by step. Each step changes only what differs."""
 
 import os
 from typing import Any

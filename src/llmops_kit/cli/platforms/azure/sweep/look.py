@@ -13,17 +13,17 @@ from llmops_kit.clouds.azure.arm import Document, ResourceManager
 from llmops_kit.clouds.azure.names import PROJECT_TAG, STACK_TAG
 from llmops_kit.core.expiry import EXPIRES_TAG
 
-NO_KIND = "no kind of thing that the kit makes"
+NO_KIND = "not a kind of resource that the kit creates"
 _HOURS_A_MONTH, _DAYS_A_MONTH = 730, 730 / 24
 
 
 class Type(NamedTuple):
-    """A type of resource that the kit makes."""
+    """A type of resource that the kit creates."""
 
     kind: str
-    """In words."""
+    """Its name for users."""
     data: bool = False
-    """`llmops down` keeps it."""
+    """Whether `llmops down` keeps it."""
 
 
 _ML = "Microsoft.MachineLearningServices/workspaces"
@@ -44,7 +44,7 @@ SCALING, ACTION_GROUP = Type("scaling"), Type("action group")
 METRICS, LOGS = Type("metrics", data=True), Type("logs", data=True)
 PRIVATE_ENDPOINT = Type("private endpoint")
 ZONE, LINK = Type("DNS zone"), Type("DNS link")
-# As a subscription's list of resources has them.
+# Names of types in a subscription's list of resources.
 TYPES = {
     name.lower(): type_
     for name, type_ in {
@@ -77,7 +77,7 @@ class AzureLook:
     subscription: str
     project: str
     lines: list[Document]
-    """Every resource of the subscription, as its list has it: id, type, name, location, tags."""
+    """Entries of the subscription's list of resources: id, type, name, location, tags."""
     _prices: dict[str, Prices] = field(default_factory=dict)
 
     @property
@@ -135,5 +135,5 @@ class AzureLook:
 
 
 def created(document: Document) -> datetime | None:
-    """Returns when a resource was created, if its service says so."""
+    """Returns when a resource was created; None if its service does not say."""
     return moment(document.get("createdTime") or (document.get("systemData") or {}).get("createdAt"))

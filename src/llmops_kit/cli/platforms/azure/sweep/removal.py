@@ -1,4 +1,4 @@
-"""Removes resources that a sweep found, in order: users of a resource before it."""
+"""Removes leftovers that a sweep found, in order of dependency: users before the resources that they use."""
 
 from collections.abc import Callable, Collection
 from typing import Any
@@ -11,12 +11,12 @@ from llmops_kit.clouds.azure.assets import archived
 from llmops_kit.clouds.azure.session import AzureSession
 from llmops_kit.core.errors import KitError
 
-# Resources that Azure itself creates in the group of an Application Insights component, and leaves there.
+# Resources that Azure itself creates in the group of an Application Insights component, and doesn't remove.
 _AZURES_OWN = ("microsoft.alertsmanagement/smartdetectoralertrules",)
 
 
 def remove(session: AzureSession, things: Collection[Thing], say: Say) -> list[str]:
-    """Remove resources; calls `say` for each. Returns a line with Azure's reason for each that could not be removed."""
+    """Removes resources, and says each; returns a line with Azure's reason for each that could not be removed."""
     problems = []
     for kind, removed in _REMOVALS.items():
         for thing in (t for t in things if t.kind == kind):
@@ -64,7 +64,7 @@ def _version(arm: ResourceManager, thing: Thing) -> None:
 
 
 def _group(arm: ResourceManager, thing: Thing) -> None:
-    """Deletes a group if it holds only what Azure put there: deleting it deletes its content.
+    """Deletes a group if it holds only Azure's own resources: deleting it deletes its content.
 
     Raises:
         KitError: it holds something else.

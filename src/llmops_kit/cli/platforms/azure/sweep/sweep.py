@@ -1,4 +1,4 @@
-"""The kit's resources in a subscription: from its list of resources, and from services that the list omits."""
+"""Finds the kit's resources in a subscription: in its list of resources, and in services that the list omits."""
 
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any
@@ -11,7 +11,7 @@ from llmops_kit.clouds.azure.session import AzureSession
 
 
 class AzureSweeper:
-    """See llmops_kit.cli.platforms.sweep.Sweeper. It looks through all locations of a subscription."""
+    """See llmops_kit.cli.platforms.sweep.Sweeper. Searches all locations of a subscription."""
 
     def __init__(self, session: AzureSession) -> None:
         self._session = session

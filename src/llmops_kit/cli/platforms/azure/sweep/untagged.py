@@ -1,4 +1,4 @@
-"""Resources without tags, which belong to a stack by name; and deleted ones that Azure keeps for a while."""
+"""Finds resources without tags, which belong to a stack by name, and deleted ones that Azure keeps for a while."""
 
 from collections.abc import Collection, Iterator
 from typing import Any
@@ -72,7 +72,7 @@ def _containers(look: AzureLook, stacks: Collection[str]) -> Iterator[Thing]:
     """Yields containers in existing accounts that a stack uses; those in its own account belong to the account."""
     names = look.named(stacks, "store", "work")
     for account in look.of_type("Microsoft.Storage/storageAccounts"):
-        if look.is_ours(account.get("tags")) or account.get("kind") == "FileStorage":  # which has no containers
+        if look.is_ours(account.get("tags")) or account.get("kind") == "FileStorage":  # an account without containers
             continue
         for container in look.arm.list(f"{account['id']}/blobServices/default/containers"):
             if stack := names.get(container["name"]):
@@ -98,7 +98,7 @@ def _deleted(look: AzureLook) -> Iterator[Thing]:
     for workspace in look.arm.list(logs):
         if look.is_ours(workspace.get("tags")):
             keep = "Azure keeps it for 14 days; a stack of this name restores it"
-            id_ = f"{workspace['id']}#deleted"  # without it, the id would be that of a new one of this name
+            id_ = f"{workspace['id']}#deleted"  # distinguishes it from a new one of this name
             yield look.thing(DELETED_LOGS, id_, workspace["tags"], usd_month=0.0, keep=keep)
 
 
