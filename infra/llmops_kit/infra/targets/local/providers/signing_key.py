@@ -9,14 +9,14 @@ from llmops_kit.infra.targets.local.providers.store import require_moved
 
 
 class SigningKeyProvider(KitProvider):
-    """Makes an ECDSA P-256 key pair, or takes over the one that is there."""
+    """Creates an ECDSA P-256 key pair, or adopts an existing one."""
 
     def create(self, props: Properties) -> dynamic.CreateResult:
         """Creates the key pair; idempotent: an existing key is never replaced."""
         return dynamic.CreateResult(props["private_key"], _make_pair(props))
 
     def read(self, id_: str, props: Properties) -> dynamic.ReadResult:
-        """Reports the pair as gone if the private key's file is."""
+        """Reports the pair as gone if the private key's file is missing."""
         return dynamic.ReadResult(id_, props) if Path(props["private_key"]).exists() else gone()
 
     def update(self, _id: str, _olds: Properties, _news: Properties) -> dynamic.UpdateResult:
