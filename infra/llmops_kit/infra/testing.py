@@ -165,7 +165,7 @@ def run_program(
 
 
 class _InlineExecutor(ThreadPoolExecutor):
-    """Executes the SDK's requests in the loop's own thread: handing each to another thread takes a quarter of the time."""
+    """Executes the SDK's requests in the loop's own thread: handing them to others takes a quarter of the time."""
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
         future: Future[Any] = Future()

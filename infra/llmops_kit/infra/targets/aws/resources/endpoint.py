@@ -263,8 +263,8 @@ class _EndpointParts:
         strategy: str = rollout.strategy
         if strategy != "all_at_once" and self.entry.size.instances <= 1:
             pulumi.log.warn(
-                f"endpoint {self.name}: a single instance can't be updated in parts, so `strategy: {strategy}` updates "
-                "it all at once; alarms still roll it back. Parts need two instances or more"
+                f"endpoint {self.name}: a single instance can't be updated in parts, so `strategy: {strategy}` is done "
+                "all at once; alarms still roll it back. Two instances or more can be updated in parts"
             )
             strategy = "all_at_once"
         share = {"canary": rollout.canary_percent, "all_at_once": 0}.get(strategy, rollout.step_percent)

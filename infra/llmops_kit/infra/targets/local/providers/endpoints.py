@@ -43,7 +43,7 @@ class HostingProvider(KitProvider):
 
 
 class EndpointProvider(KitProvider):
-    """Makes an endpoint match its properties; the local runtime replaces only what differs, without losing a request."""
+    """Makes an endpoint match its properties; the local runtime replaces only what differs, and loses no request."""
 
     def create(self, props: Properties) -> dynamic.CreateResult:
         """Applies the endpoint; idempotent: adopts one of this name in this home."""
