@@ -1,3 +1,3 @@
-"""Not a package: import llmops_kit, which has a portion below this folder."""
+"""No package: import llmops_kit, whose portion is below."""
 
 raise ImportError("infra of a checkout is not a package: import llmops_kit")

@@ -12,7 +12,7 @@ from llmops_kit.training.process import say
 
 
 def package(base: Path, trained: Path, target: Path, openvino: bool | None) -> None:
-    """Writes safetensors, tokenizer, OpenVINO's form if wanted, the metrics of the training and, if one was trained, the
+    """Writes safetensors, tokenizer, OpenVINO's form if wanted, the metrics of the training and, if there is one, the
     adapter.
 
     Args:

@@ -1,4 +1,4 @@
-"""Estimates which machines a training fits on, and how each would train, by the trainer's own decisions on traced steps.
+"""Estimates which machines a training fits on, and how each would train: the trainer's decisions, on traced steps.
 
 Trains nothing and reads no weights: the model's configuration suffices. Imports torch: import it where it is used.
 """
