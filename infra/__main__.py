@@ -1,4 +1,4 @@
-"""The Pulumi program, as Pulumi.yaml's `main` names it. A folder of one's own has the same two lines."""
+"""The Pulumi program that `main` in Pulumi.yaml names. A project of your own has the same two lines."""
 
 from llmops_kit.infra.__main__ import main
 

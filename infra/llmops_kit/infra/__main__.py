@@ -1,6 +1,6 @@
 """The Pulumi program: settings -> target -> resolve -> declare -> export. Runs under `pulumi preview|up`.
 
-A folder of one's own needs Pulumi.yaml, a stack file and a program of two lines:
+A project of your own needs Pulumi.yaml, a stack file and a program of two lines:
 
     from llmops_kit.infra.__main__ import main
     main()

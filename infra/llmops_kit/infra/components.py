@@ -1,8 +1,8 @@
-"""Arguments of the kit's Pulumi components, which every target has under the same names and with the same signature.
+"""Arguments of the kit's Pulumi components, which have the same names and signatures on every target.
 
 `llmops_kit.infra.targets.aws.components`, `llmops_kit.infra.targets.azure.components` and
 `llmops_kit.infra.targets.local.components` have `ModelStore`, `Training` and `ModelEndpoint`, each with (name, args,
-opts). The kit's program is made of them, and so may be another.
+opts). The kit's program consists of them, and another program can use them too.
 """
 
 from collections.abc import Callable
@@ -39,21 +39,21 @@ def told_without_traceback(
 
 @dataclass(frozen=True, kw_only=True)
 class ModelStoreArgs(Generic[CloudSettings]):
-    """Where versions of models and datasets are kept, and what all jobs and endpoints share."""
+    """The store of models and datasets, and the resources that all jobs and endpoints share."""
 
     settings: CloudSettings
-    """The target's: AwsSettings, AzureSettings or LocalSettings."""
+    """The target's settings: AwsSettings, AzureSettings or LocalSettings."""
     expires: str = ""
     """Date or time after which `llmops down --orphans` lists everything; empty: never."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingArgs(Generic[Store]):
-    """What runs execute and may do."""
+    """The store that runs read and write, and the images that they execute."""
 
     store: Store
     images: Images = field(default_factory=Images)
-    """By digest; runs execute `training`."""
+    """References by digest; runs execute `training`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,12 +61,12 @@ class ModelEndpointArgs(Generic[Store, Shared]):
     """An endpoint, with the model version that it serves."""
 
     store: Store
-    """Holds the version."""
+    """Contains the version."""
     endpoint: Endpoint
     """Model version, size, rollout and limits: the settings of an entry of `endpoints`."""
     images: Images = field(default_factory=Images)
-    """By digest; `serving` or `serving_vllm` serves."""
+    """References by digest; the endpoint runs `serving` or `serving_vllm`."""
     shared: Shared | None = None
-    """Of several endpoints: a role on AWS, a managed identity on Azure, a supervisor on this machine. None: one of the
-    endpoint's own; on Azure, the store's.
+    """Shared by several endpoints: a role on AWS, a managed identity on Azure, a supervisor on this machine. None: the
+    endpoint has its own; on Azure, it uses the store's.
     """

@@ -1,4 +1,4 @@
-"""Refusals of images that an endpoint can't be served by in a cloud."""
+"""Checks of the images that a cloud stack runs."""
 
 from typing import Literal
 
@@ -11,7 +11,7 @@ _PROCESS = "process:"
 
 
 def require_engine(endpoint: ResolvedEndpoint, traits: CloudTraits) -> None:
-    """Check that an endpoint's image makes use of what its machine is paid for.
+    """Check that an endpoint's image runs on its machine, and uses the accelerators that the machine is billed for.
 
     Raises:
         SettingError: naming `engine`, or the machine's key.
@@ -39,7 +39,7 @@ def require_engine(endpoint: ResolvedEndpoint, traits: CloudTraits) -> None:
 
 
 def _missing_image(field: Literal["training"] | ImageField) -> str:
-    """Returns the fix where a stack has no image of its own in a field of `images`."""
+    """Returns the fix for an empty field of `images`."""
     name = field.replace("_", "-")
     return (
         f"`llmops up` builds it, on a cloud once the stack has repositories; or `llmops images push {name}`, "
@@ -52,9 +52,9 @@ def require_image(name: Literal["training"] | ImageField, reference: str, place:
 
     Args:
         name: its field of `images`.
-        reference: what the field holds.
-        place: where `llmops images push` pushes it to, in words.
-        twin: the cloud is a twin, which runs processes in place of images.
+        reference: the field's value.
+        place: where `llmops images push` pushes images, in words.
+        twin: whether the cloud is a twin, which also runs process images.
 
     Raises:
         SettingError: there is none, or it is a process image in a real account.

@@ -1,4 +1,4 @@
-"""The check of a promoted model version against the stack's store, before anything is planned."""
+"""Checks a promoted model version against the stack's store, before anything is declared."""
 
 from collections.abc import Callable
 
@@ -13,15 +13,15 @@ from llmops_kit.infra.settings import setting_error
 from llmops_kit.settings.stack_settings import Endpoint
 
 ReadStore = Callable[[str], bytes | None]
-"""Content of an object of the store by its key (core/layout.py), None when there is none."""
+"""Returns the content of an object of the store by its key (core/layout.py); None if there is none."""
 
 
 def require_servable(name: str, entry: Endpoint, read: ReadStore) -> None:
-    """Check the version that endpoint `name` is to serve.
+    """Check the version that endpoint `name` would serve.
 
     Raises:
-        SettingError: it is not in the store, is another one than was promoted or of another name, was rolled back
-            before, or has not passed its gate.
+        SettingError: it is not in the store, differs from the promoted one, has another name, was rejected after a
+            rollback, or has not passed its gate.
     """
     version = entry.version
     key = ("endpoints", name, "model")
@@ -37,14 +37,14 @@ def require_servable(name: str, entry: Endpoint, read: ReadStore) -> None:
         raise setting_error(
             key,
             f"{version.alias} is sha256:{found} in the store, but sha256:{version.sha256} was promoted",
-            f"`llmops promote {version.alias}` writes both, or take the line back to what it was",
+            f"`llmops promote {version.alias}` writes both, or revert the line",
         )
     manifest = read(f"{model_key(version.sha256)}/{MANIFEST}")
     if manifest is None or sha256_bytes(manifest) != version.sha256:
         raise setting_error(
             key,
             f"the manifest of {version.alias} {'is missing' if manifest is None else 'was changed'} in the store",
-            "`llmops models verify` says more; copy the version from where it is whole, or promote another one",
+            "`llmops models verify` says more; copy the version from an intact store, or promote another one",
         )
     where = f"manifest of {version.alias}"
     said = ModelManifest.parse(manifest, where=where)
@@ -58,7 +58,7 @@ def require_servable(name: str, entry: Endpoint, read: ReadStore) -> None:
 
 
 def _require_not_rejected(name: str, version: ModelRef, read: ReadStore) -> None:
-    """Refuses a version that a rolled-back rollout rejected; `llmops models clear` clears that."""
+    """Refuses a version that was rejected when its rollout was rolled back; `llmops models clear` removes that mark."""
     entry = rejection(version.sha256, read)
     if entry is None:
         return

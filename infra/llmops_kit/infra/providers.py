@@ -1,10 +1,10 @@
 """Names of the kit's dynamic providers in Pulumi's state, and the classes that they stand for.
 
-Pulumi keeps the provider of a dynamic resource in the state, as a pickle. The kit's hold a call of `provider` with a
-released name, so that modules and classes may move: a name that was released stays in `RELEASED` for good, and is never
-given to another kind of resource.
+Pulumi keeps the provider of a dynamic resource in the state, as a pickle. The kit's pickles only call `provider` with a
+released name, so that modules and classes may move: a released name stays in `RELEASED` for good, and is never used for
+another kind of resource.
 
-Standard library only: whoever checks a state imports it without Pulumi.
+Imports the standard library only, so that states can be checked without Pulumi.
 """
 
 import importlib

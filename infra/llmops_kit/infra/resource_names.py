@@ -28,13 +28,13 @@ def endpoint(name: str) -> str:
 class CloudNames(NamedTuple):
     """Physical names of a stack's resources. Each ends in a hash of project, stack and resource.
 
-    So two stacks share none (`dev-a` with `b` and `dev` with `a-b` neither), and a name that is cut stays its own.
+    So no two stacks share a name (nor do `dev-a` with `b`, and `dev` with `a-b`), and truncated names stay unique.
     """
 
     project: str
     stack: str
     prefix: str = ""
-    """Of everything below a component of somebody's own program, which may have several; the kit's has none."""
+    """Prefix of all names below a component of a user's program, which may have several; empty in the kit's own."""
 
     def logical(self, name: str) -> str:
         """Returns a resource's name in the program."""
@@ -58,15 +58,15 @@ class CloudNames(NamedTuple):
         """Returns a name like `llmopsdevregistry3f9a0c1e2b4d`: lower case letters and digits, a letter first.
 
         Args:
-            thing: what it is, unique in the stack.
+            thing: the resource, unique in the stack.
             limit: the service's; 24 suits Azure's storage accounts and vaults, 50 its registries.
-            others: what else the name belongs to: names that the whole world shares have the subscription here.
+            others: hashed too; the subscription for globally unique names.
         """
         readable = self._readable(thing, 90).replace("-", "")
         return readable[: limit - 12] + digest(self.project, self.stack, self.prefix + thing, *others)[:12]
 
     def of_content(self, thing: str, content: str, number: int) -> str:
-        """Returns a name for one content of a resource; `number` keeps a return to an earlier content apart from it."""
+        """Returns a name for one content of a resource; `number` makes it new if an earlier content returns."""
         end = f"-{digest(content)[:8]}-{number}"
         return self.of(thing, 63 - len(end)) + end
 
@@ -116,5 +116,5 @@ class StackHome(NamedTuple):
 
 
 def stack_home(project: Path, home: str, stack: str) -> StackHome:
-    """Returns the home of a stack; `home` may be relative to the project's folder."""
+    """Returns the folders of a stack; `home` may be relative to the project's folder."""
     return StackHome((project / home / stack).resolve())

@@ -1,4 +1,4 @@
-"""Runs that are repeated: which spec of a run may be."""
+"""Checks the spec of a run that a schedule repeats."""
 
 from collections.abc import Callable, Sequence
 
@@ -19,12 +19,12 @@ def proven_spec(
     Args:
         key: the setting that names the run.
         run: its id.
-        place: where runs lie, for errors.
-        read: an object there by its key; None: there is none.
-        wanted: where a spec may be: its key, and what gives the sha256 that the cloud has for it.
+        place: where runs are stored, for errors.
+        read: returns an object there by its key; None if there is none.
+        wanted: where a spec may be: its key, and a function that returns the sha256 recorded by the cloud.
 
     Raises:
-        SettingError: nothing is there, or something else than was submitted, or it takes two jobs.
+        SettingError: there is no spec, it is not the submitted one, or the run consists of two jobs.
     """
     there = [(object_key, content, named) for object_key, named in wanted if (content := read(object_key))]
     for _, content, named in there:
@@ -43,7 +43,7 @@ def proven_spec(
 
 
 def _require_one_job(key: tuple[str, ...], run: str, content: bytes) -> None:
-    """Refuses runs whose second job somebody has to start: a schedule starts jobs, and nothing waits for their end."""
+    """Refuses runs of two jobs: a schedule starts a job, and nothing would start the second one after it."""
     if RunSpec.parse(content, where=f"run {run}").trainer:
         raise setting_error(
             key,

@@ -1,4 +1,4 @@
-"""Which of an endpoint's `limits` a platform can honour that stands before its servers and authenticates callers."""
+"""Checks an endpoint's `limits` for platforms that authenticate callers before its servers."""
 
 from collections.abc import Iterator
 
@@ -10,12 +10,12 @@ _FILES = ("api_keys_file", "metrics_key_file")
 def refused_limits(
     limits: ServerLimits, platform: str, seconds: float, stream_seconds: float
 ) -> Iterator[tuple[tuple[str, ...], str, str]]:
-    """Yields path below the endpoint's key, what and fix of each limit that a platform can't honour.
+    """Yields path below the endpoint's key, problem and fix of each limit that a platform can't honour.
 
     Args:
         limits: the endpoint's.
         platform: its name in words.
-        seconds: longest time for an answer, inside what the platform waits for one.
+        seconds: longest time for an answer, below the platform's own time-out.
         stream_seconds: longest time for a stream.
     """
     for field in _FILES:

@@ -1,6 +1,6 @@
 """Runs Pulumi programs without an engine and without a cloud, and returns what they declared.
 
-It is what the kit's own unit tests run its program with; tests of programs that use its components may do the same:
+The kit's own unit tests use it, and so can tests of programs that are made of its components:
 
     from llmops_kit.infra.testing import run_program
 
@@ -9,9 +9,9 @@ It is what the kit's own unit tests run its program with; tests of programs that
         (configuration,) = declared.all_of("aws:sagemaker/endpointConfiguration:EndpointConfiguration")
         assert configuration["productionVariants"][0]["initialInstanceCount"] == 2
 
-Pulumi's own mocks stand behind it (https://www.pulumi.com/docs/iac/guides/testing/unit/): no resource is made, and an
-output is its input, or one of `computed`. What a component looks up before it declares anything asks the account, so a
-test runs beside a twin, as the fixtures of `llmops-twins` start one.
+It uses Pulumi's mocks (https://www.pulumi.com/docs/iac/guides/testing/unit/): no resource is created, and an output
+equals its input, or is one of `computed`. Components look things up in the account before they declare anything, so a
+test needs a twin, which the fixtures of `llmops-twins` start.
 """
 
 import asyncio
@@ -28,7 +28,7 @@ from pulumi.runtime import stack as runtime_stack
 from pulumi.runtime.proto import source_pb2
 from pulumi.runtime.settings import set_root_resource
 
-# What the engine knows only after the provider has run.
+# Outputs that the engine knows only after the provider has run.
 _COMPUTED = {
     "url": "http://127.0.0.1:40001",
     "public_key": "-----BEGIN PUBLIC KEY-----\n",
@@ -44,27 +44,27 @@ _CALLS = {"aws:kms/getPublicKey:getPublicKey": {"publicKeyPem": _COMPUTED["publi
 
 @dataclass
 class Declared:
-    """What a run of the program declared: inputs by URN, and the stack's outputs."""
+    """Result of a run of the program: inputs by URN, and the stack's outputs."""
 
     resources: dict[str, dict[str, Any]] = field(default_factory=dict)
     outputs: dict[str, Any] = field(default_factory=dict)
     aliases: int = 0
-    """Of all resources."""
+    """Number of aliases of all resources."""
 
     def of(self, name: str) -> dict[str, Any]:
-        """Inputs of the resource with this logical name."""
+        """Returns the inputs of the resource with this logical name."""
         return next(inputs for urn, inputs in self.resources.items() if urn.endswith(f"::{name}"))
 
     def has(self, name: str) -> bool:
-        """Is there a resource with this logical name?"""
+        """Returns whether a resource has this logical name."""
         return any(urn.endswith(f"::{name}") for urn in self.resources)
 
     def all_of(self, kind: str) -> list[dict[str, Any]]:
-        """Inputs of every resource of a type."""
+        """Returns the inputs of every resource of a type."""
         return [inputs for urn, inputs in self.resources.items() if resource_type(urn) == kind]
 
     def types(self) -> set[str]:
-        """Types of all resources, such as aws:iam/role:Role."""
+        """Returns the types of all resources, such as aws:iam/role:Role."""
         return {resource_type(urn) for urn in self.resources}
 
 
@@ -79,7 +79,7 @@ class _Mocks(mocks.Mocks):
         self.preview = preview
         self.computed = _COMPUTED | computed
         self.urn = ""
-        """Of the resource that is being registered; the SDK's own mocks leave out grandparents."""
+        """URN of the resource that is being registered; that of the SDK's own mocks leaves out grandparents."""
 
     def new_resource(self, args: mocks.MockResourceArgs) -> tuple[str | None, dict[str, Any]]:
         inputs = {k: v for k, v in args.inputs.items() if k != "__provider"}
@@ -88,25 +88,25 @@ class _Mocks(mocks.Mocks):
         if args.typ.startswith("azure-native:"):
             known["name"] = args.name
         computed = {k: rpc.UNKNOWN if self.preview else v for k, v in known.items()}
-        return (None if self.preview else args.name), _merged(computed, _answered(args.inputs))
+        return (None if self.preview else args.name), _merged(computed, _responded(args.inputs))
 
     def call(self, args: mocks.MockCallArgs) -> tuple[dict[str, Any], list[tuple[str, str]]]:
         return _CALLS[args.token], []
 
 
-def _answered(inputs: dict[str, Any]) -> dict[str, Any]:
-    """Inputs as a cloud answers them: Azure takes a list of assigned identities, and tells of each by its id."""
+def _responded(inputs: dict[str, Any]) -> dict[str, Any]:
+    """Returns inputs as in a cloud's response: Azure takes a list of assigned identities, and returns them by id."""
     given = inputs.get("identity") or {}
     if not isinstance(given, dict) or "userAssignedIdentities" not in given:
         return inputs
     if not all(isinstance(id_, str) for id_ in given["userAssignedIdentities"]):
         return inputs | {"identity": rpc.UNKNOWN}  # in a preview
-    told = {id_: {"clientId": "client", "principalId": "principal"} for id_ in given["userAssignedIdentities"]}
-    return inputs | {"identity": given | {"userAssignedIdentities": told}}
+    by_id = {id_: {"clientId": "client", "principalId": "principal"} for id_ in given["userAssignedIdentities"]}
+    return inputs | {"identity": given | {"userAssignedIdentities": by_id}}
 
 
 def _merged(computed: dict[str, Any], inputs: dict[str, Any]) -> dict[str, Any]:
-    """Outputs: what is computed beside the inputs, within an object too."""
+    """Returns the outputs: computed values and inputs, merged within objects too."""
     both = {key for key, value in inputs.items() if isinstance(value, dict) and isinstance(computed.get(key), dict)}
     return {**computed, **inputs, **{key: {**computed[key], **inputs[key]} for key in both}}
 
@@ -158,14 +158,14 @@ def run_program(
         fakes = _Mocks(declared, preview, dict(computed or {}))
         mocks.set_mocks(fakes, project=project, stack=stack, preview=preview, monitor=_Monitor(fakes))
         set_root_resource(None)  # type: ignore[arg-type]  # forgets the last run's stack
-        # Where in the source a resource stands is for an engine: a quarter of the time, with pytest's own frames.
+        # Only an engine uses a resource's stack trace; with pytest's frames, it takes a quarter of the time.
         with mock.patch.object(resource, "_get_stack_trace", source_pb2.StackTrace):
             loop.run_until_complete(runtime_stack.run_in_stack(program))
     return declared
 
 
 class _InlineExecutor(ThreadPoolExecutor):
-    """Answers the SDK's requests in the loop's own thread: handing each to another takes a quarter of the time."""
+    """Executes the SDK's requests in the loop's own thread: handing them to others takes a quarter of the time."""
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
         future: Future[Any] = Future()
@@ -178,7 +178,7 @@ class _InlineExecutor(ThreadPoolExecutor):
 
 @contextmanager
 def _event_loop() -> Iterator[asyncio.AbstractEventLoop]:
-    """A loop in which the program runs, mocks included."""
+    """Yields the event loop in which the program and the mocks run."""
     loop = asyncio.new_event_loop()
     asyncio.set_event_loop(loop)
     try:

@@ -201,7 +201,7 @@ def test_a_silent_rollback_fails_the_update_before_the_old_configuration_goes(
     with _failing(account, name):
         stack.serve("chat", first)
         text = stack.up()
-    assert "no longer rings" in text
+    assert "is no longer in ALARM" in text
     # Rejections stay: neither was any version rejected before, nor is the good one for the bad one's errors.
     assert "rejected" not in stack.llmops("models", "list")
 

@@ -56,7 +56,7 @@ def company(owner: Subscription, tmp_path_factory: pytest.TempPathFactory) -> Co
 
 
 def test_an_update_from_nothing_passes_at_the_first_try(company: Company) -> None:
-    assert "workspace (llmops down keeps it) needs role assignments that are as new as" in company.said
+    assert "workspace (llmops down keeps it) needs role assignments that were created at" in company.said
     assert "/store can be read: a new role assignment takes minutes" in company.said
     assert "/keys/signing/" in company.said
     stack = company.stack
@@ -70,7 +70,7 @@ def test_a_deployment_waits_for_its_identitys_new_role_and_not_for_one_that_was_
 ) -> None:
     team = company.team(owner, tmp_path / "team")
     team.serve("chat", company.version)
-    assert re.search(r"deployment-chat-\S+ needs role assignments that are as new as", team.up())
+    assert re.search(r"deployment-chat-\S+ needs role assignments that were created at", team.up())
     assert team.changes() == {}
 
     change(owner, "DELETE", held(team)["role-endpoint-registry-acrpull"])

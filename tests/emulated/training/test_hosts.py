@@ -134,7 +134,7 @@ def test_stopped_and_started_again_it_goes_on_to_the_bit_until_a_host_is_lost(
         output, errors = first.communicate(timeout=120)
         assert first.returncode == 1, output
     failure = hosts.first.failure.read_text()
-    assert failure.startswith("rank 1 on algo-2 is gone without a word"), failure
+    assert failure.startswith("rank 1 on algo-2 is gone without a message"), failure
     assert "fix: " in failure
     assert "Traceback" not in errors
     resumed = losses(newest(hosts.first))

@@ -106,7 +106,7 @@ def test_interrupted_jobs_end_with_the_same_bytes(found: Found, tmp_path: Path) 
     state.write_bytes(state.read_bytes()[:-1])  # cut by the kill, as it might have been
     lines, code = _interrupt(folders, "step=7 ", signal.SIGTERM)
     assert code == 143
-    assert any(line.startswith("checkpoint passed over: ") for line in lines)
+    assert any(line.startswith("checkpoint skipped: ") for line in lines)
     assert f"resume=checkpoint-{_number(newest) - 2}\n" in lines
     stopped = max(int(line.split()[0].removeprefix("step=")) for line in lines if line.startswith("step="))
     assert stopped == 7

@@ -54,7 +54,7 @@ def test_a_store_of_another_project_or_stack_is_refused(tmp_path: Path) -> None:
 def test_data_is_never_left_behind(tmp_path: Path) -> None:
     old, new = _store(tmp_path / "old", tmp_path), _store(tmp_path / "new", tmp_path)
     store.StoreProvider().create(old)
-    with pytest.raises(KitError, match="is to take its place") as refused:
+    with pytest.raises(KitError, match="but local_home now selects") as refused:
         store.StoreProvider().update("", old, new)
     assert "mv " in refused.value.fix
     assert not (tmp_path / "new").exists()

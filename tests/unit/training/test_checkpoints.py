@@ -1,4 +1,4 @@
-"""A checkpoint is whole or passed over."""
+"""A checkpoint is complete or skipped."""
 
 import json
 import os
@@ -157,7 +157,7 @@ def test_why_a_checkpoint_is_passed_over_is_said(tmp_path: Path, capsys: pytest.
     _flip(bad)
     assert newest(tmp_path) == good
     assert capsys.readouterr().out == (
-        f"checkpoint passed over: {bad}/adapter.safetensors: was changed: its sha256 differs from the manifest's\n"
+        f"checkpoint skipped: {bad}/adapter.safetensors: was changed: its sha256 differs from the manifest's\n"
     )
 
 
@@ -166,7 +166,7 @@ def test_a_checkpoint_of_an_older_kit_is_refused(tmp_path: Path) -> None:
     folder = write(tmp_path, 5)
     files = {name: entry.model_dump() for name, entry in file_entries(folder, [MARKER]).items()}
     (folder / MARKER).write_text(json.dumps({"files": files, "notes": {"seconds": 1.0}}, indent=2))
-    with pytest.raises(IntegrityError, match="is not as it was written") as caught:
+    with pytest.raises(IntegrityError, match="was changed: its sha256 does not match") as caught:
         checked(folder)
     assert caught.value.fix
     assert newest(tmp_path) is None

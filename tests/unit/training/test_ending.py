@@ -33,7 +33,7 @@ def test_a_hosts_exit_code(codes: set[int], code: int) -> None:
 
 def test_a_killed_rank_is_named() -> None:
     text = ended_without_a_word("algo-2", {2: 143, 3: -9})
-    assert text.startswith("rank 3 on algo-2: was ended by SIGKILL, without a word\n  fix: ")
+    assert text.startswith("rank 3 on algo-2: was ended by SIGKILL, without a message\n  fix: ")
     assert "ended with exit code 7" in ended_without_a_word("algo-1", {0: 7})
 
 

@@ -92,7 +92,7 @@ def test_where_a_platform_placed_the_folders_the_job_is_root_only_if_it_must(mou
         assert done.stdout == f"{(USER,) * 3} {(USER,) * 3} []\n"
     else:
         assert done.stdout.startswith(
-            "this platform's folders are root's alone: the job can't become user 10001\n(0, 0, 0)"
+            "only root can use this platform's folders: the job can't run as user 10001\n(0, 0, 0)"
         )
     assert list((public / "model").iterdir()) == []
 

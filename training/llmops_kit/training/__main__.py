@@ -3,13 +3,13 @@
 python -m llmops_kit.training COMMAND …
 
 train [--folder NAME=PATH …] [--run RUN]
-    the job: reads /opt/ml/input, writes /opt/ml/model, or what is named
+    the job: reads /opt/ml/input, writes /opt/ml/model, or uses the named folders
 rank
     one of several processes of a job, which `train` starts
 import SOURCE OUT --name NAME [--source …] [--revision …] [--licence …] [--[no-]openvino] [--chat-template FILE]
     a base model as a complete, unsigned version
 convert VERSION OUT
-    a version with OpenVINO's form as well
+    a copy of a version, with OpenVINO's form
 answer MODEL DATASET OUT --suite JSON … [--system-prompt …] [--precision …]
     a model's answers to suites of a dataset version
 score-translations MODEL TRIPLES OUT
@@ -19,7 +19,7 @@ outline SOURCE OUT
 estimate FOLDER REQUEST OUT
     how machines would train: EstimateRequest in, Estimate out, as JSON
 check FOLDER REQUEST OUT
-    what an import would give, by a model's small files: CheckRequest in, ModelCheck out, as JSON
+    whether a model can be imported and trained, from its small files: CheckRequest in, ModelCheck out, as JSON
 """
 
 import argparse
@@ -45,7 +45,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     try:
         if options.command == "train":
-            os.environ |= _placed(options.folder) | ({RUN_VARIABLE: options.run} if options.run else {})
+            os.environ |= _folder_variables(options.folder) | ({RUN_VARIABLE: options.run} if options.run else {})
             enter_job(os.environ)
         prepare_process()
         require_packages("training", "torch", "transformers", "trl", "peft")
@@ -121,7 +121,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="NAME=PATH",
         help=f"where the platform mounts {', '.join(FOLDER_VARIABLES)}; else as SageMaker does",
     )
-    train.add_argument("--run", default="", help="the run's id, where it is not the spec's")
+    train.add_argument("--run", default="", help="the run's id, if it is not the spec's")
     commands.add_parser("rank", help="one of several processes of a job, which train starts")
     bring = commands.add_parser("import", help="convert a GGUF file or Hugging Face folder into a model version")
     bring.add_argument("source", type=Path)
@@ -147,7 +147,7 @@ def _parser() -> argparse.ArgumentParser:
     foresee.add_argument("folder", type=Path, help="has its config.json, and its tokenizer where rows are counted")
     foresee.add_argument("request", type=Path)
     foresee.add_argument("out", type=Path)
-    judge = commands.add_parser("check", help="say what an import of a model would give, without its weights")
+    judge = commands.add_parser("check", help="check whether a model can be imported and trained, without its weights")
     judge.add_argument("folder", type=Path, help="has its small files, and empty ones for the rest")
     judge.add_argument("request", type=Path)
     judge.add_argument("out", type=Path)
@@ -170,13 +170,13 @@ def _answer(options: argparse.Namespace) -> None:
     answer_suites(options.model, options.dataset, options.out, suites, options.system_prompt, options.precision)
 
 
-def _placed(folders: Sequence[str]) -> dict[str, str]:
+def _folder_variables(folders: Sequence[str]) -> dict[str, str]:
     """Returns the environment variables for `--folder`, which the job's other processes inherit.
 
     Raises:
         KitError: an argument is not NAME=PATH of a job's folder.
     """
-    placed = {}
+    variables = {}
     for text in folders:
         name, equals, path = text.partition("=")
         if name not in FOLDER_VARIABLES or not equals or not Path(path).is_absolute():
@@ -185,8 +185,8 @@ def _placed(folders: Sequence[str]) -> dict[str, str]:
                 where=f"--folder {text}",
                 fix=f"write NAME=PATH, an absolute path of one of {', '.join(FOLDER_VARIABLES)}",
             )
-        placed[FOLDER_VARIABLES[name]] = path
-    return placed
+        variables[FOLDER_VARIABLES[name]] = path
+    return variables
 
 
 if __name__ == "__main__":

@@ -29,7 +29,7 @@ from llmops_kit.training.ranks import READY_SECONDS
 from llmops_kit.training.stopping import StopRequest
 
 _TRY_SECONDS = 2.0
-_LAST_WORD_SECONDS = 5.0  # the first host's store outlives its ranks by so much, for the others to read why they ended
+_LAST_WORD_SECONDS = 5.0  # how long the first host's store outlives its ranks, for the others to read why they ended
 _OTHERS_SECONDS = 300.0
 
 
@@ -43,7 +43,7 @@ def run_host(place: HostPlace, folders: TrainingFolders, environ: Mapping[str, s
         RunError: the hosts do not find each other.
         StoppedError: asked to stop before the ranks were started.
     """
-    logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)  # reasons are told by the ranks
+    logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)  # the ranks report reasons
     os.environ |= {
         "LLMOPS_HOST": place.host,
         "LLMOPS_FIRST_HOST": place.hosts[0],
@@ -51,14 +51,14 @@ def run_host(place: HostPlace, folders: TrainingFolders, environ: Mapping[str, s
     }
     if place.interface:
         os.environ |= {"GLOO_SOCKET_IFNAME": place.interface, "NCCL_SOCKET_IFNAME": place.interface}
-    meeting = _Meeting(place, folders, environ, stop)
+    rendezvous = _HostRendezvous(place, folders, environ, stop)
     agent = LocalElasticAgent(
         WorkerSpec(
             role="training",
             local_world_size=max(1, place.gpus),
             entrypoint=sys.executable,
             args=("-m", "llmops_kit.training", "rank"),
-            rdzv_handler=meeting,
+            rdzv_handler=rendezvous,
             max_restarts=0,
             monitor_interval=0.1,
         ),
@@ -73,9 +73,9 @@ def run_host(place: HostPlace, folders: TrainingFolders, environ: Mapping[str, s
     code = exit_code(set(codes.values()))
     if code == FAILED and not folders.failure.exists():
         reason = ended_without_a_word(place.host, codes)
-        meeting.leave_reason(reason)
+        rendezvous.leave_reason(reason)
         report_failure(folders.failure, reason)
-    meeting.stay_for_others()
+    rendezvous.stay_for_others()
     return code
 
 
@@ -93,8 +93,8 @@ def _pass_on_sigterm(agent: LocalElasticAgent, stop: StopRequest) -> None:
     signal.signal(signal.SIGTERM, ask)
 
 
-class _Meeting(StaticTCPRendezvous):
-    """torchrun's rendezvous of known hosts, the first of which keeps the store."""
+class _HostRendezvous(StaticTCPRendezvous):
+    """torchrun's rendezvous of known hosts; the store is on the first one."""
 
     def __init__(
         self, place: HostPlace, folders: TrainingFolders, environ: Mapping[str, str], stop: StopRequest
@@ -132,7 +132,7 @@ class _Meeting(StaticTCPRendezvous):
         if len(self._place.hosts) == 1:
             return "127.0.0.1"
         while not (found := self._place.address or address_of(host, self._folders, self._environ)):
-            self._still_time(f"the address of {host} is not known")
+            self._check_deadline(f"the address of {host} is not known")
             time.sleep(0.5)
         return found
 
@@ -148,21 +148,21 @@ class _Meeting(StaticTCPRendezvous):
 
     def _reach(self, address: str, port: int) -> Store:
         while not _answers(address, port):
-            self._still_time(f"{self._place.hosts[0]}, the first host, does not answer at {address}:{port}")
+            self._check_deadline(f"{self._place.hosts[0]}, the first host, does not answer at {address}:{port}")
             time.sleep(0.2)
         return TCPStore(address, port, None, False, self.timeout, wait_for_workers=False)
 
     def _wait_for_all(self, store: Store) -> None:
-        here = PrefixStore("here", store)
-        here.set(self._place.host, "")
-        while missing := [host for host in self._place.hosts if not here.check([host])]:
-            self._still_time(f"{', '.join(missing)} did not come")
+        arrived = PrefixStore("here", store)
+        arrived.set(self._place.host, "")
+        while missing := [host for host in self._place.hosts if not arrived.check([host])]:
+            self._check_deadline(f"{', '.join(missing)} did not connect")
             time.sleep(0.1)
 
-    def _still_time(self, what: str) -> None:
+    def _check_deadline(self, what: str) -> None:
         self._stop.check()
         if time.monotonic() > self._deadline:
-            fix = "see that host's log; may the job's hosts reach each other (security group, network isolation)?"
+            fix = "see that host's log; check that the job's hosts can reach each other (security group, isolation)"
             raise RunError(f"{what} (waited {READY_SECONDS} s)", where=f"hosts {', '.join(self._place.hosts)}", fix=fix)
 
 

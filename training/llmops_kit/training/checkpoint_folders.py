@@ -1,4 +1,4 @@
-"""The folders in which a training keeps its checkpoints, and in which it works."""
+"""Folders in which a training keeps its checkpoints, and working folders."""
 
 import shutil
 from dataclasses import dataclass
@@ -7,9 +7,9 @@ from pathlib import Path
 RESULT = "trained"
 """The folder of a finished training's adapter, weights or model."""
 LOCAL_PREFIX = "training-"
-"""Prefix of temporary folders, whose names end at random."""
+"""Prefix of temporary folders, whose names end in random characters."""
 BEST = "best.safetensors"
-"""Folder in a checkpoint of the adapter with the lowest validation loss so far."""
+"""File in a checkpoint: the trained weights with the lowest validation loss so far."""
 
 
 @dataclass(frozen=True)
@@ -28,12 +28,12 @@ class CheckpointFolders:
 
     @property
     def best(self) -> Path:
-        """The adapter with the lowest validation loss; missing until the first measurement."""
+        """The trained weights with the lowest validation loss; missing until the first measurement."""
         return self.local / BEST
 
 
 def cleared(folder: Path) -> Path:
-    """Removes what is in a folder, and returns it; the folder itself stays, as a platform may have mounted it."""
+    """Removes a folder's content, and returns the folder, which stays because a platform may have mounted it."""
     folder.mkdir(parents=True, exist_ok=True)
     for path in folder.iterdir():
         shutil.rmtree(path) if path.is_dir() else path.unlink()

@@ -1,11 +1,12 @@
-"""Checkpoints that are whole or not there: files are copied to where they are kept, a sealed list of hashes last.
+"""Checkpoints that are complete or ignored: files are copied to their destination, a sealed list of hashes last.
 
-Where they are kept is no ordinary disk on any cloud. A blob container that is mounted renames by copying and deleting
-file by file, which a kill cuts anywhere, and bills each write
+The destination is not an ordinary disk on any cloud. A mounted blob container renames by copying and deleting file by
+file, which a kill can interrupt anywhere, and bills each write
 (https://learn.microsoft.com/azure/storage/blobs/blobfuse2-compare-linux-file-system, "Non-atomic renames"). SageMaker
-copies /opt/ml/checkpoints to S3 file by file, in no order that it promises
-(https://docs.aws.amazon.com/sagemaker/latest/dg/model-checkpoints.html). So work is done on the machine's own disk,
-nothing is renamed there, and a checkpoint counts only if each file is as its list says, whichever of them came first.
+copies /opt/ml/checkpoints to S3 file by file, in no documented order
+(https://docs.aws.amazon.com/sagemaker/latest/dg/model-checkpoints.html). So checkpoints are made on the machine's own
+disk, nothing is renamed at the destination, and a checkpoint counts only if all files match its list, in whichever
+order they arrived.
 """
 
 import errno
@@ -29,13 +30,13 @@ from llmops_kit.core.object_keys import Key
 MARKER = "complete.json"
 _PREFIX = "checkpoint-"
 _LARGEST_SEALED = 64 << 20  # bytes
-_FIX = "nothing of it is used: the run goes on from an older checkpoint, or begins anew"
+_FIX = "nothing of it is used: the run resumes from an older checkpoint, or starts over"
 
 
 class Marker(Part):
     """The last file of a checkpoint: its name, its files, and its writer's notes."""
 
-    name: str = Field(description="Of the checkpoint's folder.")
+    name: str = Field(description="Name of the checkpoint's folder.")
     files: dict[Key, FileEntry]
     notes: dict[str, Any] = Field(default={})
 
@@ -78,7 +79,7 @@ def checked(folder: Path) -> Marker:
     try:
         marker = Marker.model_validate(unsealed(path))
     except ValueError as e:
-        raise IntegrityError("is no marker of a checkpoint", where=str(path), fix=_FIX) from e
+        raise IntegrityError("is not a checkpoint's marker", where=str(path), fix=_FIX) from e
     if marker.name != folder.name:
         raise IntegrityError(f"was written as {marker.name}", where=str(folder), fix=_FIX)
     check_folder(folder, marker.files | {MARKER: FileEntry(sha256=sha256_file(path), size=path.stat().st_size)})
@@ -125,7 +126,7 @@ def once(path: Path, make: Callable[[], Any]) -> Any:
     """
     try:
         return unsealed(path)
-    except (FileNotFoundError, IntegrityError):  # not there, restored by half, or changed
+    except (FileNotFoundError, IntegrityError):  # missing, partly restored, or changed
         value = make()
     path.parent.mkdir(parents=True, exist_ok=True)
     _write_synced(path, sealed(value))
@@ -155,7 +156,7 @@ def unsealed(path: Path) -> Any:
             return document["content"]
     except (DocumentError, ValueError, KeyError, RecursionError):
         pass
-    raise IntegrityError("is not as it was written: its sha256 does not fit", where=str(path), fix=_FIX)
+    raise IntegrityError("was changed: its sha256 does not match its content", where=str(path), fix=_FIX)
 
 
 def _complete(folder: Path, check: Callable[[Path], object]) -> Iterator[Path]:
@@ -164,14 +165,14 @@ def _complete(folder: Path, check: Callable[[Path], object]) -> Iterator[Path]:
         try:
             check(path)
         except (OSError, KitError) as e:
-            print(f"checkpoint passed over: {str(e).partition(chr(10))[0]}", flush=True)
+            print(f"checkpoint skipped: {str(e).partition(chr(10))[0]}", flush=True)
         else:
             yield path
 
 
 def _remove(path: Path) -> None:
     """Deletes a checkpoint, its marker first, so that an interrupted deletion leaves no checkpoint."""
-    with suppress(OSError):  # not there; or something else that is named so, which goes with the rest
+    with suppress(OSError):  # missing; or a folder of that name, which is deleted with the rest
         (path / MARKER).unlink()
     if path.exists():
         shutil.rmtree(path)

@@ -64,8 +64,8 @@ def precision_on(device: Any, asked: Literal["auto", "bf16", "f32"]) -> Precisio
 
 
 def release_memory() -> None:
-    """Frees what only references in a circle still hold, and a GPU's unused blocks: call it before another model is
-    loaded. In bf16, accelerate makes a trained model part of such a circle.
+    """Frees objects in reference cycles, and a GPU's unused blocks; call it before another model is loaded. In bf16,
+    accelerate makes a trained model part of a reference cycle.
     """
     import torch
 
@@ -83,7 +83,7 @@ def torch_dtype(precision: Precision) -> Any:
 
 def _evidence(environ: Mapping[str, str], instance_type: str) -> str:
     """Returns the evidence that this machine has NVIDIA GPUs; empty if there is none."""
-    # The machines of an AWS twin are this one, whatever their type is called.
+    # The jobs of an AWS twin run on this machine, whatever their instance type.
     if _GPU_INSTANCE.match(instance_type) and f":{TWIN_ACCOUNT}:" not in environ.get("TRAINING_JOB_ARN", ""):
         return f"instance type {instance_type}"
     if (count := environ.get(_AZURE_COUNT, "")).isdecimal() and int(count):
@@ -110,8 +110,8 @@ def _why_unusable() -> tuple[str, str]:
         fix = f"update the host's NVIDIA driver to one for CUDA {torch.version.cuda}"
     elif "no NVIDIA driver" in reason:
         fix = (
-            "build the image anew, which sets NVIDIA_VISIBLE_DEVICES and NVIDIA_DRIVER_CAPABILITIES "
-            "(`llmops images push training`), and see that the host's driver is loaded (`nvidia-smi`)"
+            "rebuild the image, which sets NVIDIA_VISIBLE_DEVICES and NVIDIA_DRIVER_CAPABILITIES "
+            "(`llmops images push training`), and check that the host's driver is loaded (`nvidia-smi`)"
         )
     else:
         fix = "see what `nvidia-smi` says on that host"

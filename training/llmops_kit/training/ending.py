@@ -7,7 +7,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-FAILED, DIVERGED, STOPPED = 1, 3, 143  # 143: what a shell calls an end by SIGTERM
+FAILED, DIVERGED, STOPPED = 1, 3, 143  # 143: a shell's exit code after SIGTERM
 
 
 def report_failure(path: Path, text: str) -> None:
@@ -26,9 +26,7 @@ def report_failure(path: Path, text: str) -> None:
 
 
 def exit_code(codes: set[int]) -> int:
-    """Returns a host's exit code from those of its ranks. Ranks that end because of another's failure were stopped by
-    the agent.
-    """
+    """Returns a host's exit code from those of its ranks. The agent stops the other ranks after one failed."""
     if codes <= {STOPPED, DIVERGED, -signal.SIGTERM}:  # the last: a rank that was still importing
         return DIVERGED if DIVERGED in codes else STOPPED
     return FAILED
@@ -38,8 +36,8 @@ def ended_without_a_word(host: str, codes: Mapping[int, int]) -> str:
     rank, code = next((r, c) for r, c in sorted(codes.items()) if c not in (STOPPED, DIVERGED))
     how = f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
     return (
-        f"rank {rank} on {host}: {how}, without a word\n  fix: was it out of memory? See the log; started "
-        "again, the run goes on from its last checkpoint"
+        f"rank {rank} on {host}: {how}, without a message\n  fix: check the log, and whether memory ran out; start the "
+        "run again: it resumes from its last checkpoint"
     )
 
 
@@ -59,20 +57,20 @@ def described(error: Exception, may_quantize: bool) -> str:
             f"lower training.batch_size or training.max_tokens in the recipe, {quantize}or take the next larger "
             "machine; with the same recipe"
         )
-    return f"{type(error).__name__}: {error}\n  fix: {fix}: it goes on from its last checkpoint"
+    return f"{type(error).__name__}: {error}\n  fix: {fix}: it resumes from its last checkpoint"
 
 
 def is_out_of_memory(error: Exception) -> bool:
-    """Returns whether an error means that memory of a GPU or of the machine ran out. For a processor's, only torch's
-    message tells.
+    """Returns whether an error means that memory of a GPU or of the machine ran out. On processors, only torch's
+    message says so.
     """
     kinds = {kind.__name__ for kind in type(error).__mro__}
     return bool(kinds & {"MemoryError", "OutOfMemoryError"}) or "can't allocate memory" in str(error)
 
 
 def is_full(error: Exception) -> bool:
-    """Returns whether a write failed because the disk is full. In the libraries' own errors only the message tells, or
-    nothing does.
+    """Returns whether a write failed because the disk is full. Errors of libraries say so only in their messages, if at
+    all.
     """
     full = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
     words = [os.strerror(code) for code in full] + ["PytorchStreamWriter failed writing file"]

@@ -1,4 +1,4 @@
-"""What the training images' programs do first and last, whichever trainer they run."""
+"""First and last steps of the training images' programs, for all trainers."""
 
 import os
 import sys
@@ -23,9 +23,9 @@ def enter_job(environ: MutableMapping[str, str]) -> None:
 
 
 def end_program(code: int) -> NoReturn:
-    """Ends the process with an exit code once its output is written, without taking the libraries apart.
+    """Ends the process with an exit code once its output is written, without the libraries' own clean-up.
 
-    Freeing torch's objects one by one costs 1.5 s of processor time, and TensorFlow's threads need not be waited for.
+    Freeing torch's objects one by one takes 1.5 s of processor time, and TensorFlow's threads need no wait.
     """
     sys.stdout.flush()
     sys.stderr.flush()

@@ -1,4 +1,4 @@
-"""The guards against runs that diverge, and against runs that learn nothing."""
+"""Stops runs that diverge, and refuses results of runs that learned nothing."""
 
 import hashlib
 import json
@@ -8,15 +8,15 @@ from collections.abc import Mapping
 
 from llmops_kit.core.errors import RunError
 
-# Losses this many times the median before them, and by this much (nats), have diverged: going on would waste the run.
+# Losses that exceed this many times the median before them, and by this much (nats), have diverged.
 SPIKE_FACTOR, SPIKE_NATS, SPIKE_WINDOW = 4.0, 2.0, 20
-# So many steps in a row: one alone may be a batch of few and unusual rows, such as the last one of an epoch.
+# Number of consecutive steps: a single one may be a batch of few and unusual rows, such as the last of an epoch.
 SPIKE_STEPS = 3
 LOSSES_BEFORE = SPIKE_WINDOW + SPIKE_STEPS - 1
-"""How many losses before a step the guard looks at."""
+"""Number of losses before a step that the guard examines."""
 
 ADDED_AT_A_TIME = 1 << 22
-"""Numbers of a weight whose sum is made together, for its digest: they are copied."""
+"""Numbers of a weight that are summed at a time for its digest, which copies them."""
 
 
 class DivergedError(RunError):
@@ -24,7 +24,7 @@ class DivergedError(RunError):
 
 
 def guard(loss: float, grad_norm: float, before: list[float], step: int) -> None:
-    """Stops a run that has diverged; the library itself would log 0 and go on.
+    """Stops a run that has diverged; the library itself would log 0 and continue.
 
     Args:
         loss: of this step, mean over its loss-bearing tokens, in nats.
@@ -54,8 +54,8 @@ def weights_digest(sums: Mapping[str, int]) -> str:
     """Returns a digest of weights.
 
     Args:
-        sums: by the weights' names, the sum of each one's numbers, taken as integers of as many bits. Modulo 2^64, it
-            does not depend on the order of adding, nor on shards.
+        sums: by weight, the sum of its numbers, read as integers of the same width. Modulo 2^64, it depends neither on
+            the order of addition nor on sharding.
     """
     listed = [(name, number % 2**64) for name, number in sorted(sums.items())]
     return hashlib.sha256(json.dumps(listed).encode()).hexdigest()
@@ -65,10 +65,10 @@ def require_change(before: str | None, after: str, steps: int) -> None:
     """Refuses a training whose result has the weights that it began with.
 
     Args:
-        before: the digest of the trained weights before the first step; None: not known, as an earlier version of the
-            kit began the run.
-        after: that of the result.
-        steps: after how many the result was taken.
+        before: the digest of the trained weights before the first step; None: unknown, because an earlier version of
+            the kit started the run.
+        after: the digest of the result's weights.
+        steps: number of steps after which the result was taken.
 
     Raises:
         RunError: both are equal.

@@ -16,7 +16,7 @@ from llmops_kit.core.errors import KitError
 from llmops_kit.core.layout import ROOT_VARIABLE, TrainingFolders
 from llmops_kit.training.devices import count_gpus
 
-_FIX = "start the job again; if it stays so, report it with this file's content"
+_FIX = "start the job again; if the error persists, report it with this file's content"
 PORT = 29500
 """Port of the store on the first host; torchrun's own default."""
 _NODES = "LLMOPS_NODES"
@@ -63,15 +63,15 @@ def read_place(folders: TrainingFolders, environ: Mapping[str, str]) -> HostPlac
         hosts, host = [str(name) for name in found["hosts"]], str(found["current_host"])
         interface = str(found.get("network_interface_name") or "")
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as e:
-        raise KitError(f"can't be understood: {type(e).__name__}: {e}", where=str(path), fix=_FIX) from e
+        raise KitError(f"can't be parsed: {type(e).__name__}: {e}", where=str(path), fix=_FIX) from e
     if host not in hosts or len(set(hosts)) != len(hosts):
         raise KitError(f"names hosts {hosts}, and {host!r} as this one", where=str(path), fix=_FIX)
     return HostPlace(hosts, host, interface, count_gpus(environ, str(found.get("current_instance_type") or "")))
 
 
 def keep_nodes(environ: MutableMapping[str, str]) -> None:
-    """Copies Azure ML's variables about a job's nodes to one of the kit's own, because libraries take the originals for
-    another launcher's (llmops_kit.training.process.forget_other_launchers).
+    """Copies Azure ML's variables about a job's nodes to one of the kit's own. The originals are removed, because
+    libraries would take them for another launcher's (llmops_kit.training.process.forget_other_launchers).
     """
     if all(environ.get(name) for name in _AZURE):
         environ[_NODES] = json.dumps({name: environ[name] for name in _AZURE})
@@ -92,7 +92,7 @@ def _place_among(found: Mapping[str, str], gpus: int) -> HostPlace:
 def address_of(name: str, folders: TrainingFolders, environ: Mapping[str, str]) -> str:
     """Returns a host's address now; "" when its name is not known (yet).
 
-    A process that stands for a container has its own hosts file; a container's names are resolved by its system.
+    A process image has its own hosts file; in a container, the system resolves names.
     """
     if ROOT_VARIABLE in environ:
         return _from_file(name, folders.hosts)

@@ -1,6 +1,6 @@
-"""`python -m llmops_kit.training check`: what an import would give, judged by a model's small files.
+"""`python -m llmops_kit.training check`: checks from a model's small files whether it can be imported and trained.
 
-No weight is read.
+Reads no weights.
 """
 
 import json
@@ -17,7 +17,7 @@ from llmops_kit.training.models.importing import find_source
 
 
 def check_import(folder: Path, request: CheckRequest) -> ModelCheck:
-    """Returns what an import of a model would give.
+    """Returns whether a model can be imported, what its chat template supports, and the machines that can train it.
 
     Args:
         folder: the model's config.json, tokenizer_config.json and chat template; its other files may be empty, as only

@@ -1,7 +1,6 @@
-"""`python -m llmops_kit.training train`: evaluate_before, train, package, evaluate_after, manifest. Each stage is run
-once.
+"""`python -m llmops_kit.training train`: evaluate_before, train, package, evaluate_after, manifest, each run once.
 
-Where another trainer has trained in a job before, `train` is left out: what it left is an input, and checked first.
+If another trainer has trained in an earlier job, `train` is skipped: its result is an input, and checked first.
 
 Finished stages are in opt/ml/checkpoints with their hashes; a killed job resumes after the last one.
 """
@@ -57,7 +56,7 @@ def run_job(environ: Mapping[str, str]) -> int:
     """
     folders = TrainingFolders.of(environ)
     folders.failure.unlink(missing_ok=True)
-    if ROOT_VARIABLE in environ:  # a container's own /tmp is new each time; of this one, a killed job left its own
+    if ROOT_VARIABLE in environ:  # unlike a container's /tmp, this one keeps the files of a killed job
         for left in (folders.root / "tmp").glob(f"{LOCAL_PREFIX}*"):
             shutil.rmtree(left, ignore_errors=True)
 
@@ -88,7 +87,7 @@ def run_rank(environ: Mapping[str, str]) -> int:
 
 
 def end_reported(work: Callable[[StopRequest], int], folders: TrainingFolders, ranks: Alone) -> int:
-    """Runs a work, and returns its exit code; reports a failure to the platform and to the other ranks."""
+    """Runs `work` and returns its exit code; reports a failure to the platform and to the other ranks."""
     try:
         return work(StopRequest())
     except Exception as e:
@@ -107,10 +106,10 @@ def end_reported(work: Callable[[StopRequest], int], folders: TrainingFolders, r
 
 
 def _may_quantize(folders: TrainingFolders) -> bool:
-    """Returns whether `adapter: qlora` would be a change of the job's recipe, and one that its framework takes."""
+    """Returns whether the job's recipe could be changed to `adapter: qlora`: it isn't yet, and its framework has it."""
     try:
         options = read_spec(folders.spec).recipe.training
-    except KitError:  # then memory is the lesser trouble
+    except KitError:  # unreadable: there is no recipe to change
         return False
     return options.adapter != "qlora" and options.framework == "pytorch"
 
@@ -226,8 +225,8 @@ class TrainingJob:
             again.append((suite, to_ask_again(suite, rows, answers)))
             self._report(suite, rows, answers, when)
         if when == "after":
-            # A server computes in bf16 or in f32, by its processor, whatever was trained in: a prompt is golden only
-            # if its answer is right in both.
+            # A server computes in bf16 or f32, depending on its processor, not on the trained precision: a prompt is
+            # golden only if its answer is right in both.
             if precision == "f32":
                 del model
                 release_memory()
@@ -258,7 +257,7 @@ class TrainingJob:
         return run_suite(model, load_tokenizer(folder), suite, asked, system, stop, self._check_stop, self.ranks)
 
     def _train(self) -> TrainingFacts | None:
-        """Trains, on all ranks; returns what is known of a training that another trainer's job did."""
+        """Trains on all ranks, and returns the facts; after another trainer's job, returns the facts that it left."""
         self._check_stop()
         if self.spec.trainer:
             self.ranks.reached("train")
@@ -288,7 +287,7 @@ class TrainingJob:
         say(stage="package")
         record = self.state / "package.json"
         if record.exists() and not _holds(self.folders.model, record):
-            # A container that was replaced kept its checkpoints only; its scores stand, as the same bytes come out.
+            # A replaced container keeps only its checkpoints; scores remain valid, as packaging gives the same bytes.
             record.unlink()
 
         def work() -> dict[str, Any]:
@@ -314,7 +313,7 @@ class TrainingJob:
 
         self._check_stop()
         say(stage="manifest")
-        if (self.state / "reports").exists():  # not so after a restart from checkpoints that were not all kept
+        if (self.state / "reports").exists():  # missing after a restart if the platform restored only a part
             shutil.copytree(self.state / "reports", self.folders.reports, dirs_exist_ok=True)
         golden = [GoldenAnswer.model_validate(each) for each in after["golden"]]
         answers = record(self.suites, before["answers"], after["answers"], golden)
@@ -370,7 +369,7 @@ def check_inputs(spec: RunSpec, base: Path, dataset: Path) -> ModelManifest:
 
 
 def state_folder(folders: TrainingFolders, spec: RunSpec) -> Path:
-    """Returns the folder of a job's checkpoints and finished stages; a job with other inputs starts anew."""
+    """Returns the folder of a job's checkpoints and finished stages; a job with other inputs has another one."""
     inputs = f"{spec.recipe.to_json()}{spec.dataset}{spec.base_model}{spec.trainer or ''}"
     return folders.checkpoints / sha256_bytes(inputs.encode())[:16]
 
@@ -389,9 +388,9 @@ def read_spec(path: Path) -> RunSpec:
     expected = os.environ.get(SPEC_VARIABLE)
     if expected and path.is_file() and sha256_file(path) != expected:
         raise IntegrityError(
-            f"is not what was submitted: it is not sha256:{expected}",
+            f"is not the submitted spec: it is not sha256:{expected}",
             where=str(path),
-            fix="submit the run again; something that may write where runs lie changed it",
+            fix="submit the run again, and check who can write to the folder of runs: something changed it",
         )
     return RunSpec.load(path)
 

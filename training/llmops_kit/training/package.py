@@ -12,12 +12,12 @@ from llmops_kit.training.process import say
 
 
 def package(base: Path, trained: Path, target: Path, openvino: bool | None) -> None:
-    """Writes safetensors, tokenizer, OpenVINO form where it is wanted, the metrics of the training and, where one was
-    trained, the adapter.
+    """Writes safetensors, tokenizer, OpenVINO's form if wanted, the metrics of the training and, if there is one, the
+    adapter.
 
     Args:
         base: the base model's version.
-        trained: what `finetune` left.
+        trained: the result of `finetune`.
         target: emptied first; the folder itself stays, as a platform may have mounted it.
         openvino: whether the form is wanted; None: by the model's size.
     """
@@ -25,7 +25,7 @@ def package(base: Path, trained: Path, target: Path, openvino: bool | None) -> N
 
 
 def package_trained(base: Path, trained: Path, target: Path, openvino: bool | None) -> None:
-    """Does the same with what another trainer left, and `check_trained` passed."""
+    """Packages the result of another trainer that `check_trained` passed, in the same way."""
     _package(take_weights, base, trained, target, openvino)
 
 

@@ -14,17 +14,16 @@ _OUTPUTS = ("model", "checkpoints", "reports")
 
 
 def give_up_root(environ: Mapping[str, str]) -> None:
-    """Drops root's rights in a container; a process with a root folder of its own, or without root's rights, is left
-    unchanged.
+    """Drops root's rights in a container; leaves a process image, or a process without root's rights, unchanged.
 
     SageMaker starts training containers as root, and mounts folders that only root can write
     (https://github.com/aws/sagemaker-python-sdk/issues/4764). Azure ML starts them as root too
-    (https://github.com/Azure/AzureML-Containers/issues/24) and mounts its folders by FUSE, where nothing can be given
-    away. Whether another user may write there is the mount's own setting: it is tried, and where it may not, the job
-    stays root and says so.
+    (https://github.com/Azure/AzureML-Containers/issues/24) and mounts its folders by FUSE, where owners can't change.
+    The mount's options decide whether another user may write there: this is tried, and if not, the job stays root and
+    says so.
 
     Raises:
-        KitError: a folder can't be given away.
+        KitError: a folder's owner can't be changed.
     """
     folders = TrainingFolders.of(environ)
     if ROOT_VARIABLE in environ or os.geteuid() != 0:
@@ -33,17 +32,17 @@ def give_up_root(environ: Mapping[str, str]) -> None:
         if works_as(USER, folders):
             become(USER)
         else:
-            print(f"this platform's folders are root's alone: the job can't become user {USER}", flush=True)
+            print(f"only root can use this platform's folders: the job can't run as user {USER}", flush=True)
         return
     own((folders.model, folders.checkpoints, folders.failure.parent), USER)
     become(USER)
 
 
 def own(folders: Sequence[Path], user: int) -> None:
-    """Creates folders, and changes the owner of all that is in them to a user and the group of the same number.
+    """Creates folders, and changes the owner of all their content to a user and the group of the same number.
 
     Raises:
-        KitError: naming the path that can't be given away.
+        KitError: naming the path whose owner can't be changed.
     """
     for folder in folders:
         try:
@@ -75,7 +74,7 @@ def works_as(user: int, folders: TrainingFolders) -> bool:
                     for path in filter(Path.is_file, folder.iterdir()):
                         path.open("rb").close()
             os._exit(0)
-        except BaseException:  # whatever it is, the job would meet it later
+        except BaseException:  # any error here would end the job later
             os._exit(1)
     _, status = os.waitpid(child, 0)
     return status == 0

@@ -14,12 +14,12 @@ from llmops_kit.core.garbage import collect_garbage_rarely
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # from malloc.h
 _PR_SET_PDEATHSIG = 1  # from sys/prctl.h
 
-# What another launcher or platform may have set: ranks are started by this program alone, as
-# resourceconfig.json says, and how they compute stands in the recipe.
+# Variables of other launchers and platforms: only this program starts ranks, from resourceconfig.json, and the recipe
+# determines how they compute.
 _FOREIGN = ("ACCELERATE_", "FSDP_", "PET_", "TORCHELASTIC_", "OMPI_COMM_WORLD_", "PMI_", "MV2_COMM_WORLD_")
 _FOREIGN_NAMES = {"RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT", "NODE_RANK"}
 
-# Nothing of a job comes from the network: its inputs are its folders.
+# A job uses no network: its inputs are its folders.
 _ENVIRONMENT = {
     "HF_HUB_OFFLINE": "1",
     "HF_HUB_DISABLE_TELEMETRY": "1",
@@ -27,9 +27,9 @@ _ENVIRONMENT = {
     "TOKENIZERS_PARALLELISM": "false",
     "TRANSFORMERS_VERBOSITY": "error",
     "TQDM_DISABLE": "1",
-    "TORCH_CPP_LOG_LEVEL": "ERROR",  # what breaks between ranks is told in words, without torch's stack of addresses
-    # The kit compiles no model. bitsandbytes would, where the machine has a compiler of C++; to load torch's compiler
-    # for it takes a second of processor time.
+    "TORCH_CPP_LOG_LEVEL": "ERROR",  # the kit reports failures between ranks, without torch's stack of addresses
+    # The kit compiles no model. bitsandbytes would, on machines with a C++ compiler; loading torch's compiler for it
+    # takes a second of processor time.
     "TORCHDYNAMO_DISABLE": "1",
     # Waiting threads sleep instead of spinning: beside another busy process, steps were several times quicker.
     "OMP_WAIT_POLICY": "PASSIVE",
@@ -38,16 +38,16 @@ _ENVIRONMENT = {
     "ONEDNN_PRIMITIVE_CACHE_CAPACITY": "256",
 }
 
-# Without a consent file openvino_telemetry sends usage data; when it can't be imported, OpenVINO takes its stub.
-# `kernels` fetches compiled code from the hub, for bitsandbytes, which warns where it is missing. The others are for
-# images, for metrics that no recipe has, for rows that the kit reads by itself, and for questions about an account;
-# where they are installed, transformers and accelerate import them: half a second of processor time.
+# Without a consent file, openvino_telemetry sends usage data; if it can't be imported, OpenVINO uses its stub.
+# `kernels` fetches compiled code from the hub for bitsandbytes, which warns if it is missing. The others are for
+# images, for metrics that no recipe has, for rows that the kit reads itself, and for AWS accounts; transformers and
+# accelerate import them if they are installed, which takes half a second of processor time.
 _NEVER_IMPORTED = ("openvino_telemetry", "kernels", "torchvision", "sklearn", "datasets", "boto3")
 _TALKATIVE = "bitsandbytes.backends.cpu.ops"
 
 
 def prepare_process() -> None:
-    """Sets environment, warnings and how often garbage is collected; call it before the first heavy import."""
+    """Configures environment, warnings and garbage collection; call it before the first heavy import."""
     collect_garbage_rarely()
     for name, value in _ENVIRONMENT.items():
         os.environ.setdefault(name, value)
@@ -58,13 +58,13 @@ def prepare_process() -> None:
 
 
 def hide(*packages: str) -> None:
-    """Lets libraries that import packages where they are installed find none of these; `show` takes it back for one."""
+    """Makes packages look uninstalled to libraries that import them if they can; `show` reverts this for one."""
     for name in packages:
         sys.modules[name] = None  # type: ignore[assignment]
 
 
 def show(package: str) -> None:
-    """Lets a package be imported again that was hidden."""
+    """Makes a hidden package importable again."""
     if package in sys.modules and sys.modules[package] is None:
         del sys.modules[package]
 
@@ -77,7 +77,7 @@ def forget_other_launchers() -> None:
 
 
 def die_with_parent() -> None:
-    """Makes this process end with the process that started it."""
+    """Has the kernel kill this process when the process that started it ends."""
     parent = os.getppid()
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0)
     if os.getppid() != parent:
@@ -85,9 +85,9 @@ def die_with_parent() -> None:
 
 
 def _keep_memory() -> None:
-    """Lets glibc keep freed blocks: by default each step gives its tensors back to the kernel and faults them in anew.
+    """Makes glibc keep freed blocks: by default, each step returns its tensors to the kernel and faults them in again.
 
-    Measured: a quarter of the processor time of a step, for a few hundred MB.
+    Measured: saves a quarter of a step's processor time, for a few hundred MB.
     """
     if platform.libc_ver()[0] == "glibc":
         libc = ctypes.CDLL(None)

@@ -1,4 +1,4 @@
-"""What a training says of each step: the line that `runs follow` and the platforms' metrics read, and metrics.jsonl."""
+"""Records each step of a training: the line that `runs follow` and the platforms' metrics read, and metrics.jsonl."""
 
 import resource
 import time
@@ -42,7 +42,7 @@ def record_step(
     tokens: float,
     peak_bytes: int,
 ) -> StepMetrics:
-    """Prints the line of a step, and returns what metrics.jsonl keeps of it.
+    """Prints the line of a step, and returns its entry in metrics.jsonl.
 
     Args:
         clock: of the training.

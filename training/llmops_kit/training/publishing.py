@@ -6,7 +6,7 @@ from typing import Any, Self
 
 
 class Publisher:
-    """Runs one work at a time, in a thread; starting the next waits for it, and raises its exception."""
+    """Runs one task at a time, in a thread; starting the next one waits for it, and raises its exception."""
 
     def __init__(self) -> None:
         self._pool = ThreadPoolExecutor(1)
@@ -16,19 +16,19 @@ class Publisher:
         return self
 
     def __exit__(self, *_: Any) -> None:
-        """Waits for the last work, so that its files exist until then, whatever ends the block."""
+        """Waits for the last task, so that its source files exist until it ends, whatever ends the block."""
         self._pool.shutdown()
 
     def start(self, work: Callable[[], None]) -> None:
-        """Starts a work after the last one has ended."""
+        """Starts a task after the last one has ended."""
         self.wait()
         self._last = self._pool.submit(work)
 
     def wait(self) -> None:
-        """Waits until the last work is done.
+        """Waits until the last task has ended.
 
         Raises:
-            Exception: the work's exception.
+            Exception: the task's exception.
         """
         last, self._last = self._last, None
         if last:

@@ -1,4 +1,4 @@
-"""The processes of one job. Rank 0 does what is done once; all of them train, and end for the same reason."""
+"""The processes of one job. All of them train and end for the same reason; rank 0 does the rest."""
 
 import re
 import tempfile
@@ -16,7 +16,7 @@ from llmops_kit.training.wire import FileList, give, give_nothing, take
 
 READY_SECONDS = 900
 """How long ranks wait for each other to begin training; as long as torchrun waits for hosts."""
-_COLLECTIVE = timedelta(minutes=30)  # how long one rank may wait for another within training: a slow disk's checkpoint
+_COLLECTIVE = timedelta(minutes=30)  # how long a rank may wait for another in training, as for a slow disk's checkpoint
 _POLL_SECONDS = 0.1
 _LAST_WORD_SECONDS = 3.0
 
@@ -126,8 +126,8 @@ class Team(Alone):
         if self._cuda:
             torch.cuda.set_device(int(environ["LOCAL_RANK"]))
         address, port = environ["MASTER_ADDR"], int(environ["MASTER_PORT"])
-        patience = timedelta(seconds=READY_SECONDS)
-        server = TCPStore(address, port, None, False, patience, wait_for_workers=False)
+        timeout = timedelta(seconds=READY_SECONDS)
+        server = TCPStore(address, port, None, False, timeout, wait_for_workers=False)
         self._store = PrefixStore("job", server)
         self._collectives = PrefixStore("collectives", server)
         self._control: Any = None
@@ -155,7 +155,7 @@ class Team(Alone):
             return
         if missing := self._missing("ready", READY_SECONDS):
             raise PeerError(
-                f"{self._names(missing)} did not come to train within {READY_SECONDS} s",
+                f"{self._names(missing)} did not connect within {READY_SECONDS} s",
                 fix="see the log of that host",
             )
         backend = "cpu:gloo,cuda:nccl" if self._cuda else "gloo"
@@ -182,7 +182,7 @@ class Team(Alone):
             work.wait(timedelta(seconds=seconds))
         except RuntimeError as e:
             self.check()
-            raise PeerError(f"the other ranks did not come within {seconds:g} s", fix="see their log") from e
+            raise PeerError(f"the other ranks did not respond within {seconds:g} s", fix="see their log") from e
         return bool(numbers.item())
 
     def sum(self, values: Any) -> Any:
@@ -208,7 +208,7 @@ class Team(Alone):
             self._store.set(f"shared/{leader}", str(checkpoint or ""))
         self.together()
         found = self._text(f"shared/{leader}")
-        self.together()  # the next one to be shared is written in the same place
+        self.together()  # the next call writes the same key
         return Path(found) if found else None
 
     def beside_first(self, folder: Path) -> Path:
@@ -246,14 +246,14 @@ class Team(Alone):
             return e
         except RuntimeError:
             return PeerError(
-                f"{self.first_host}, the first host, is gone without a word ({_in_short(error)})",
-                fix="see its log; start the run again: it goes on from its last checkpoint",
+                f"{self.first_host}, the first host, is gone without a message ({_in_short(error)})",
+                fix="see its log; start the run again: it resumes from its last checkpoint",
             )
         who = self._names(silent) if silent else "the connection between the hosts"
         return PeerError(
-            f"{who} is gone without a word ({_in_short(error)})",
-            fix="was it out of memory, or its host lost? See its log; started again, the run goes on from its last "
-            "checkpoint",
+            f"{who} is gone without a message ({_in_short(error)})",
+            fix="check its log, and whether memory ran out or its host was lost; start the run again: it resumes from "
+            "its last checkpoint",
         )
 
     def leave(self, mark: str, text: str) -> str:

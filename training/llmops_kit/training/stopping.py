@@ -20,7 +20,7 @@ class StopRequest:
     def check(self) -> None:
         """Raises StoppedError if a stop was requested."""
         if self.asked:
-            raise StoppedError("asked to stop", fix="start the run again: it goes on from the last finished stage")
+            raise StoppedError("asked to stop", fix="start the run again: it resumes from the last finished stage")
 
     @contextmanager
     def at_a_step(self) -> Iterator[None]:

@@ -1,7 +1,7 @@
-"""Files from one rank to another: a list with sizes and hashes first, then the bytes, in pieces.
+"""Sends files from one rank to another: first a list with sizes and hashes, then the bytes, in pieces.
 
-Received data is checked: names must be those of files within a folder, the list's length is bounded, and each file must
-have the announced hash. Nothing is unpickled.
+Received data is checked: names must be paths within a folder, the list's length is bounded, and each file must have the
+announced hash. Nothing is unpickled.
 """
 
 import hashlib
@@ -18,15 +18,15 @@ from llmops_kit.core.names import Sha256
 from llmops_kit.core.object_keys import Key
 
 PassOn = Callable[[Any], object]
-"""Sends a CPU tensor, or fills it with the other rank's; both call it with the same shapes, in turn."""
+"""Sends a CPU tensor, or fills it with the other rank's; both call it with the same shapes, in the same order."""
 _PIECE = 32 << 20  # bytes
 _LONGEST_LIST = 4 << 20  # bytes
 _SENDER = "another rank of this job"
-_FIX = "start the run again: it goes on from its last checkpoint"
+_FIX = "start the run again: it resumes from its last checkpoint"
 
 
 class SentFile(Part):
-    """Sent before a file's content: what the receiver must get."""
+    """Hash and size that the receiver checks a file against."""
 
     sha256: Sha256
     size: int = Field(ge=0, description="Bytes.")

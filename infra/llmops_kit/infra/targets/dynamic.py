@@ -1,7 +1,7 @@
 """Base of the dynamic providers of every target.
 
-The engine starts them in a separate process, which makes each from its released name (llmops_kit.infra.providers):
-what only create, update or delete need is imported there.
+The engine starts them in a separate process, which creates each from its released name (llmops_kit.infra.providers).
+Modules that only create, update or delete need are imported there.
 """
 
 import sys
@@ -29,7 +29,7 @@ class KitProvider(dynamic.ResourceProvider):
 
     def configure(self, req: dynamic.ConfigureRequest) -> None:
         """Prepares the provider's process; Pulumi calls this once."""
-        del req  # the stack's configuration; what a resource needs of it is in its properties
+        del req  # the stack's configuration: resources have the values that they need as properties
         _show_mistakes_without_traceback()
 
     def diff(self, _id: str, _olds: Properties, _news: Properties) -> dynamic.DiffResult:

@@ -12,7 +12,7 @@ OutputFields = dict[str, Any]
 
 @dataclass(frozen=True)
 class TrainingImages:
-    """What runs execute."""
+    """Images that runs execute."""
 
     image: pulumi.Input[str]
     tensorflow_image: str = ""
@@ -40,7 +40,7 @@ def stack_outputs(
         store: URL.
         private_key: a reference, never the key.
         public_key: PEM.
-        training: by their fields of `images`.
+        training: the images of runs.
         runs: folder or URL.
         endpoints: by name; see `endpoint_output`.
         own: the target's own fields of StackOutputs, such as `aws`.

@@ -1,4 +1,4 @@
-"""Finds a target by its name. No other module depends on which target it is."""
+"""Finds a target by its name. No other shared module depends on the target."""
 
 from typing import Any
 

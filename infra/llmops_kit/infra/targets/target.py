@@ -12,10 +12,10 @@ class Target(Protocol[Resolved]):
     """Turns settings into resources, in two steps. The only code that imports a cloud's Pulumi SDK."""
 
     def resolve(self, settings: Settings) -> Resolved:
-        """Check the settings and look everything up. Declares nothing.
+        """Check the settings, and make all look-ups. Declares nothing.
 
         Returns:
-            Plain values: all that `declare` needs.
+            Plain values: everything that `declare` needs.
 
         Raises:
             SettingError: a setting that this target can't honour, by its key.
@@ -23,7 +23,7 @@ class Target(Protocol[Resolved]):
         ...
 
     def declare(self, resolved: Resolved) -> OutputFields:
-        """Declare the resources. Looks nothing up.
+        """Declare the resources, without look-ups.
 
         Returns:
             The stack's outputs: fields of StackOutputs.

@@ -56,13 +56,13 @@ def test_an_update_waits_until_no_alarm_rings_any_more(capsys: pytest.CaptureFix
     timer.start()
     provider.update("", QUIET | {"configuration": "old"}, QUIET)
     timer.join()
-    assert f"endpoint {NAME}: waiting until alarm chat-5xx no longer rings" in capsys.readouterr().out
+    assert f"endpoint {NAME}: waiting until alarm chat-5xx is no longer in ALARM" in capsys.readouterr().out
 
 
 def test_an_alarm_that_rings_on_is_named_before_the_endpoint_is_touched(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(quiet_alarms, "_MARGIN_SECONDS", 0.05)
     set_alarm("chat-quality", "ALARM")
-    with pytest.raises(KitError, match="alarm chat-quality is in ALARM, and SageMaker would undo any update"):
+    with pytest.raises(KitError, match="alarm chat-quality is in ALARM, so SageMaker would roll any update back"):
         quiet_alarms.QuietProvider().update("", QUIET, QUIET | {"window": 0})
 
 

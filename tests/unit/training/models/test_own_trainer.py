@@ -109,7 +109,7 @@ def _adapter(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("harm", "words"),
     [
-        (_empty, "is empty: the trainer ended well, and left nothing"),
+        (_empty, "is empty: the trainer succeeded, and wrote nothing"),
         (_linked, "model.safetensors: is a link"),
         (lambda folder: os.mkfifo(folder / "config"), "config: is no file"),
         (_pickled, r"pytorch_model\.bin: is a pickle"),
@@ -118,7 +118,7 @@ def _adapter(folder: Path) -> None:
         (_json("tokenizer_config.json", {"auto_map": {"AutoTokenizer": "x.Y"}}), "asks to run code"),
         (_adapter, "has an adapter and not the weights"),
         (lambda folder: (folder / "model.safetensors").unlink(), "has no weights"),
-        (lambda folder: (folder / "model.safetensors").write_bytes(b"\xff" * 99), "is no file of safetensors"),
+        (lambda folder: (folder / "model.safetensors").write_bytes(b"\xff" * 99), "is not a safetensors file"),
         (lambda folder: (folder / "config.json").unlink(), r"has no config\.json"),
         (lambda folder: (folder / "config.json").write_text("[" * 100_000), r"config\.json: is not JSON"),
         (lambda folder: (folder / "config.json").write_text("[]"), r"config\.json: is not a JSON object"),

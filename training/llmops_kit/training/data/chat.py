@@ -1,9 +1,9 @@
 """Conversations as token ids, and which of them bear loss: the assistant's answers with their end tokens.
 
-What is trained is what serves: the ids before an answer are those that serving makes with the model's own template, and
-loss begins right after them. The answer is rendered by trl's training template where trl has one for the model: those
-keep reasoning that the model's own drops, and end the turns that it leaves open. trl's `{% generation %}` marks are not
-used, as they include headers that serving writes, and templates that trl doesn't know have none.
+Training matches serving: the ids before an answer are those that a server makes with the model's own template, and loss
+begins right after them. If trl has a training template for the model, it renders the answer: these templates keep
+reasoning that the model's own drops, and end turns that it leaves open. trl's `{% generation %}` marks are not used, as
+they include headers that serving writes, and templates that trl doesn't know have none.
 """
 
 import json
@@ -30,7 +30,7 @@ _PROBE: list[dict[str, Any]] = [
     {"role": "user", "content": "USER-91bc"},
     {"role": "assistant", "content": "ANSWER-20de"},
 ]
-_CALL_ID = "call00001"  # Mistral's templates take nine letters and digits alone
+_CALL_ID = "call00001"  # Mistral's templates accept exactly nine letters and digits
 _CALL = {
     "id": _CALL_ID,
     "type": "function",
@@ -78,16 +78,17 @@ def prompt_ids(tokenizer: Any, messages: Messages, tools: Messages = ()) -> list
 def encode(tokenizer: Any, messages: Messages, tools: Messages = (), completion: int = 0) -> list[Encoded]:
     """Tokenises a conversation whose answers are learned, their end token included.
 
-    Answers share one sequence while the template renders what came before them as it did then. Templates that rewrite
-    earlier turns (Qwen3 drops their reasoning) give a sequence for each answer, which is what a server would send.
+    Answers share one sequence as long as the template renders the turns before them unchanged. Templates that rewrite
+    earlier turns (Qwen3 drops their reasoning) give a sequence for each answer, with the prompt that a server would
+    send.
 
     Args:
         tools: what the model may call, in OpenAI's form.
         completion: how many messages at the end are learned; 0: all.
 
     Raises:
-        DataError: the template loses a part of the conversation, or the prompt that is served is no prefix of what
-            would be trained.
+        DataError: the template loses a part of the conversation, or the prompt that is served is not a prefix of the
+            text that would be trained.
     """
     chat = _own_template(tokenizer)
     examples: list[Encoded] = []
@@ -114,7 +115,7 @@ def encode(tokenizer: Any, messages: Messages, tools: Messages = (), completion:
 
 
 def document_ids(tokenizer: Any, text: str) -> list[int]:
-    """Returns the token ids of a plain text with the marks of its ends: the first only if the tokenizer writes one.
+    """Returns the token ids of a plain text and its end token, after a start token if the tokenizer writes one.
 
     Raises:
         DataError: the text spells out a special token that can't be written with other tokens.
@@ -131,11 +132,10 @@ def check_template(tokenizer: Any, where: str) -> None:
     """Refuses a chat template that silently drops system messages, or with which no conversation trains as it is
     served.
 
-    What a template refuses itself or lacks for some rows only, such as tools, is refused with those rows, by `encode`.
+    Faults that affect only some rows, such as a lack of tools, are refused with those rows, by `encode`.
 
     Raises:
-        KitError: no template, or one that loses content, or whose served prompt is no prefix of what would be
-            trained.
+        KitError: no template, or one that loses content, or whose served prompt is not a prefix of the trained text.
     """
     fix = "take an instruction-tuned model, or put a working chat_template.jinja beside its tokenizer"
     if not tokenizer.chat_template:
@@ -157,7 +157,7 @@ def _loss_of_system_message(tokenizer: Any) -> str:
     try:
         prompt = _own_template(tokenizer).render(messages, add_generation_prompt=True)
     except ValueError:
-        return ""  # told to whoever sends one
+        return ""  # `encode` refuses the rows that have one
     return "" if messages[0]["content"] in prompt else "the model's chat template loses the system's message"
 
 
@@ -188,9 +188,9 @@ def _answer(template: ChatTemplate, prompt: str, messages: Messages, tools: Mess
     whole = template.render(messages, tools, add_generation_prompt=False).rstrip()
     if not (whole.startswith(asked) and prompt.endswith(opening)):
         raise ValueError(
-            f"the model's chat template asks for an answer with {without_marks(prompt)[-40:]!r}, and renders this one "
-            "otherwise: what is trained would not be what is served (models that always reason need answers that begin "
-            "with <think>)"
+            f"the model's chat template asks for an answer with {without_marks(prompt)[-40:]!r}, but renders this one "
+            "differently: training would not match serving (models that always reason need answers that begin with "
+            "<think>)"
         )
     if not opening and (header := _opening(template, _PROBE[:1])) and whole.startswith(header, len(asked)):
         raise ValueError("the model's chat template asks for an answer to a tool without the header that it gives it")
@@ -286,7 +286,7 @@ def _training_template(tokenizer: Any) -> ChatTemplate | None:
 def _training_source(tokenizer: Any, source: str) -> str | None:
     if source not in known_to_trl():
         return None
-    show("datasets")  # which trl can't be imported without
+    show("datasets")  # trl can't be imported without it
     from trl.chat_template_utils import get_training_chat_template
 
     try:
@@ -297,8 +297,8 @@ def _training_source(tokenizer: Any, source: str) -> str | None:
 
 @cache
 def known_to_trl() -> frozenset[str]:
-    """Returns the chat templates that trl compares a model's with, from its files: to import it takes a second of
-    processor time.
+    """Returns the chat templates that trl compares a model's with. Reads its files, since importing it takes a second
+    of processor time.
     """
     found = find_spec("trl")
     folder = Path(found.origin).parent / "chat_templates" if found and found.origin else Path()

@@ -1,4 +1,4 @@
-"""Rows as tokens, in a file mapped into memory, so that a training only holds its batches."""
+"""Rows as tokens, in a file mapped into memory, so that training needs memory only for its batches."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -12,7 +12,7 @@ from llmops_kit.training.data.chat import Encoded, document_ids, encode, with_sy
 from llmops_kit.training.data.rows import Row, check_kind, read_rows
 from llmops_kit.training.data.translations import as_conversation
 
-_ROWS_TOGETHER = 1024  # of a record batch of the file
+_ROWS_TOGETHER = 1024  # in a record batch of the file
 
 
 class Example(NamedTuple):
@@ -67,7 +67,7 @@ def load_examples(rows: Path, tokenizer: Any, options: TrainingRecipe, system_pr
 
     Raises:
         DataError: naming file and line: a row is of another kind than the method trains, can't be rendered by the chat
-            template, or is longer than `max_tokens`, because truncation would train answers without an end.
+            template, or is longer than `max_tokens`; truncation would train answers without an end.
     """
     write_examples(_examples(rows, tokenizer, options, system_prompt), target)
     return Examples(target)

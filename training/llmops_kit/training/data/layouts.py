@@ -1,4 +1,4 @@
-"""How the sequences of a batch lie in rows of tokens."""
+"""Arranges the sequences of a batch in rows of tokens."""
 
 import sys
 from collections.abc import Iterator, Sequence
@@ -30,8 +30,8 @@ class Layout(NamedTuple):
     """Of each sequence, the places of its tokens in the flattened rows."""
 
     def members(self) -> npt.NDArray[np.int8]:
-        """Returns [sequences, width] of a single row, in which sequences stand in the row's order: 1 where a token
-        belongs to one. Without sequences, the row counts as one.
+        """Returns which tokens of a single row belong to which sequence, [sequences, width] of 0 and 1, in the row's
+        order. Without sequences, the row counts as one.
         """
         places = sorted(self.places, key=lambda places: places[-1]) or [np.arange(self.ids.size)]
         found = np.zeros((len(places), self.ids.size), np.int8)
@@ -59,7 +59,7 @@ def packed_layout(texts: Texts, pack_to: int, pad: int) -> Layout:
 
 
 def joined_layout(texts: Texts, pad: int) -> Layout:
-    """Returns one row in which tokens with which sequences begin alike, such as a system prompt, are there once."""
+    """Returns one row in which a prefix that sequences share, such as a system prompt, occurs once."""
     if not texts:
         return packed_layout(texts, ALL, pad)
     places: dict[int, Places] = {}
@@ -80,8 +80,8 @@ def joined_width(texts: Texts) -> int:
 
 
 def _alike(texts: Texts) -> Iterator[tuple[int, int, int]]:
-    """Returns for each sequence, in the order of a dictionary, the one before it and how many first tokens both have
-    in common, which no earlier one exceeds. A sequence keeps its last token, to have a place that attends.
+    """Yields each sequence, in lexicographic order, with the one before it and the number of first tokens that both
+    share; it shares no more with any earlier one. The last token is never shared, so that it has its own position.
     """
     order = sorted(range(len(texts)), key=lambda i: texts[i].tolist())
     yield from ((i, i, 0) for i in order[:1])

@@ -1,4 +1,4 @@
-"""Lines of a split's files: the values of Parquet's column `row`, or JSON lines, which older dataset versions hold."""
+"""Reads the lines of a split's files: the Parquet column `row`, or JSON lines in older dataset versions."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,7 +9,7 @@ _BATCH = 1024
 
 
 def read_lines(path: Path) -> Iterator[bytes]:
-    """Yields each row as its JSON line, without its end; for a folder, those of its files, by name.
+    """Yields each row as a JSON line, without the newline; for a folder, the rows of its files in order of name.
 
     Raises:
         DataError: the file can't be read.

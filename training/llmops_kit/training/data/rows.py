@@ -32,7 +32,7 @@ Kind = Literal["chat", "preference", "text", "translation"]
 _PROMPT, _ASKED = ("prompt", "completion"), ("question", "answer")
 """Two names of one form. A row that has a form by its other keys may have `question` and `answer` as metadata."""
 
-# What makes a row of a kind; all other keys are metadata, but those that `_OPTIONAL` lists for the kind.
+# Keys that determine a row's kind; all others are metadata, except those that `_OPTIONAL` lists for the kind.
 _FORMS: dict[tuple[str, ...], Kind] = {
     ("messages",): "chat",
     _PROMPT: "chat",
@@ -76,7 +76,7 @@ class Row:
         rejected: the worse one.
         tools: what the model may call.
         translation: language -> text.
-        expect: each must stand in an answer; `a|b`: one of them must.
+        expect: each must occur in an answer; `a|b`: one of them must.
         metadata: the row's other keys, JSON values.
     """
 
@@ -176,7 +176,7 @@ def group_of(row: Row, key: str) -> str:
             in one split with all of its translations.
 
     Returns:
-        Empty if the row has no such key, and so no group.
+        Empty if the row has no such key, and therefore no group.
     """
     if not key:
         return asked_words(prompt_of(row))
@@ -187,9 +187,9 @@ def group_of(row: Row, key: str) -> str:
 
 
 def prompt_of(row: Row) -> str:
-    """Returns a row's folded prompt, with roles, calls and tools: rows with the same prompt ask the same.
+    """Returns a row's folded prompt, with roles, calls and tools, to find rows with the same prompt.
 
-    For a text or a translation, which ask nothing, returns the text itself.
+    For a text or a translation, which have no prompt, returns the text itself.
     """
     if row.kind == "text":
         return fold(row.text)
@@ -202,7 +202,7 @@ def prompt_of(row: Row) -> str:
 
 
 def asked_words(prompt: str) -> str:
-    """Returns the words of a prompt from `prompt_of`: rows with equal words ask the same, regardless of punctuation."""
+    """Returns the words of a prompt from `prompt_of`, to compare prompts regardless of punctuation."""
     return ascii_words(prompt) if prompt.isascii() else " ".join(_ANY_WORD.findall(prompt))
 
 
@@ -272,7 +272,7 @@ def _forms_of(keys: frozenset[str]) -> list[tuple[tuple[str, ...], Kind]]:
 def _form_of(data: dict[str, Any], where: str) -> tuple[tuple[str, ...], Kind]:
     forms = _forms_of(frozenset(data))
     if not forms:
-        # What it lacks is an example in the manifest: other words would give the same files another dataset version.
+        # The manifest quotes this message: another wording would give the same files another dataset version.
         names = ", ".join(" and ".join(form) for form in _FORMS)
         keys = ", ".join(f"{key!r:.40}" for key in list(data)[:8]) or "none"
         raise DataError(f"has none of {names}", where=where, fix=f"its keys: {keys}; {_EXAMPLE}")
@@ -293,9 +293,9 @@ def _read_chat(data: dict[str, Any], form: tuple[str, ...], tools: list[Tool], w
     learned = _read_side(data[answer], "assistant", f"{where}: {answer}")
     turns = _continued(prompt, learned, f"{where}: {answer}")
     check_calls(turns, tools, where)
-    # Without answers in the prompt, both forms train the same.
-    apart = any(turn.role == "assistant" for turn in prompt)
-    return {"messages": turns, "completion": len(turns) - len(prompt) if apart else 0}
+    # Without answers in the prompt, the row trains the same as one with `messages`.
+    has_answers = any(turn.role == "assistant" for turn in prompt)
+    return {"messages": turns, "completion": len(turns) - len(prompt) if has_answers else 0}
 
 
 def _read_preference(data: dict[str, Any], tools: list[Tool], where: str) -> dict[str, Any]:

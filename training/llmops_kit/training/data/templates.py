@@ -1,4 +1,4 @@
-"""What a model's chat template lets be trained and served, tried on conversations with each part."""
+"""Tests which parts of conversations a model's chat template can train and serve."""
 
 import json
 from pathlib import Path
@@ -24,7 +24,7 @@ _THOUGHT = "<think>\nREASON-3a7c\n</think>\n\n"
 
 
 def report_of(tokenizer: Any) -> TemplateReport:
-    """Returns what a tokenizer's chat template allows."""
+    """Returns the refusals of a tokenizer's chat template, and the form of its tool calls."""
     try:
         check_template(tokenizer, "")
     except KitError as e:
@@ -68,7 +68,7 @@ def stand_in_tokenizer(folder: Path) -> Any:
 
 
 def _refusal(tokenizer: Any, messages: Messages, tools: Messages = ()) -> str:
-    """Returns why a conversation is refused, and with reasoning as well: some models always reason."""
+    """Returns why a conversation is refused, also with reasoning, which some models always need; empty if it isn't."""
     thought = [
         {**m, "content": _THOUGHT + m["content"]} if m["role"] == "assistant" and m["content"] else m for m in messages
     ]

@@ -1,4 +1,4 @@
-"""Rows of translations as conversations, in the form in which the model is asked."""
+"""Converts rows of translations into conversations, in the form in which the model is asked."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,7 +10,7 @@ from llmops_kit.training.data.turns import Turn
 
 
 def require_pairs(tasks: Sequence[TranslationTask], rows: Path) -> None:
-    """Refuses tasks of which no row has both languages: nothing would be learned of them. Reads until each has one.
+    """Refuses tasks for which no row has both languages; reads until each has one.
 
     Args:
         tasks: the recipe's `training.translations`.

@@ -156,7 +156,7 @@ def read_turns(value: Any, where: str) -> list[Turn]:
 
 
 def read_conversation(turns: Sequence[Turn], where: str) -> list[Turn]:
-    """Checks the order of turns, names tool results after their calls, and drops what follows the last answer.
+    """Checks the order of turns, names tool results after their calls, and drops turns after the last answer.
 
     Raises:
         DataError: no answer to a user, a tool result without its call, or a call without a result.
@@ -261,7 +261,7 @@ def refuse_control(text: str, where: str) -> None:
     Raises:
         DataError: naming the character.
     """
-    # Both are several times as fast as the pattern, of which no other character is printable.
+    # Both checks are several times as fast as the pattern; of its characters, only U+FFFD is printable.
     if text.isascii():
         clean = len(text.encode().translate(None, _ASCII_CONTROL)) == len(text)
     else:
@@ -309,7 +309,7 @@ def _call_of(turn: Turn, open_calls: Sequence[ToolCall], where: str) -> ToolCall
 
 
 def _check_schema(schema: Any, where: str) -> None:
-    """Refuses what is clearly not a JSON schema; bounded by the depth of the row."""
+    """Refuses values that are clearly not a JSON schema; the depth of the row bounds the recursion."""
     if isinstance(schema, bool):
         return
     if not isinstance(schema, dict):

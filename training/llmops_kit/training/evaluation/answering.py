@@ -1,7 +1,7 @@
 """`python -m llmops_kit.training answer`: a model's greedy answers to suites of a dataset version, each suite saved
 once it is done.
 
-Used to compare versions: nothing is trained, and of manifests only the dataset's is read.
+Used to compare versions: it trains nothing, and reads no manifest but the dataset's.
 """
 
 from collections.abc import Sequence
@@ -75,7 +75,7 @@ def _check_model(folder: Path) -> None:
         raise KitError("scores translations and answers nothing", where=str(folder), fix="give a model that answers")
     if (folder / "adapter_config.json").exists():
         raise KitError(
-            "holds an adapter, which is answered with together with its base model only",
+            "holds an adapter, which can only answer together with its base model",
             where=str(folder / "adapter_config.json"),
             fix="give a folder of merged weights",
         )

@@ -18,7 +18,7 @@ from llmops_kit.training.process import say
 BATCH = 32
 """Sentences encoded together, of about one length."""
 _SPECIAL = 4
-"""By how much COMET's longest sentence is shorter than an XLM-R's number of positions."""
+"""Positions of an XLM-R that COMET does not use for a sentence."""
 
 
 class TranslationTriple(NamedTuple):
@@ -38,7 +38,7 @@ def score_file(model: Path, triples: Path, out: Path) -> None:
         out: gets a JSON list of scores, in the same order.
 
     Raises:
-        KitError: the version is no such model, or a score is not finite.
+        KitError: the version is not one for translation scoring, or a score is not finite.
     """
     from llmops_kit.training.devices import best_device
     from llmops_kit.training.process import set_threads
@@ -92,12 +92,12 @@ class CometModel:
         texts = list(dict.fromkeys(text for triple in triples for text in triple))
         with torch.inference_mode():
             vectors = self._embed(texts)
-            place = {text: index for index, text in enumerate(texts)}
+            row_of = {text: index for index, text in enumerate(texts)}
             scores: list[float] = []
             for start in range(0, len(triples), BATCH):
                 part = triples[start : start + BATCH]
                 source, given, reference = (
-                    vectors[[place[each] for each in column]] for column in zip(*part, strict=True)
+                    vectors[[row_of[each] for each in column]] for column in zip(*part, strict=True)
                 )
                 scores += self._estimate(source, given, reference).tolist()
         return scores
@@ -117,7 +117,7 @@ class CometModel:
             mask = torch.arange(width, device=self._device) < lengths[:, None]
             found = self._encoder(input_ids=tokens, attention_mask=mask.long(), output_hidden_states=True)
             mixed: Any = sum(weight * layer for weight, layer in zip(self._layers, found.hidden_states, strict=True))
-            # A text can have padding's token in it: COMET leaves it out of the sum, but counts it.
+            # A text can contain the padding token: COMET leaves it out of the sum, but counts it.
             held = mixed.masked_fill((tokens == self._pad)[..., None], 0.0).sum(1)
             vectors[batch] = held / lengths[:, None]
             say(stage="encode", done=min(start + BATCH, len(order)), of=len(order))

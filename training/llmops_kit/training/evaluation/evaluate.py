@@ -51,11 +51,11 @@ def run_suite(
     # Longest first: a batch then holds prompts of about one length, and the first one takes the most memory.
     order = sorted(range(len(rows)), key=lambda i: (-len(prompts[i]), i))
     texts: dict[int, str] = {}
-    # Whole batches, each with the prompts that it would have on one rank: an answer's bits depend on the others.
+    # Ranks take whole batches, with the prompts that they have on one rank: an answer's bits depend on its batch.
     for start in range(0, len(order), BATCH)[ranks.rank :: ranks.size]:
         batch = order[start : start + BATCH]
         answers = generate(model, tokenizer, [prompts[i] for i in batch], suite.max_tokens, stop)
-        # Some models' marks of tool calls are special tokens.
+        # Some models mark tool calls with special tokens.
         plain = suite.metric != "tools"
         texts |= {
             i: tokenizer.decode(ids, skip_special_tokens=plain).strip() for i, ids in zip(batch, answers, strict=True)
@@ -111,7 +111,7 @@ def generate(model: Any, tokenizer: Any, prompts: list[list[int]], max_tokens: i
             attention_mask=mask,
             max_new_tokens=max_tokens,
             do_sample=False,
-            # Whatever the folder's generation settings say, the answer is the likeliest token by token.
+            # Overrides the folder's generation settings: answers are greedy.
             temperature=None,
             top_p=None,
             top_k=None,

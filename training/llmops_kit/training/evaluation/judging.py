@@ -4,14 +4,12 @@ LLM-as-a-judge after Zheng et al. 2023 (arXiv:2306.05685): the reason before the
 one, and pairs shown in both orders, since judges prefer a position. Uses no network: cli/evaluation sends the
 requests.
 
-The judged data comes from others. Each part stands between marks that contain a hash of all parts, so that no part can
-end itself; and only the judge's own reply is parsed, as a whole, as JSON of one form.
+The judged data is untrusted. Each part is enclosed in marks that contain a hash of all parts, so that no part can end
+itself; and only the judge's own reply is parsed, as a whole, as JSON of one form.
 
-A program of the user's is a judge of one answer whose reply is a number: a request to it is a row and an answer, and
-names the program's SHA-256.
-
-A COMET model is a judge of one answer whose reply is a number: a request to it is a source, a translation and a
-reference, and names the version's identity.
+A user's program and a COMET model are judges of one answer whose reply is a number. A request to a program is a row and
+an answer, and names the program's SHA-256; one to a COMET model is a source, a translation and a reference, and names
+the version's identity.
 """
 
 import json
@@ -68,7 +66,7 @@ _FORMS: dict[str, tuple[str, list[Any], str]] = {
 
 
 class JudgeRequest(NamedTuple):
-    """What a judge, a COMET model or a program is asked about one answer, with the key of its verdict."""
+    """A request to a judge, a COMET model or a program about one answer, with the key of its verdict."""
 
     key: str
     """SHA-256 of the judge's URL, the COMET version's identity or the program's SHA-256, and the body."""
@@ -109,7 +107,7 @@ def judged_scores(
     verdicts: Verdicts,
 ) -> tuple[list[float], list[float]]:
     """Returns the scores of two models' answers, from 0 to 1: (rating - 1) / 4; for pairs, the share of orders that
-    each won; COMET's score, and the nearer end for one outside of 0 to 1.
+    each won; COMET's score, clamped to 0 to 1.
 
     An unreadable reply counts as the lowest rating, or as a tie.
 
@@ -152,9 +150,7 @@ def _name_of(suite: Suite) -> str:
 
 
 def replies_to(suite: Suite, asked: SuiteRow, before: Answer, after: Answer, verdicts: Verdicts) -> list[JudgeReply]:
-    """Returns the judge's replies for a row, in the order of its requests; equal answers are not a pair, and have
-    none.
-    """
+    """Returns the judge's replies for a row, in the order of its requests; none for a pair of equal answers."""
     found = [_verdict(suite, each, verdicts) for each in _of_row(suite, asked, str(before), str(after))]
     replies = []
     for each, shown in zip(found, _SHOWN, strict=False):
@@ -195,7 +191,7 @@ def judge_of(suite: Suite) -> Judge:
 
 
 def _of_row(suite: Suite, asked: SuiteRow, before: str, after: str) -> list[JudgeRequest]:
-    """Returns the requests of a row: of its two answers, or of them in both orders; of equal ones, no pair."""
+    """Returns the requests of a row: one for each answer, or one for each order of a pair, unless both are equal."""
     if suite.comet:
         return [_translation(suite.comet, asked, answer) for answer in (before, after)]
     if suite.program:

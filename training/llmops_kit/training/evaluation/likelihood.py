@@ -1,4 +1,4 @@
-"""How likely a model finds rows' own answers and texts."""
+"""Computes the likelihood of rows' own answers and texts under a model."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -27,8 +27,8 @@ def likelihoods(
     between: Callable[[], None],
     ranks: Alone,
 ) -> list[Likelihood]:
-    """Returns the likelihood of what training would learn from each row: all answers with their ends, or the text with
-    its end.
+    """Returns the likelihood of the tokens that training would learn from each row: all answers with their end tokens,
+    or the text with its end token.
 
     Tokens beyond the model's context are ignored.
 

@@ -1,4 +1,4 @@
-"""Means of scores and of losses, paired gains, and their 95 % intervals, which take a group as one observation."""
+"""Means of scores and of losses, paired gains, and their 95 % intervals, in which a group is one observation."""
 
 import math
 import random
@@ -59,8 +59,8 @@ def mean_gain(before: Sequence[float], after: Sequence[float], groups: Sequence[
     1. Here a difference is any number in between, and the variance that of a ratio over groups of unequal sizes. A
     bootstrap has no width where all differences are equal, and covers 90 % or less where a few of 30 rows lost all.
 
-    Equal answers to n groups have an interval of +-2.77/(n + 2). None that holds for any differences can be much
-    narrower: with 95 % confidence, n groups can miss a kind that is 3/n of all (Hanley and Lippman-Hand 1983).
+    Equal answers to n groups have an interval of +-2.77/(n + 2). An interval that is valid for all differences can't be
+    much narrower: with 95 % confidence, n groups can miss a kind that is 3/n of all (Hanley and Lippman-Hand 1983).
     """
     sums = _by_group([now - was for was, now in zip(before, after, strict=True)], groups)
     n, rows = len(sums), len(before)

@@ -46,8 +46,6 @@ _LONGEST_TOOLS = 16_384
 _HOLDING_EXPECTED = ("expect", "exact", "f1", "translation")
 """Metrics by which a right answer contains the row's expected strings, or is the translation."""
 
-# What any chat model answers with something; an import has no facts of its own to ask for.
-
 
 class GateVerdict(NamedTuple):
     """The results that follow from a run's answers."""
@@ -146,7 +144,7 @@ def check_suites(recipe: Recipe, dataset: Path) -> dict[str, list[SuiteRow]]:
 
 
 def _more_groups(recipe: Recipe, suite: Suite, manifest: DatasetManifest, groups: int, least: int) -> str:
-    """Returns how a suite gets as many groups as its gate needs."""
+    """Returns the fix: how a suite gets as many groups as its gate needs."""
     split, missing = recipe.data.split, least - groups
     ways: list[str] = []
     if not suite.only and not suite.limit and manifest.groups.get(suite.split, 0) > groups:
@@ -298,8 +296,8 @@ def to_ask_again(suite: Suite, rows: Sequence[SuiteRow], answers: Sequence[Answe
 
 
 def _may_be_golden(suite: Suite, asked: SuiteRow) -> bool:
-    """Returns whether a server can ask the row: something is expected of its answer, and calls of tools stand in no
-    message of its prompt.
+    """Returns whether a server can ask the row: its answer is expected to contain something, and its prompt contains no
+    tool calls.
     """
     if not all(turn.keys() == {"role", "content"} for turn in asked.row.prompt):
         return False
@@ -310,9 +308,8 @@ def _may_be_golden(suite: Suite, asked: SuiteRow) -> bool:
 
 
 def _expected(suite: Suite, asked: SuiteRow) -> list[str]:
-    """Returns what an answer must contain: the row's expected strings; of a suite `translation`, its translation.
-
-    Not one that giving the source back would contain, nor one that would be read as several alternatives.
+    """Returns the strings that an answer must contain: the row's expected strings; for a suite `translation`, the
+    translation, unless the source contains it too, or its `|` would separate alternatives.
     """
     if suite.metric != "translation":
         return asked.row.expect

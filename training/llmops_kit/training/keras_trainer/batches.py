@@ -1,4 +1,4 @@
-"""Batches of a run, in the PyTorch trainer's order: as token ids and the weight of each token's loss."""
+"""Batches of a run, in the PyTorch trainer's order, as token ids and the weight of each token's loss."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -18,13 +18,13 @@ class MicroBatch(NamedTuple):
     token_ids: npt.NDArray[np.int32]
     """[rows, width], padded on the right, which causal attention does not see."""
     sample_weight: npt.NDArray[np.float32]
-    """[rows, width]: what the loss of each token counts in the step's: 1 / its loss-bearing tokens, or 0."""
+    """[rows, width]: the weight of each token's loss in the step's: 1 / the step's loss-bearing tokens, or 0."""
     last: bool
     """Whether the step is taken after it."""
 
 
 class BatchOrder:
-    """Which rows each step trains."""
+    """Determines the rows of each step."""
 
     def __init__(self, examples: Examples, options: TrainingRecipe, pad: int, replicas: int) -> None:
         """Plans the batches.

@@ -13,14 +13,14 @@ _ENVIRONMENT = {
     "KERAS_BACKEND": "tensorflow",
     "TF_CPP_MIN_LOG_LEVEL": "3",
     "TF_DETERMINISTIC_OPS": "1",
-    "USE_TORCH": "0",  # transformers' tokenizers are all that is used of it
+    "USE_TORCH": "0",  # only transformers' tokenizers are used
 }
 _CPUINFO = Path("/proc/cpuinfo")
 _BF16 = ("avx512_bf16", "amx_bf16")
 
 
 def prepare_tensorflow(environ: Mapping[str, str], threads: int) -> None:
-    """Sets what must be set before TensorFlow's first operation: threads, and the same results each time.
+    """Configures TensorFlow before its first operation: threads, and deterministic operations.
 
     Args:
         environ: of the job's first process.

@@ -1,5 +1,5 @@
-"""Fine-tuning by Keras on TensorFlow, with the kit's own checkpoints: Keras's BackupAndRestore forgets updates, and
-where in an epoch a run was.
+"""Fine-tuning by Keras on TensorFlow, with the kit's own checkpoints: Keras's BackupAndRestore loses updates and the
+position in an epoch.
 """
 
 import math
@@ -48,8 +48,7 @@ def finetune(
     stop_asked: Callable[[], bool] = lambda: False,
     validation_rows: Path | None = None,
 ) -> TrainingFacts:
-    """Trains as llmops_kit.training.torch_trainer.finetune does, to which the arguments and errors are equal, in one
-    process.
+    """Trains in one process. Arguments and errors are those of `llmops_kit.training.torch_trainer.finetune.finetune`.
 
     The result, `trained/` in `folder`, is a plain Hugging Face folder in f32. Equal inputs, threads and devices give
     equal bytes, interrupted or not.
@@ -102,7 +101,7 @@ class _Run:
         say(batch=options.batch_size, devices=strategy.num_replicas_in_sync, micro_batch=self._order.rows)
 
     def resume(self) -> None:
-        """Goes on from the newest complete checkpoint, if there is one."""
+        """Restores the newest complete checkpoint, if there is one."""
         start = checkpoints.restored(self._place.kept, self._place.local)
         if not start:
             return
@@ -140,7 +139,7 @@ class _Run:
                 raise StoppedError(
                     f"stopped after step {self._step} of {total}",
                     where=str(self._place.kept),
-                    fix="start the run again: it goes on from there",
+                    fix="start the run again: it resumes from there",
                 )
 
     def facts(self) -> TrainingFacts:
@@ -162,7 +161,7 @@ class _Run:
         """Writes the model with the best weights, or the last.
 
         Raises:
-            RunError: they are those that the training began with.
+            RunError: they equal the initial weights.
         """
         step = self._step
         if self._validation.best:
@@ -173,7 +172,7 @@ class _Run:
         (folder / METRICS).write_text(metrics_text(self._measured))
 
     def _parts(self) -> Any:
-        """Yields the micro-batches that are left; the next ones are made meanwhile."""
+        """Yields the remaining micro-batches, prefetching the next ones."""
         if self._validation.exhausted:
             return
         pair = (tf.TensorSpec((None, None), tf.int32), tf.TensorSpec((None, None), tf.float32))
@@ -235,7 +234,7 @@ class _Run:
         for name, value in values.items():
             if name not in variables or tuple(variables[name].shape) != value.shape:
                 raise RunError(
-                    f"has {name}, which this model's training has not, or in another shape",
+                    f"has {name}, which this model's training lacks or has in another shape",
                     where=str(source),
                     fix="start a new run",
                 )

@@ -1,6 +1,6 @@
-"""The first of the two jobs of a run with `framework: tensorflow`: trains, and leaves a plain Hugging Face folder.
+"""The first of the two jobs of a run with `framework: tensorflow`: trains, and writes a plain Hugging Face folder.
 
-The second one, of the PyTorch image, checks that folder, evaluates, packages, and writes the version's manifest.
+The second job, in the PyTorch image, checks that folder, evaluates, packages, and writes the version's manifest.
 """
 
 import json
@@ -42,7 +42,7 @@ def _train(folders: TrainingFolders, environ: Mapping[str, str], stop: StopReque
     began = time.monotonic()
     say(stage="check_inputs")
     spec = read_spec(folders.spec)
-    # GPUs are hidden from it, as they are TensorFlow's to count.
+    # Hides GPUs from `read_place`, which would import torch to count them.
     if len(hosts := read_place(folders, {**environ, VISIBLE: "-1"}).hosts) > 1:
         raise RunError(
             f"the TensorFlow trainer works on one host, and this job has {len(hosts)}: Keras trains on several with "
@@ -77,6 +77,6 @@ def _train(folders: TrainingFolders, environ: Mapping[str, str], stop: StopReque
 
 
 def _leave(trained: Path, target: Path, facts: TrainingFacts) -> None:
-    """Copies the trained model where the second job gets it from."""
+    """Copies the trained model to the folder that the second job gets."""
     shutil.copytree(trained, cleared(target), ignore=shutil.ignore_patterns(checkpoints.MARKER), dirs_exist_ok=True)
     (target / TRAINER_FACTS).write_text(json.dumps(facts.model_dump(), indent=2) + "\n")

@@ -38,7 +38,8 @@ _BESIDE = (
 def load_causal_lm(folder: Path, precision: Precision) -> Any:
     """Returns a version's model as keras_hub's CausalLM, without a preprocessor; weights are kept in f32.
 
-    KerasHub rounds Mistral's to f16 on the way, which keeps those of versions: they are bf16, with fewer digits.
+    KerasHub rounds Mistral's weights to f16 in between, which loses nothing: those of versions are bf16, with fewer
+    digits.
 
     Args:
         folder: the version's, with config.json and safetensors.
@@ -55,8 +56,8 @@ def load_causal_lm(folder: Path, precision: Precision) -> Any:
 
 
 def _forgotten(config: dict[str, Any]) -> dict[str, Any]:
-    """Returns what KerasHub's converters don't read of a config: Llama's epsilon, and its scaling as transformers 5
-    writes it.
+    """Returns the values that KerasHub's converters don't read from a config: Llama's epsilon, and its RoPE scaling in
+    the form of transformers 5.
     """
     if config["model_type"] != "llama":
         return {}
@@ -74,8 +75,8 @@ def _forgotten(config: dict[str, Any]) -> dict[str, Any]:
 class LowRankDense(layers.Layer):
     """A frozen linear layer with a low-rank update beside it, as in peft: x W + (alpha / r) x A B.
 
-    KerasHub's own `enable_lora` has an A for each head of the attention, which is another update than peft's of the
-    same rank, and computes the gradient of the whole W.
+    KerasHub's own `enable_lora` has an A for each attention head, unlike peft's update of the same rank, and computes
+    the gradient of the whole W.
     """
 
     def __init__(self, inner: Any, options: Lora, generator: np.random.Generator) -> None:
@@ -107,7 +108,7 @@ class LowRankDense(layers.Layer):
         return result + ops.reshape(update, ops.shape(result))
 
     def merge(self) -> None:
-        """Adds the update to the inner layer's weights, and forgets it."""
+        """Adds the update to the inner layer's weights, and resets it to zero."""
         kernel = self.inner.kernel
         update = np.matmul(ops.convert_to_numpy(self.a), ops.convert_to_numpy(self.b)) * self._scale
         kernel.assign(ops.convert_to_numpy(kernel) + update.reshape(kernel.shape))
@@ -115,7 +116,7 @@ class LowRankDense(layers.Layer):
 
 
 def add_low_rank(model: Any, options: Lora, seed: int) -> list[LowRankDense]:
-    """Freezes a model, and puts an update beside each linear layer but the head, as peft's `all-linear` does."""
+    """Freezes a model, and adds an update to each linear layer except the head, as peft's `all-linear` does."""
     model.backbone.trainable = False
     generator = np.random.default_rng(seed)
     added = []
@@ -126,9 +127,9 @@ def add_low_rank(model: Any, options: Lora, seed: int) -> list[LowRankDense]:
 
 
 def write_folder(model: Any, low_rank: list[LowRankDense], base: Path, target: Path) -> None:
-    """Writes a plain Hugging Face folder: the model's weights, f32, by KerasHub's exporter, and everything else as the
-    base model has it: KerasHub's config lacks fields, its tokenizer splits some texts otherwise, and tied embeddings
-    get a copy as lm_head.
+    """Writes a plain Hugging Face folder: the model's weights, f32, by KerasHub's exporter, and all else from the base
+    model, because KerasHub's config lacks fields, its tokenizer splits some texts differently, and it copies tied
+    embeddings to lm_head.
 
     Args:
         model: as `load_causal_lm` returned it; updates are merged.

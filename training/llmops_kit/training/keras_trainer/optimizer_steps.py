@@ -18,7 +18,7 @@ _BATCH = (tf.TensorSpec((None, None), tf.int32), tf.TensorSpec((None, None), tf.
 
 
 class Taken(NamedTuple):
-    """A step that was taken."""
+    """Measurements of an optimizer step."""
 
     loss: float
     """Mean over its loss-bearing tokens, in nats."""

@@ -1,7 +1,7 @@
-"""COMET's published layout, `hparams.yaml` and `checkpoints/model.ckpt`, and what of it a version keeps.
+"""Reads COMET's published layout, `hparams.yaml` and `checkpoints/model.ckpt`, and writes its weights to a version.
 
 The checkpoint is a pickle, the only one that the kit reads: once, in an import, by torch's unpickler for weights, which
-makes tensors, numbers, strings and containers, and refuses everything else by name before it does anything with it
+creates tensors, numbers, strings and containers, and refuses everything else by name before it is used
 (https://docs.pytorch.org/docs/stable/notes/serialization.html#weights-only). What is stored is safetensors.
 
 The model is unbabel-comet's RegressionMetric (Rei et al. 2020, arXiv:2009.09025); `load_from_checkpoint` takes its
@@ -27,7 +27,7 @@ TOKENIZER = "tokenizer.json"
 _CONFIG = "config.json"
 _ENCODER = "encoder.model."
 _UNUSED = (f"{_ENCODER}pooler.", f"{_ENCODER}embeddings.position_ids", "layerwise_attention.dropout_")
-"""Of a checkpoint: what scoring does not read."""
+"""Prefixes of a checkpoint's weights that scoring does not use."""
 _DEFAULTS = {
     "encoder_model": "XLM-RoBERTa",
     "pool": "avg",
@@ -38,7 +38,7 @@ _DEFAULTS = {
     "activations": "Tanh",
     "final_activation": None,
 }
-"""Of RegressionMetric's arguments, where a checkpoint has none."""
+"""RegressionMetric's defaults, for arguments that a checkpoint lacks."""
 _SUPPORTED = {"encoder_model": "XLM-RoBERTa", "pool": "avg", "layer": "mix", "layer_norm": False}
 _FIX = "take a COMET model of the kind of Unbabel/wmt22-comet-da"
 
@@ -77,10 +77,10 @@ def store_comet_model(source: Path, target: Path) -> CometForm:
         target: the version's folder.
 
     Returns:
-        How the head makes a score.
+        The settings by which the head computes a score.
 
     Raises:
-        KitError: the checkpoint holds other than weights, or others than those of its settings and config.json.
+        KitError: the checkpoint holds more than weights, or weights that don't match its settings and config.json.
     """
     import torch
     from safetensors.torch import save_file
@@ -123,8 +123,8 @@ def _read_checkpoint(source: Path) -> tuple[dict[str, Any], dict[str, Any]]:
         raise KitError(
             f"is no checkpoint of weights alone: {_reason(e)}",
             where=str(path),
-            fix="write one with its `state_dict` and `hyper_parameters` alone, on a machine apart; nothing else of a "
-            "pickle is ever read",
+            fix="write one with its `state_dict` and `hyper_parameters` alone, on an isolated machine; the kit reads "
+            "nothing else from a pickle",
         ) from e
     used = {name: weight for name, weight in weights.items() if not name.startswith(_UNUSED)}
     hparams = _read_hparams(source / HPARAMS)
@@ -144,7 +144,7 @@ def _reason(e: Exception) -> str:
 
 
 def _form(settings: Mapping[str, Any], source: Path) -> tuple[CometForm, list[int]]:
-    """Returns how the head makes a score, and the sizes of its hidden layers."""
+    """Returns the settings by which the head computes a score, and the sizes of its hidden layers."""
     others = {key: settings[key] for key, value in _SUPPORTED.items() if settings[key] != value}
     transformation, sizes = settings["layer_transformation"], settings["hidden_sizes"]
     if transformation not in ("softmax", "sparsemax"):

@@ -1,4 +1,4 @@
-"""Embedding models: Hugging Face folders as sentence-transformers writes them, and what of them a version keeps.
+"""Reads embedding models in sentence-transformers' layout, and writes them to a version.
 
 https://sbert.net/docs/sentence_transformer/usage/custom_models.html (modules.json, 1_Pooling, 2_Normalize)
 """
@@ -23,10 +23,10 @@ StoredAs = Literal["F32", "BF16"]
 
 
 def embedding_of(folder: Path) -> EmbeddingForm | None:
-    """Returns how a folder's model makes an embedding of a text; None: it is no embedding model.
+    """Returns the form of a folder's embedding model; None if it isn't one.
 
     Raises:
-        KitError: it does so in a way that the kit does not compute.
+        KitError: the kit doesn't support its modules or its pooling.
     """
     path = folder / _MODULES
     if not path.exists():
@@ -60,7 +60,7 @@ def _pooling(config: dict[str, Any], path: Path) -> Pooling:
 
 
 def store_embedding_model(source: Path, target: Path) -> StoredAs:
-    """Writes safetensors in the precision that they have, configuration and tokenizer; returns the precision."""
+    """Writes safetensors in their own precision, configuration and tokenizer; returns the precision."""
     import torch
 
     from llmops_kit.training.models.weights import SHARD_SIZE, forget_paths, load_tokenizer
@@ -95,7 +95,7 @@ def load_encoder(folder: Path) -> Any:
         output_loading_info=True, ignore_mismatched_sizes=True, **_without_pooler(folder),
     )  # fmt: skip
     model, loading = loaded
-    # A pooler, BERT's layer after the first token, is in many files, and no embedding is made of it.
+    # Many files contain a pooler, BERT's layer after the first token, which embeddings don't use.
     known = {key for key in loading["unexpected_keys"] if not key.startswith("pooler.")}
     require_complete({**loading, "unexpected_keys": known}, folder)
     return model.eval()
@@ -113,7 +113,7 @@ def _without_pooler(folder: Path) -> dict[str, bool]:
 
 
 def _described(folder: Path) -> list[str]:
-    """Returns the files by which vLLM and sentence-transformers know how the vectors are made."""
+    """Returns the files that tell vLLM and sentence-transformers how vectors are computed."""
     pooling = f"{_read(folder / _MODULES)[1]['path']}/config.json"
     return [_MODULES, pooling, *(name for name in [_LENGTHS] if (folder / name).exists())]
 

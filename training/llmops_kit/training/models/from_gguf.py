@@ -15,8 +15,8 @@ _STRING_ARRAYS = ("tokenizer.ggml.tokens", "tokenizer.ggml.merges")
 
 
 def read_fields(path: Path) -> dict[str, Any]:
-    """Reads what a GGUF file says of its model, tokenizer and licence (`general.license`): names to values. Of arrays
-    of texts only the tokens and merges are read; others come as their lengths.
+    """Returns a GGUF file's metadata on its model, tokenizer and licence (`general.license`), by name. Of arrays of
+    texts, it reads only the tokens and merges, and returns the lengths of others.
 
     Raises:
         KitError: it is not a GGUF file.
@@ -79,7 +79,7 @@ def _model(path: Path, tokenizer: Any) -> Any:
         raise _unknown_architecture(path, e) from e
     read, loading = loaded
     require_complete(loading, path)
-    # What was read counts as quantised and refuses to be saved; a fresh model takes its weights.
+    # transformers marks the loaded model as quantised and refuses to save it; a fresh model takes its weights.
     with no_init_weights():
         fresh = AutoModelForCausalLM.from_config(_config(read.config, tokenizer), dtype=torch.float32)
     fresh.load_state_dict(read.state_dict())
@@ -88,7 +88,7 @@ def _model(path: Path, tokenizer: Any) -> Any:
 
 
 def _config(read: Any, tokenizer: Any) -> Any:
-    """Returns a configuration that was read from GGUF, without what says that the weights are quantised."""
+    """Returns a configuration that was read from GGUF, without the fields that mark the weights as quantised."""
     config = read.to_dict()
     for key in ("quantization_config", "_name_or_path"):
         config.pop(key, None)
@@ -107,9 +107,9 @@ def _unknown_architecture(path: Path, error: ValueError) -> KitError:
 
 @contextmanager
 def _quick_reader() -> Iterator[None]:
-    """Keeps what functions of the gguf library return: transformers parses a file twice, for configuration and weights,
-    and has the names of tensors put together for each module of the model. That would be half of an import. A file is
-    read as a plain array: to slice a memory map, as the tokens are a million times, takes several times as long.
+    """Caches results of the gguf library: transformers parses a file twice, for configuration and weights, and computes
+    the tensors' names for each module of the model, which would take half of an import. Reads files as plain arrays:
+    the tokens are sliced a million times, which takes several times as long on a memory map.
     """
     import gguf
 
@@ -136,7 +136,7 @@ def _tokenizer(fields: Mapping[str, Any], path: Path) -> Any:
     from tokenizers import AddedToken, Tokenizer, decoders, models
     from transformers import PreTrainedTokenizerFast
 
-    splitter = _pre_tokenizer(fields, path)  # first: it knows which files have the rest
+    splitter = _pre_tokenizer(fields, path)  # first, as it refuses files that lack the other fields
     tokens, types = fields["tokenizer.ggml.tokens"], fields["tokenizer.ggml.token_type"]
     merges = [tuple(m.split(" ")) for m in fields.get("tokenizer.ggml.merges", [])]
     core = Tokenizer(models.BPE(vocab={t: i for i, t in enumerate(tokens)}, merges=merges))

@@ -14,8 +14,8 @@ from llmops_kit.core.errors import KitError
 from llmops_kit.core.programs import tell_error
 
 LISTING = ".listing.json"
-"""The file in which `outline` leaves what the hub says of a model: {sizes: {file: bytes}, gated, licence}."""
-_REACHABLE = "see that the hub is reachable"
+"""The file that `outline` writes the hub's metadata of a model to: {sizes: {file: bytes}, gated, licence}."""
+_REACHABLE = "check that the hub is reachable"
 
 
 def fetch(repository: str, revision: str, folder: str, patterns: Sequence[str]) -> None:

@@ -23,9 +23,9 @@ from llmops_kit.training.models.weights import is_token_classifier
 from llmops_kit.training.process import say
 
 LICENCE_FILES = ("LICEN[CS]E*", "NOTICE*")
-"""Texts that whoever passes the weights on has to pass on too; trained versions get those of their base."""
+"""Files that must be distributed along with the weights; trained versions get those of their base."""
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl", "*.pickle", "*.msgpack", "*.h5")
-"""Patterns of files of weights that can run code when they are loaded, or that the kit has no reader for."""
+"""Patterns of weight files that can run code when they are loaded, or that the kit can't read."""
 
 
 def import_model(
@@ -46,11 +46,11 @@ def import_model(
             its encoder's configuration and tokenizer.
         target: the version's folder; must not exist.
         name: the version's name in a store.
-        origin: where the files come from, as the recipe says it; default `folder:<source>`.
+        origin: where the files come from, in the recipe's form; default `folder:<source>`.
         revision: commit or package version.
-        licence: SPDX identifier; default what the source states.
+        licence: SPDX identifier; default: the source's own.
         openvino: whether it gets OpenVINO's form; None: by its size.
-        chat_template: a file with the chat template to take instead of the model's own.
+        chat_template: a file with a chat template to use instead of the model's own.
 
     Returns:
         The version's identity.
@@ -91,13 +91,13 @@ def import_model(
 
 
 def _no_licence(source: Path) -> KitError:
-    fix = "say it: --licence, or base_model.licence in the recipe; LicenseRef-Proprietary for your own"
+    fix = "specify it: --licence, or base_model.licence in the recipe; LicenseRef-Proprietary for your own"
     return KitError("states no licence", where=str(source), fix=fix)
 
 
 def add_openvino(version: Path, target: Path) -> str:
-    """Copies a version, and adds the form that a CPU serves. All else stays, so that the same version gives the same
-    one.
+    """Copies a version, and adds the form that a CPU serves. Changes nothing else, so that equal versions give equal
+    results.
 
     Args:
         version: a version without the form.
@@ -108,7 +108,7 @@ def add_openvino(version: Path, target: Path) -> str:
 
     Raises:
         KitError: the architecture has no conversion, or the version would run code; nothing is left at `target`.
-        IntegrityError: a file is not what the manifest says.
+        IntegrityError: a file differs from the manifest.
     """
     from llmops_kit.training.models.openvino_form import export_openvino
 
@@ -160,8 +160,8 @@ def find_source(source: Path) -> Path:
 
 
 def _check_folder(folder: Path) -> None:
-    """Refuses code, pickles and what neither generates text, makes embeddings nor labels tokens, before anything is
-    loaded.
+    """Refuses code, pickles, and models that neither generate text, make embeddings nor label tokens, before anything
+    is loaded.
     """
     refuse_code(folder)
     if not list(folder.glob("*.safetensors")):
@@ -170,7 +170,7 @@ def _check_folder(folder: Path) -> None:
         raise KitError(
             f"holds {found}",
             where=str(folder),
-            fix="take a revision with safetensors, or convert it on a machine apart",
+            fix="take a revision with safetensors, or convert it on an isolated machine",
         )
     config = _read_json(folder / "config.json")
     kinds = config.get("architectures") or []
@@ -198,7 +198,7 @@ def _convert_any(
     """Writes a model of any kind; `fields` are those of a GGUF file.
 
     Returns:
-        The manifest's fields that say what it does, and whether its chat template takes tools.
+        The manifest's fields on the model's task, and whether its chat template takes tools.
     """
     if chat_template and (
         is_comet(source) or (source.is_dir() and (embedding_of(source) or is_token_classifier(source)))
@@ -221,7 +221,7 @@ def _convert_any(
 def _convert(
     source: Path, fields: Mapping[str, Any], work: Path, openvino: bool | None, chat_template: Path | None
 ) -> bool:
-    """Writes weights, tokenizer and, where it is wanted, OpenVINO form.
+    """Writes weights, tokenizer and, if wanted, OpenVINO's form.
 
     Returns:
         Whether the chat template takes tools.
@@ -272,13 +272,13 @@ def _convert_labeller(source: Path, work: Path, openvino: bool | None) -> None:
     labels = model.config.id2label.values()
     if "O" not in labels:
         raise KitError(
-            f"has no label O for what is nothing; its labels are {', '.join(map(str, list(labels)[:10]))}",
+            f"has no label O for tokens outside of entities; its labels are {', '.join(map(str, list(labels)[:10]))}",
             where=f"{source / 'config.json'}: id2label",
             fix="take a model that was trained to find names or personal data",
         )
     if not tokenizer.is_fast:
         raise KitError(
-            "has no tokenizer.json, by which a label is told its place in the text",
+            "has no tokenizer.json, which is needed to locate labels in the text",
             where=str(source),
             fix="save it with transformers' fast tokenizer",
         )
@@ -313,7 +313,7 @@ def _load_folder(folder: Path, load_model: Any, load_tokenizer: Any) -> tuple[An
     try:
         import torch
 
-        # As it is stored: in f32 a model of 8 B parameters would take 32 GB.
+        # In bf16, as versions store it: in f32 a model of 8 B parameters would take 32 GB.
         return load_model(folder, torch.bfloat16), load_tokenizer(folder)
     except KitError:
         raise

@@ -1,4 +1,4 @@
-"""Write a model version's manifest, the last file of a complete version."""
+"""Writes a model version's manifest, the last file of a complete version."""
 
 from datetime import UTC, datetime
 from pathlib import Path
@@ -23,7 +23,7 @@ def write_manifest(
     """Hashes every file and writes manifest.json.
 
     Args:
-        folder: the version, complete but for its manifest.
+        folder: the version, complete except for its manifest.
         fields: further fields of ModelManifest.
 
     Returns:

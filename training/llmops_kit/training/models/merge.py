@@ -1,4 +1,4 @@
-"""Builds a version's weights from a base model and the trained part: an adapter is merged, one file after the other."""
+"""Builds a version's weights from a base model and the trained part; adapters are merged one file after the other."""
 
 import json
 import shutil
@@ -15,7 +15,7 @@ ADAPTER = "adapter"
 _CONFIG = "adapter_config.json"  # peft's
 _PREFIX = "base_model.model."  # of peft's names
 _WEIGHTS = "*.safetensors"
-# Of a base model's version; what else it has describes the model, and is the merged one's too.
+# Files of a base model's version that are not copied; all others describe the merged model too.
 _OF_THE_BASE = (MANIFEST, SIGNATURE, EVALUATION, JUDGEMENTS, METRICS, MODEL_CARD, ADAPTER, FOLDER, _WEIGHTS)
 
 

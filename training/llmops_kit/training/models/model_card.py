@@ -1,6 +1,6 @@
 """The model card of a trained version, in the Hugging Face form: README.md with metadata.
 
-It contains nothing that the collector of a run can't derive again, so that a job can't write another one. Form:
+The collector of a run can derive all of its content again, so that a job can't write another card. Form:
 https://huggingface.co/docs/hub/model-cards, its `model-index` after https://github.com/paperswithcode/model-index.
 """
 
@@ -41,7 +41,7 @@ def model_card(
         base: the base model's manifest.
         dataset: the manifest of the dataset that it was trained on.
         facts: facts of the training; times are left out, so that equal runs have equal cards. None: another trainer
-            than the kit's told none.
+            reported none.
     """
     sections = [
         _metadata(recipe, base, evaluation),
@@ -85,7 +85,7 @@ def _metadata(recipe: Recipe, base: ModelManifest, evaluation: list[SuiteResult]
 
 
 def _method_tags(recipe: Recipe) -> list[str]:
-    """Returns what was done as the hub names it; nothing of a trainer of the user's, which does what it likes."""
+    """Returns the hub's tags for the method; none for a user's own trainer, whose method is unknown."""
     options = recipe.training
     return [] if recipe.trainer else [options.method, *_ADAPTER_TAGS[options.adapter]]
 

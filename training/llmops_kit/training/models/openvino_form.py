@@ -1,5 +1,5 @@
 """The form served by a CPU: OpenVINO's intermediate representation, token ids in, logits out. Models that label tokens
-have it too: `preparation` runs them by it.
+have it too: data preparation runs them in this form.
 
 The converter, optimum-intel, requires an older transformers, so it runs in its own environment
 (requirements/export.txt), which the image names by EXPORT_VARIABLE, as
@@ -50,7 +50,7 @@ def export_openvino(folder: Path) -> None:
     """
     if not (python := os.environ.get(EXPORT_VARIABLE)):
         raise RunError(
-            "is not set: nothing here converts a model to OpenVINO's form",
+            "is not set, so there is no converter to OpenVINO's form",
             where=EXPORT_VARIABLE,
             fix="run the kit's training image, or name the Python of an environment made from requirements/export.txt",
         )
@@ -59,7 +59,7 @@ def export_openvino(folder: Path) -> None:
         os.environ,
         lambda line: print(line, flush=True),
         what="the conversion to OpenVINO ended",
-        fix="see that the machine has memory for the model twice; `openvino: false` leaves the form out",
+        fix="check that the machine has memory for the model twice; `openvino: false` leaves the form out",
     )
 
 
@@ -71,7 +71,7 @@ def convert(folder: Path) -> None:
     from llmops_kit.training.models.weights import is_token_classifier, load_model, load_token_classifier
 
     logging.getLogger("optimum").setLevel(logging.ERROR)
-    # Not in the environment of the development, which has training's transformers.
+    # Not installed in the development environment, which has training's transformers.
     from optimum.exporters.openvino.convert import export_from_model  # pyright: ignore[reportMissingImports]
     from optimum.intel.openvino.configuration import OVConfig  # pyright: ignore[reportMissingImports]
 
@@ -81,7 +81,7 @@ def convert(folder: Path) -> None:
         task, model = "text-generation-with-past", load_model(folder, torch.bfloat16)
     else:
         task, model = "feature-extraction", load_encoder(folder)
-    # Inside of the folder: of what is around it, a job may write nothing.
+    # Inside the folder, because a job can't write around it.
     with tempfile.TemporaryDirectory(dir=folder, prefix=".openvino-") as work:
         try:
             export_from_model(
@@ -132,4 +132,4 @@ if __name__ == "__main__":
     code = main(Path(sys.argv[1]))
     sys.stdout.flush()
     sys.stderr.flush()
-    os._exit(code)  # as the image's other programs: taking the libraries apart takes seconds
+    os._exit(code)  # as the image's other programs do: the libraries' own clean-up takes seconds

@@ -1,7 +1,7 @@
-"""What another trainer than the kit left: a Hugging Face folder that nothing vouches for, checked and made a version.
+"""Checks the result of another trainer: an untrusted Hugging Face folder.
 
-Of it, weights alone get into the version; configuration, tokenizer and chat template are the base model's, with which
-it must have been trained. Nothing of the folder is executed, and no pickle is opened.
+Only its weights get into the version; configuration, tokenizer and chat template are the base model's, with which it
+must have been trained. Nothing in the folder is executed, and no pickle is opened.
 """
 
 import json
@@ -23,12 +23,12 @@ from llmops_kit.training.models.importing import PICKLES, refuse_code
 from llmops_kit.training.models.weights import WEIGHTS
 
 _MOST_BYTES = 256 * 2**20
-"""Of a JSON file: the largest tokenizers take some tens of megabytes."""
+"""Maximum size of a JSON file; the largest tokenizers take some tens of megabytes."""
 _MOST_FILES = 10_000
 _NOT_READ = "training_args.bin"
 """A pickle that transformers' Trainer leaves beside its weights. Nothing opens it."""
 _DTYPES = ("F32", "F16", "BF16")
-# Of config.json: what does not change how weights are computed with, or is not served, as the base's is.
+# Keys of config.json that may differ: they don't change the computation, or servers use the base model's value.
 _OWN_KEYS = (
     *("_name_or_path", "name_or_path", "transformers_version", "dtype", "torch_dtype", "use_cache"),
     *("bos_token_id", "eos_token_id", "pad_token_id"),
@@ -38,14 +38,14 @@ _TOKENIZER = "train with the base model's own tokenizer, without adding tokens: 
 
 
 def check_trained(folder: Path, base: Path) -> TrainingFacts | None:
-    """Checks what a trainer left, before anything of it is loaded.
+    """Checks a trainer's result before anything in it is loaded.
 
     Args:
         folder: its folder.
         base: the base model's version, whose weights these must replace one by one.
 
     Returns:
-        What it says of its training; None if it says nothing.
+        The trainer's facts about the training; None if it wrote none.
 
     Raises:
         KitError: pickles, code or links in it, no weights, or those of another model; naming file or tensor.
@@ -54,7 +54,7 @@ def check_trained(folder: Path, base: Path) -> TrainingFacts | None:
     if not list(folder.glob(WEIGHTS)):
         raise KitError(*_no_weights(folder), where=str(folder), fix=_SAVE)
     if not (folder / "config.json").is_file():
-        raise KitError("has no config.json, so that its weights may be any model's", where=str(folder), fix=_SAVE)
+        raise KitError("has no config.json, so its model is unknown", where=str(folder), fix=_SAVE)
     for name in ("config.json", "tokenizer_config.json"):
         _read_object(folder / name)
     refuse_code(folder)
@@ -68,10 +68,10 @@ def check_trained(folder: Path, base: Path) -> TrainingFacts | None:
 
 
 def tensor_files(folder: Path) -> dict[str, Path]:
-    """Returns each tensor of a folder's weights, and the file that it is in.
+    """Returns the file of each tensor of a folder's weights.
 
     Raises:
-        KitError: a file is not of safetensors, or two have one tensor.
+        KitError: a file is not safetensors, or two contain the same tensor.
     """
     found: dict[str, Path] = {}
     for path in sorted(folder.glob(WEIGHTS)):
@@ -83,11 +83,11 @@ def tensor_files(folder: Path) -> dict[str, Path]:
 
 
 def _check_files(folder: Path) -> None:
-    """Refuses what is no plain file, pickles and Python files. Folders, such as checkpoints, are not read."""
+    """Refuses links and special files, pickles and Python files. Folders, such as checkpoints, are not read."""
     entries = sorted(os.scandir(folder), key=lambda entry: entry.name)[:_MOST_FILES] if folder.is_dir() else []
     if not entries:
         raise KitError(
-            "is empty: the trainer ended well, and left nothing",
+            "is empty: the trainer succeeded, and wrote nothing",
             where=str(folder),
             fix="let it write the trained model into the folder that $LLMOPS_FOLDER_MODEL names",
         )
@@ -125,7 +125,7 @@ def _check_config(folder: Path, base: Path) -> None:
 
 
 def _check_tensors(folder: Path, base: Path) -> None:
-    """Holds names, shapes and types against the base model's; sizes follow from these."""
+    """Compares names, shapes and types with the base model's; sizes follow from these."""
     ours = {name: shape for path in sorted(base.glob("*.safetensors")) for name, (shape, _) in _header(path).items()}
     theirs = {name: each for path in sorted(folder.glob(WEIGHTS)) for name, each in _header(path).items()}
     tensor_files(folder)
@@ -156,11 +156,11 @@ def _header(path: Path) -> dict[str, tuple[list[int], str]]:
             slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118
             return {name: (list(each.get_shape()), str(each.get_dtype())) for name, each in slices.items()}
     except (SafetensorError, OSError) as e:
-        raise KitError(f"is no file of safetensors: {e}", where=str(path), fix=_SAVE) from e
+        raise KitError(f"is not a safetensors file: {e}", where=str(path), fix=_SAVE) from e
 
 
 def _check_tokenizer(folder: Path, base: Path) -> None:
-    """Holds the tokenizer's tokens, their numbers and its merges against the base's, if there is one."""
+    """Compares the tokenizer's tokens, their ids and its merges with the base's, if there is a tokenizer."""
     if not (folder / "tokenizer.json").exists():
         return
     ours, theirs = (dict(_tokens(_read_object(each / "tokenizer.json"))) for each in (base, folder))
@@ -172,7 +172,7 @@ def _check_tokenizer(folder: Path, base: Path) -> None:
 
 
 def _tokens(tokenizer: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    """Yields what counts of a tokenizer.json in one form, however the version of its library wrote it."""
+    """Yields the compared parts of a tokenizer.json in one form, whichever version of its library wrote it."""
     model, added = tokenizer.get("model"), tokenizer.get("added_tokens")
     model = model if isinstance(model, dict) else {}
     vocabulary, merges = model.get("vocab"), model.get("merges")
@@ -191,7 +191,7 @@ def _check_template(folder: Path, base: Path) -> None:
         raise KitError(
             "is another chat template than the base model's, which servers use",
             where=str(folder),
-            fix="train with `tokenizer.apply_chat_template` of the base model's tokenizer, as it is",
+            fix="train with `tokenizer.apply_chat_template` of the base model's tokenizer, unchanged",
         )
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from llmops_kit.core.errors import KitError, RunError
 
-# bf16 halves what a version weighs, and OpenVINO computes with it in f32 as exactly as transformers does.
+# bf16 halves the size of a version, and OpenVINO computes with it in f32 as exactly as transformers does.
 STORED_DTYPE = "BF16"
 WEIGHTS = "model*.safetensors"
 """Pattern of weight files in a version's folder; with `*`, also the index of several files."""
@@ -23,7 +23,7 @@ def load_model(folder: Path, dtype: Any = None, **quantized: Any) -> Any:
     Args:
         folder: Hugging Face layout.
         dtype: torch dtype to compute in; None: f32.
-        quantized: of transformers: `quantization_config`, and `device_map`, which it needs.
+        quantized: options of transformers: `quantization_config`, and `device_map`, which it needs.
 
     Returns:
         A transformers model in evaluation mode.
@@ -59,7 +59,7 @@ def _load(auto: Any, folder: Path, dtype: Any, **options: Any) -> Any:
         trust_remote_code=False,
         local_files_only=True,
         output_loading_info=True,
-        ignore_mismatched_sizes=True,  # they are refused below, all of them by name
+        ignore_mismatched_sizes=True,  # `require_complete` refuses them, by name
         **options,
     )
     require_complete(loading, folder)
@@ -100,7 +100,7 @@ def load_tokenizer(folder: Path) -> Any:
 
     tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
     if tokenizer.pad_token is None:
-        # Padding is masked everywhere, so any token will do.
+        # Padding is masked everywhere, so any token works.
         tokenizer.pad_token = tokenizer.eos_token
     tokenizer.padding_side = "left"
     return tokenizer
@@ -130,9 +130,9 @@ def save_weights(model: Any, weights: Mapping[str, Any], folder: Path) -> None:
     """Writes a model's weights alone, bf16, in safetensors files; the same weights give the same bytes.
 
     Args:
-        model: its architecture counts.
+        model: a model of the architecture.
         weights: all of its parameters by name, each once; on the processor.
-        folder: an existing one.
+        folder: an existing folder.
 
     Raises:
         RunError: a value is not finite.

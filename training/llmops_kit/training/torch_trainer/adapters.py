@@ -38,7 +38,7 @@ def build_model(base: Path, options: TrainingRecipe, precision: Precision, devic
 def with_adapter(model: Any, options: TrainingRecipe) -> Any:
     """Freezes a model's weights, and adds the recipe's adapter.
 
-    With weights in bf16, the model must be called under autocast: adapters take their inputs as they are.
+    With weights in bf16, the model must be called under autocast: adapters don't cast their inputs.
     """
     from peft import LoraConfig, get_peft_model
 
@@ -89,13 +89,13 @@ def empty_model(config: Any, dtype: Any) -> Any:
 
     with init_empty_weights(include_buffers=False):
         model = AutoModelForCausalLM.from_config(config, dtype=dtype, trust_remote_code=False)
-    model.tie_weights()  # accelerate parts them
+    model.tie_weights()  # accelerate unties them
     return model
 
 
 def _keep_differentiable(model: Any) -> None:
-    """Keeps bitsandbytes from packing 4-bit weights anew for processors with AVX512-BF16, in the first pass without
-    gradients: from then on its product has no backward pass (`matmul_4bit`, 0.50), and scales are rounded to bf16.
+    """Keeps bitsandbytes from repacking 4-bit weights for processors with AVX512-BF16 in the first pass without
+    gradients: after that, its product has no backward pass (`matmul_4bit`, 0.50), and scales are rounded to bf16.
     """
     for layer in model.modules():
         if hasattr(layer, "support_avx512bf16_for_cpu"):

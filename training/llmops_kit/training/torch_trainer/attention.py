@@ -32,7 +32,7 @@ def attend_by_sequence(model: Any) -> bool:
         model: a model of transformers, bare or with an adapter.
 
     Returns:
-        Whether it does. If not, transformers has to part the sequences by a mask, in the memory of a whole row's
+        Whether it does. If not, transformers separates the sequences by a mask, which takes the memory of a whole row's
         scores.
     """
     inner = without_adapter(model)

@@ -26,8 +26,8 @@ class Collator:
             pad: the padding token id.
             pack_to: tokens of a row that holds several sequences, which don't see each other; 0: each has its own row.
                 With `ALL`, one row holds all of them, without padding.
-            joined: whether tokens with which sequences begin alike are there once, in one row of all sequences: for
-                models that attend by sequence (llmops_kit.training.torch_trainer.attention), instead of `pack_to`.
+            joined: whether a prefix that sequences share occurs once, in one row of all sequences: for models that
+                attend by sequence (llmops_kit.training.torch_trainer.attention), instead of `pack_to`.
         """
         self._pad, self._pack_to, self._joined = pad, pack_to, joined
 

@@ -1,7 +1,6 @@
-"""Which machines a training fits on, and how each would train: by the trainer's own decisions, on traced steps.
+"""Estimates which machines a training fits on, and how each would train: the trainer's decisions, on traced steps.
 
-Nothing is trained, and no weights are read: the model's configuration suffices. Imports torch: import it where it is
-used.
+Trains nothing and reads no weights: the model's configuration suffices. Imports torch: import it where it is used.
 """
 
 import json
@@ -109,7 +108,7 @@ class _Plan:
         sequences: list[list[int]],
         examples: Examples | None = None,
     ) -> None:
-        """Without examples, which begin alike is not known."""
+        """Without examples, shared prefixes are unknown."""
         self._config, self._options, self.lengths = config, options, lengths
         self._sequences, self._examples = sequences, examples
         order = sorted(range(len(sequences)), key=lambda i: -sum(sequences[i]))
@@ -268,7 +267,7 @@ class _Plan:
 
 
 def _held_whole(model: Any, size: int) -> tuple[int, int]:
-    """Returns the bytes of weights and of gradients that `sharding.shard` leaves whole for a while.
+    """Returns the bytes of weights and of gradients that are temporarily whole after `sharding.shard`.
 
     Args:
         model: an outline.

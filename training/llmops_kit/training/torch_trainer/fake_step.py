@@ -1,4 +1,4 @@
-"""One training step without memory or arithmetic: the memory that it allocates, and its number of operations.
+"""Traces a training step without memory or arithmetic: the memory that it would allocate, and its operations.
 
 The model is built from its configuration alone. Its tensors are torch's fakes, which have a shape and no content, so
 that a step of 8 billion weights takes about a second on any machine. Imports torch and transformers: import it where it
@@ -34,8 +34,8 @@ _DEVICE = torch.device("cpu")  # of the fakes: CUDA's need a GPU, and allocate t
 _UNPACKED = "unpacked_sdpa"
 _NF4_BLOCK, _NF4_SCALES = 64, 256  # weights of a scale, and scales of a second scale: bitsandbytes' sizes
 _DEPTHS = (4, 5)
-"""Layers that are traced of a model with more, if all are equal: two at each end, whose steps differ, and 0 or 1
-between them. Every peak is near an end, as memory changes evenly between them, so it grows linearly with the depth."""
+"""Numbers of layers that are traced instead of all, if all are equal: two at each end, whose steps differ, and 0 or 1
+between them. Every peak is near an end, as memory changes evenly in between, so it grows linearly with the depth."""
 
 
 class Shape(NamedTuple):

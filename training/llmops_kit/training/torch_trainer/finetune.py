@@ -51,8 +51,7 @@ def finetune(
         folder: receives checkpoints, and the result, `trained/`: an adapter of peft's, or files of weights, and
             metrics.jsonl. Incomplete files are written to the machine's own disk.
         stop_asked: called after each step; True ends the run with a checkpoint.
-        ranks: the ranks that train together; each takes its share of every batch. Only rank 0 writes to `folder` in the
-            end.
+        ranks: the ranks that train together; each takes its share of every batch. Only rank 0 writes to `folder`.
         validation_rows: the split whose loss is measured, and with `options.patience` determines which step's weights
             are the result.
 
@@ -93,7 +92,7 @@ class _Job(NamedTuple):
 def _finetune(job: _Job, stop_asked: Callable[[], bool]) -> TrainingFacts:
     place, ranks = job.place, job.ranks
     trainer = _make_trainer(job, stop_asked)
-    set_threads(job.options.threads)  # now, as the library sets them too when there are several ranks
+    set_threads(job.options.threads)  # after the trainer, which sets them itself if there are several ranks
     start = ranks.share(checkpoints.restored(place.kept, place.local) if ranks.first else None, place.local)
     if start:
         say(resume=start.name)
@@ -109,7 +108,7 @@ def _finetune(job: _Job, stop_asked: Callable[[], bool]) -> TrainingFacts:
         raise StoppedError(
             f"stopped after step {trainer.state.global_step} of {trainer.state.max_steps}",
             where=str(place.kept),
-            fix="start the run again: it goes on from there",
+            fix="start the run again: it resumes from there",
         )
     facts, weights = trainer.facts(job.tokens_per_step), trainer.result()
     if not ranks.first:
@@ -220,6 +219,6 @@ def _save_adapter(model: Any, weights: dict[str, Any], folder: Path) -> None:
     (folder / "README.md").unlink()
     path = folder / "adapter_config.json"
     config = json.loads(path.read_text())
-    config["base_model_name_or_path"] = None  # a folder of this machine's
+    config["base_model_name_or_path"] = None  # a folder on this machine
     config["target_modules"] = sorted(config["target_modules"])
     path.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")

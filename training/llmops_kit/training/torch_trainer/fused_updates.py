@@ -1,4 +1,4 @@
-"""An adapter's update, added to its layer's result by the product that makes it. Imports torch and peft: import it
+"""Adds an adapter's update to its layer's result in the product that computes it. Imports torch and peft: import it
 where it is used.
 """
 
@@ -9,8 +9,8 @@ from peft.tuners.lora.layer import LoraLayer, LoraVariant
 
 
 class FusedUpdate(LoraVariant):
-    """The update of Hu et al. 2021 (arXiv:2106.09685). Peft's own makes it, multiplies all of it by alpha / r, and adds
-    it: two more passes over a layer's result, and one over its gradient.
+    """The update of Hu et al. 2021 (arXiv:2106.09685). Peft computes it, multiplies it by alpha / r, and adds it: two
+    more passes over a layer's result, and one over its gradient.
     """
 
     @staticmethod
@@ -29,7 +29,7 @@ class FusedUpdate(LoraVariant):
 
 
 def set_fused_updates(adapted: Any, on: bool) -> None:
-    """Sets whether the layers of a model of peft, with a plain LoRA adapter on linear layers, add their updates so."""
+    """Sets whether layers use fused updates, in a peft model with a plain LoRA adapter on linear layers."""
     for layer in adapted.modules():
         if isinstance(layer, LoraLayer):
             layer.lora_variant = {name: FusedUpdate() for name in layer.lora_A} if on else {}

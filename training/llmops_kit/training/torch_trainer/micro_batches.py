@@ -1,4 +1,4 @@
-"""Batches in parts: as many rows at a time as fit into the machine's memory; their gradients add up to the batch's."""
+"""Splits batches into micro-batches that fit into the machine's memory; their gradients add up to the batch's."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -32,7 +32,7 @@ class MicroBatchCollator:
 
 
 def rows_on_cpu(batch: int, longest: int) -> int:
-    """Returns the rows of a micro-batch on processors, for a rank's batch whose longest row has so many tokens."""
+    """Returns the rows of a micro-batch on processors, for a rank's batch whose longest row has `longest` tokens."""
     return max(1, min(batch, CPU_TOKENS // longest))
 
 
@@ -41,8 +41,8 @@ def rows_on_gpu(
 ) -> int:
     """Returns the rows of a micro-batch on a GPU: a power of two, or the whole batch.
 
-    Doubled while the peak predicted from the last trial fits, so that only the first trial can run out of memory: with
-    sharded weights, the other ranks would wait in vain for one that does.
+    Doubles it while the peak predicted from the last trial fits, so that only the first trial can run out of memory:
+    with sharded weights, the other ranks would wait in vain for one that does.
 
     Args:
         batch: a rank's rows of a batch.

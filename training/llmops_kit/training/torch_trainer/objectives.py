@@ -70,7 +70,8 @@ def log_probabilities(model: Any, batch: Batch) -> Any:
 
     inputs = {name: batch[name] for name in _INPUTS if name in batch}
     with _head_only_at(model, batch["predicts"]):
-        # Without a cache and, but for a joined row, a mask: only then does transformers part sequences by positions.
+        # Without a cache and, except for a joined row, without a mask: only then does transformers separate sequences
+        # by their positions.
         logits = model(**inputs, use_cache=False).logits.squeeze(0)  # whose gradient is not copied, unlike that of [0]
     return TokenLogProbabilities.apply(logits, batch["targets"])
 
@@ -109,7 +110,7 @@ def _head_only_at(model: Any, places: Any) -> Iterator[None]:
     """Makes a model project only some positions of its flattened rows to the vocabulary: logits [1, places,
     vocabulary].
 
-    What models do to logits, such as scaling, they do to each alone.
+    Models transform logits, for example scale them, one by one, so the results are equal.
     """
 
     def select(_: Any, args: tuple[Any, ...]) -> tuple[Any, ...]:

@@ -29,7 +29,7 @@ from llmops_kit.training.torch_trainer.sharding import entered, is_sharded, requ
 SCHEDULER = "scheduler.json"
 _OTHERS_SECONDS = 120.0
 """How long a rank that ran out of memory waits for the others, which began the same step with it."""
-_WEIGHT = "weight"  # in a checkpoint: weight/NAME; what Adam keeps of it is exp_avg/NAME and so on
+_WEIGHT = "weight"  # in a checkpoint: weight/NAME; Adam's moments of it are exp_avg/NAME and so on
 CHECKPOINTING = {"use_reentrant": False}
 """torch's variant of recomputing activations: the other one needs inputs with gradients, and breaks with sharded
 weights.
@@ -51,9 +51,9 @@ class ScaledTrainer(Trainer):
     may_checkpoint: bool
     """Whether gradient checkpointing may be enabled if a row does not fit otherwise."""
     may_quantize: bool
-    """Whether 4-bit weights would be a change."""
+    """Whether the recipe could be changed to 4-bit weights."""
     sharded_models: list[Any]
-    """The models in shards that compute in a step: the trained one, and DPO's reference."""
+    """The sharded models that compute in a step: the trained one, and DPO's reference."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -144,7 +144,7 @@ class ScaledTrainer(Trainer):
     def _prepare_for_training(self, *args: Any, **kwargs: Any) -> Any:
         """Determines the micro-batch once model and optimizer are on their devices."""
         if sharded := is_sharded(self.model):
-            # In its evaluation mode, accelerate sets the precision alone, and does not wrap the shards in DDP.
+            # In its evaluation mode, accelerate only sets the precision, and does not wrap the shards in DDP.
             self.accelerator.prepare_model = partial(self.accelerator.prepare_model, evaluation_mode=True)
         prepared = super()._prepare_for_training(*args, **kwargs)
         if sharded:
@@ -155,7 +155,7 @@ class ScaledTrainer(Trainer):
     def _micro_batch_rows(self, model: Any) -> int:
         batch = self.args.train_batch_size
         device = torch.cuda.get_device_name(self.args.device) if self._on_gpu else "cpu"
-        if self.micro_batch.get("on") != device:  # otherwise a run goes on with the parts that it began with
+        if self.micro_batch.get("on") != device:  # otherwise a resumed run keeps its micro-batches
             examples: Any = self.train_dataset
             widths = examples.widths
             if self._on_gpu:
@@ -169,7 +169,7 @@ class ScaledTrainer(Trainer):
         return found
 
     def _rows_on_gpu(self, model: Any, batch: int, longest: list[Example]) -> int:
-        # The optimizer makes its moments in the first step, after the trials.
+        # Reserves the optimizer's moments, which it allocates in the first step, after the trials.
         moments = [torch.empty_like(p, dtype=torch.float32) for p in model.parameters() if p.requires_grad] * 2
         memory = torch.cuda.get_device_properties(self.args.device).total_memory
         try:
@@ -195,7 +195,7 @@ class ScaledTrainer(Trainer):
             if not self.may_checkpoint or trained.is_activation_checkpointing:
                 raise self._too_large(reason or "on another rank")
             for each in called:
-                each.reset_iter_state()  # after an error, FSDP2 would train nothing any more
+                each.reset_iter_state()  # otherwise FSDP2 trains nothing after an error
             model.zero_grad()
             say(gradient_checkpointing="on")
             trained.activation_checkpointing_enable(dict(CHECKPOINTING))
@@ -205,8 +205,8 @@ class ScaledTrainer(Trainer):
     def _any_lacks_memory(self, reason: str) -> bool:
         """Returns whether the first trial ran out of memory on any rank.
 
-        With sharded weights, the other ranks would block within the trial: the rank without memory waits for them only
-        briefly, and its end ends them.
+        With sharded weights, the other ranks may block within the trial: the rank without memory waits for them only
+        briefly, and then ends, which ends them too.
         """
         if not reason or not is_sharded(self.model):
             return self.ranks.any_asks(bool(reason))

@@ -1,8 +1,8 @@
-"""The tensors of a checkpoint: each rank writes those that it has, and any number of ranks read them.
+"""The tensors of a checkpoint: each rank writes its own, and any number of ranks can read them.
 
-Files are safetensors as torch.distributed.checkpoint's HuggingFaceStorageWriter makes them, with each shard's place in
-the whole tensor, and its reader puts them together again. Its own writing is left out, since that exchanges pickles
-between ranks, and its other formats keep a pickle (`.metadata`): nothing of a checkpoint is unpickled.
+Files are safetensors in the form of torch.distributed.checkpoint's HuggingFaceStorageWriter, with each shard's offsets
+in the whole tensor, and torch's reader assembles them. Torch's writer is not used, since it exchanges pickles between
+ranks, and its other formats contain a pickle (`.metadata`): nothing in a checkpoint is unpickled.
 """
 
 import json
@@ -63,7 +63,7 @@ def load_shards(tensors: dict[str, Any], folder: Path) -> None:
             raise IntegrityError(
                 f"{name} is {found}; the run needs {list(tensor.size())} of {tensor.dtype}",
                 where=str(folder),
-                fix="start the run anew, under another name: this checkpoint is of another model or recipe",
+                fix="start a new run: this checkpoint is of another model or recipe",
             )
     load(tensors, storage_reader=_reader(folder), no_dist=True)
 

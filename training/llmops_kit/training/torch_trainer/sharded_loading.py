@@ -1,7 +1,7 @@
 """Loads a base model in shards: no rank ever has it whole. Imports torch: import it where it is used.
 
 The model is built without memory (torch's device meta) and sharded; then each rank reads the rows of each weight that
-it keeps, as torch's tutorial of FSDP2 has it (https://docs.pytorch.org/tutorials/intermediate/FSDP_tutorial.html).
+it keeps, as in torch's tutorial of FSDP2 (https://docs.pytorch.org/tutorials/intermediate/FSDP_tutorial.html).
 """
 
 from collections.abc import Callable
@@ -61,8 +61,8 @@ def _build(base: Path, options: TrainingRecipe, precision: Precision) -> Any:
         set_seed(options.seed)
         return empty_model(_config_of(base), torch.float32)
     model = empty_model(_config_of(base), torch_dtype(precision))
-    # peft initialises an adapter where the weights are: on the processor, with the same random numbers as beside whole
-    # ones. These are one number each, seen as many.
+    # peft initialises an adapter on the device of the weights. On the processor, it draws the same random numbers as
+    # beside whole weights; these are a single number each, expanded to the shape.
     _exchange(model, lambda weight: torch.zeros((), dtype=weight.dtype).expand(weight.shape))
     set_seed(options.seed)
     adapted = with_adapter(model, options)
@@ -100,7 +100,7 @@ def _filled(model: Any, base: Path, ranks: Alone, device: Any, precision: Precis
         stored = next((there for name in tied if (there := _stored_name(name)) in files.names), "")
         if not stored:
             raise KitError(
-                f"its files have no {_stored_name(tied[0])}, of which each GPU would read its part",
+                f"its files lack {_stored_name(tied[0])}, of which each GPU would read a part",
                 where=str(base),
                 fix="set training.sharding to false, or take a base model that transformers stores under its modules' "
                 "own names, such as a Llama or Qwen",

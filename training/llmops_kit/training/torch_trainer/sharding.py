@@ -1,6 +1,6 @@
-"""Weights, gradients and the optimizer's moments in shards, one on each rank: torch's FSDP2 (Zhao et al. 2023).
+"""Shards weights, gradients and the optimizer's moments, one shard on each rank: torch's FSDP2 (Zhao et al. 2023).
 
-The kit wraps models itself: on processors, accelerate takes DDP in FSDP's place without a word.
+The kit wraps models itself: on processors, accelerate silently uses DDP instead of FSDP.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -20,7 +20,7 @@ _ADAM_BYTES = 12  # of each trained weight: gradient and two moments, in f32
 
 
 def needs_shards(model: Any, options: TrainingRecipe, ranks: Alone, device: Any) -> bool:
-    """Returns whether the recipe or a model's size asks for shards; the same answer on each rank.
+    """Returns whether the recipe or the model's size requires shards; the same answer on each rank.
 
     4-bit weights are never sharded: FSDP2 can't split them.
 
@@ -36,11 +36,11 @@ def needs_shards(model: Any, options: TrainingRecipe, ranks: Alone, device: Any)
 
 
 def shard(model: Any, ranks: Alone, device: Any, precision: Precision) -> None:
-    """Spreads a model over the ranks' devices, in place: each of its blocks is whole only while it computes.
+    """Shards a model over the ranks' devices, in place: each of its blocks is whole only while it computes.
 
-    With bf16, weights travel and are whole in it, and gradients are summed in f32. The exceptions are the embeddings
-    and what else is outside of blocks and head: they stay as they are kept, so that the sums of the blocks' outputs
-    have the precision that they have on one GPU.
+    With bf16, weights are sent and assembled in it, and gradients are summed in f32. Embeddings, and all else outside
+    of blocks and head, keep their stored precision, so that the sums of the blocks' outputs have the same precision as
+    on one GPU.
 
     Args:
         model: of transformers, or one of peft's around it, on the processor or on device meta.
@@ -86,8 +86,8 @@ def is_sharded(model: Any) -> bool:
 
 @contextmanager
 def entered(models: Iterable[Any]) -> Iterator[set[Any]]:
-    """Yields a set that collects those of some sharded models that are called meanwhile: FSDP2 can reset their state
-    after an error, and not that of a model that was never called.
+    """Yields a set that collects the sharded models that are called in the block: after an error, FSDP2 can reset only
+    the state of models that were called.
     """
     called: set[Any] = set()
     with ExitStack() as hooks:
@@ -105,11 +105,11 @@ def is_shard(tensor: Any) -> bool:
 
 
 def trained_weights(model: Any, keep: bool = True) -> dict[str, Any]:
-    """Returns the weights that are trained, whole, on the processor, by name. All ranks call it together.
+    """Returns the trained weights by name, whole, on the processor. All ranks must call it.
 
     Args:
         model: in shards or not.
-        keep: False: this rank only gives its shards; empty.
+        keep: False: this rank only sends its shards, and gets none.
     """
     found: dict[str, Any] = {}
     for name, weight in model.named_parameters():
@@ -120,9 +120,7 @@ def trained_weights(model: Any, keep: bool = True) -> dict[str, Any]:
 
 
 def trained_digest(model: Any, ranks: Alone) -> str:
-    """Returns the digest of the weights that are trained, the same for any number of shards. All ranks call it
-    together.
-    """
+    """Returns the digest of the trained weights, the same for any number of shards. All ranks must call it."""
     import torch
 
     trained = {name: weight for name, weight in model.named_parameters() if weight.requires_grad}
@@ -134,8 +132,8 @@ def trained_digest(model: Any, ranks: Alone) -> str:
 
 
 def sums_of_bits(weights: Mapping[str, Any]) -> dict[str, int]:
-    """Returns of each weight the sum of its f32 numbers, taken as integers of 32 bits; of one in shards, the sum of
-    this rank's.
+    """Returns the sum of each weight's f32 numbers, read as integers of 32 bits; of a sharded one, the sum of this
+    rank's numbers.
     """
     import torch
 

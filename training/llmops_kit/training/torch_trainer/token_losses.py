@@ -13,7 +13,7 @@ from torch._subclasses.fake_tensor import FakeTensor
 LOGITS_AT_A_TIME = 1 << 22
 """Number of logits that are widened to f32 together: 16 MB."""
 _TRACED_PARTS = 3
-"""Of tensors without content, which only show what memory is taken: from the third on, each part takes the same."""
+"""Parts of tensors without content that are computed, to trace memory: from the third on, each part takes the same."""
 
 
 class TokenLogProbabilities(torch.autograd.Function):

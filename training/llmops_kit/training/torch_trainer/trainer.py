@@ -37,7 +37,7 @@ class KitTrainer(ScaledTrainer):
     precision: Precision
     publisher: Publisher
     digest_before: str | None = None
-    """Of the trained weights before the run's first step."""
+    """Digest of the trained weights before the run's first step."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -83,7 +83,7 @@ class KitTrainer(ScaledTrainer):
             (work / METRICS).write_text(metrics_text(self.watch.steps))
             notes = {
                 "seconds": self.watch.seconds(),
-                "validation": list(self.watch.validation.losses),  # as it is now: the next steps go on
+                "validation": list(self.watch.validation.losses),  # a copy: the next steps append to it
                 "micro_batch": self.micro_batch,
                 "digest_before": self.digest_before,
             }
@@ -112,7 +112,7 @@ class KitTrainer(ScaledTrainer):
 
     @property
     def ended(self) -> bool:
-        """Whether no step is left of a run that was resumed. The library would take one more, if an epoch goes on."""
+        """Whether a resumed run has no step left. The library would take another one in an unfinished epoch."""
         return self.watch.validation.exhausted or 0 < self.state.max_steps <= self.state.global_step
 
     def result(self) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The loss on the validation split during training: which step had the lowest, and when to stop early."""
+"""Measures the loss on the validation split during training, to select the best step and to stop early."""
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
@@ -33,7 +33,7 @@ class Validation:
 
     @property
     def best(self) -> tuple[int, float] | None:
-        """Step and loss of the best measurement; None if nothing is selected by it."""
+        """Step and loss of the best measurement; None if no step is selected."""
         if not self._patience:
             return None
         return min(self.losses, key=lambda measure: (measure[1], measure[0]), default=None)
@@ -64,7 +64,7 @@ class Validation:
             with torch.inference_mode():
                 batches = self.batches()
                 while self._ranks.any_asks((batch := next(batches, None)) is not None):
-                    # With weights in shards, all ranks compute together: who has no batch left, one without loss.
+                    # With sharded weights, all ranks compute together: a rank without a batch computes an empty one.
                     tensors = on_device(self._collate(batch or []), model.device)
                     total[0] += float(objective.total(model, tensors))
                     total[1] += objective.items(tensors)

@@ -30,7 +30,7 @@ class ProgressCallback(TrainerCallback):
         """Configures the monitoring.
 
         Args:
-            tokens_per_step: real tokens of all ranks, on average.
+            tokens_per_step: tokens of all ranks without padding, on average.
             stop_asked: called after each step.
             validation: measured when it is due; when it is exhausted, the training ends.
             best: the file of the trained weights with the lowest validation loss.

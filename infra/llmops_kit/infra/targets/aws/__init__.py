@@ -1,1 +1,1 @@
-"""The target `aws`: SageMaker and what it stands on, by pulumi-aws."""
+"""The target `aws`: SageMaker and the resources that it depends on, by pulumi-aws."""

@@ -41,21 +41,21 @@ __all__ = [
 
 
 class ModelStore(pulumi.ComponentResource):
-    """Account, keys, buckets, repositories of images, network, budget and the topic of alarms.
+    """Account, keys, buckets, image repositories, network, budget and the topic for alarms.
 
-    Buckets of versions, keys and repositories are protected: they outlive the stack.
+    The bucket of versions, the keys and the repositories are protected: they outlive the stack.
     """
 
     url: pulumi.Output[str]
-    """Of dataset and model versions: s3://BUCKET."""
+    """URL of dataset and model versions: s3://BUCKET."""
     runs: pulumi.Output[str]
     """Folder of runs: s3://BUCKET/runs."""
     key_arn: pulumi.Output[str]
     """KMS key that encrypts everything."""
     signing_key: pulumi.Output[str]
-    """Reference of the key that signs versions: awskms:///ARN. Its private half never leaves KMS."""
+    """Reference of the key that signs versions: awskms:///ARN. The private key never leaves KMS."""
     public_key: pulumi.Output[str]
-    """That verifies signatures, in PEM."""
+    """Public key that verifies signatures, in PEM."""
 
     @told_without_traceback
     def __init__(
@@ -66,7 +66,7 @@ class ModelStore(pulumi.ComponentResource):
         *,
         resolved: AwsResolved | None = None,
     ) -> None:
-        """Declare it. Without `resolved`, its names begin with its own, and the account is looked up.
+        """Declare it. Without `resolved`, resource names start with the component's, and the account is looked up.
 
         Raises:
             pulumi.RunError: a setting can't be honoured; no credentials, or those of another account.
@@ -97,14 +97,14 @@ class ModelStore(pulumi.ComponentResource):
 
 
 class Training(pulumi.ComponentResource):
-    """The role of jobs, the registry of model packages, and the runs that are repeated.
+    """The role of jobs, the registry of model packages, and scheduled runs.
 
     A run itself is an event, never a resource: `llmops train` or the scheduler starts it.
     """
 
     role: AwsRole
     image: str
-    """Executed by runs, by digest."""
+    """Image of runs, by digest."""
     model_package_group: pulumi.Output[str]
     """Name of the group that `llmops models register` writes to."""
 
@@ -138,12 +138,12 @@ class Training(pulumi.ComponentResource):
 
 
 class ModelEndpoint(pulumi.ComponentResource):
-    """An endpoint of SageMaker that serves one signed model version, with its alarms, logs, scaling and checks."""
+    """A SageMaker endpoint that serves one signed model version, with its alarms, logs, scaling and checks."""
 
     url: pulumi.Output[str]
-    """Of InvokeEndpoint; empty while `endpoint: off`."""
+    """URL of InvokeEndpoint; empty while `endpoint: off`."""
     image: str
-    """That serves, by digest."""
+    """Image of the server, by digest."""
 
     @told_without_traceback
     def __init__(
@@ -179,13 +179,13 @@ class ModelEndpoint(pulumi.ComponentResource):
 def stack_outputs_of(
     store: ModelStore, training: Training, endpoints: Mapping[str, ModelEndpoint], role: AwsRole | None = None
 ) -> OutputFields:
-    """Returns the outputs by which `llmops` operates a stack that is made of components; a program exports each.
+    """Returns the outputs by which `llmops` operates a stack of components; a program exports each one.
 
     Args:
         store: its store.
-        training: where its runs execute.
-        endpoints: by their names, which are those of the components.
-        role: that all endpoints share; None: they have their own roles.
+        training: the component that executes runs.
+        endpoints: by name, the names of the components.
+        role: shared by all endpoints; None: each has its own role.
     """
     stack = store.context
     roles = {"training": training.role.arn, "scheduler": training.scheduler_role.arn}

@@ -13,18 +13,19 @@ _LONGEST_WAIT = 3600
 _LEAST_WINDOW = 300  # between two times that a server asks its golden prompts
 _LEAST_STEP = 10  # percent, of LinearStepSize: API_TrafficRoutingConfig
 _PROVIDER_SECONDS = 3600
-"""How long pulumi-aws waits for an endpoint, whatever it does (terraform-provider-aws, internal/service/sagemaker)."""
+"""How long pulumi-aws waits for any change of an endpoint (terraform-provider-aws, internal/service/sagemaker)."""
 _INSTANCES_SECONDS = 900
-"""For what no setting limits: instances come, images are pulled, the old ones go."""
+"""Allowance for steps that no setting limits: starting instances, pulling images, removing the old instances."""
 _ASYNC_MOST_SECONDS = 3590.0
-"""Inside the hour that a caller may let SageMaker wait for an answer (API_runtime_InvokeEndpointAsync)."""
+"""Less than an hour, the longest that a caller may let SageMaker wait for an answer (API_runtime_InvokeEndpointAsync).
+"""
 _MOST_BODY_BYTES = 6_291_456
-"""Of BodyBlob in the service model of sagemaker-runtime."""
+"""Limit of BodyBlob in the service model of sagemaker-runtime."""
 Refusal = tuple[tuple[str, ...], str, str]  # path below the endpoint's key, what, the fix
 
 
 def require_supported(endpoint: ResolvedEndpoint) -> None:
-    """Refuse what SageMaker can't do for an endpoint.
+    """Refuse settings of an endpoint that SageMaker can't honour.
 
     Raises:
         SettingError: naming the key.
@@ -36,7 +37,7 @@ def require_supported(endpoint: ResolvedEndpoint) -> None:
 
 
 def rollout_window(endpoint: ResolvedEndpoint) -> int:
-    """Returns the seconds, in whole minutes, over which an update's alarms sum up: all the time that it is watched."""
+    """Returns the seconds, in whole minutes, over which an update's alarms aggregate: the whole time it is watched."""
     return max(_LEAST_WINDOW, 60 * -(-_waits(endpoint.entry) * endpoint.bake_seconds // 60))
 
 

@@ -1,4 +1,4 @@
-"""Every look-up of target aws, and what it refuses before anything is declared."""
+"""All look-ups of target aws, and its checks of settings, before anything is declared."""
 
 import json
 from dataclasses import dataclass
@@ -30,19 +30,19 @@ _REPOSITORIES = "repositories"
 
 @dataclass(frozen=True)
 class AwsResolved:
-    """A stack on AWS: what its settings come to, checked, and everything that was looked up."""
+    """A stack on AWS: its checked settings, and the results of all look-ups."""
 
     stack: ResolvedStack
     caller: AwsCaller
     names: CloudNames
     specs: dict[str, RunSpec]
-    """The run of each schedule: a run's inputs, in the stack's image, on the machines that the settings name."""
+    """The spec of each schedule's run: the run's inputs, with the stack's image and the settings' machines."""
     zones: list[str]
-    """The availability zones of a VPC of the stack's own."""
+    """The availability zones of the stack's own VPC; empty if it has none."""
 
 
 def resolve(settings: Settings, prefix: str = "") -> AwsResolved:
-    """Check the settings and look everything up; `prefix`: of names, see `CloudNames`.
+    """Check the settings, and look up all resources that they name; `prefix` is that of names, see `CloudNames`.
 
     Raises:
         SettingError: naming the key.
@@ -70,7 +70,7 @@ def resolve(settings: Settings, prefix: str = "") -> AwsResolved:
 
 
 def _require_honoured(stack: ResolvedStack) -> None:
-    """Refuse what this target can't honour, before AWS is asked for anything."""
+    """Refuse settings that this target can't honour, before any request to AWS."""
     settings = stack.settings
     refuse_set((), settings, _LOCAL_ONLY, "has no effect on AWS", "remove it, or set `target: local`")
     refuse_set((), settings, ("azure",), "has no effect on AWS", "remove it, or set `target: azure`")
@@ -79,7 +79,7 @@ def _require_honoured(stack: ResolvedStack) -> None:
 
 
 def _require_servable(stack: ResolvedStack, caller: AwsCaller, store: S3Bucket) -> None:
-    """Require the versions and the images of the endpoints that are on, and machines that these make use of."""
+    """Require a version and an image of each endpoint that is on, and an image that uses the machine's GPUs."""
     for name, endpoint in stack.endpoints.items():
         if endpoint.entry.endpoint:
             require_servable(name, endpoint.entry, store.read)

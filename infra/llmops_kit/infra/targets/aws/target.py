@@ -1,4 +1,4 @@
-"""The target `aws`: which resources a stack on AWS has."""
+"""The target `aws`: resolves and declares a stack on AWS."""
 
 from llmops_kit.infra.components import ModelEndpointArgs, ModelStoreArgs, TrainingArgs
 from llmops_kit.infra.targets.aws.components import ModelEndpoint, ModelStore, Training, stack_outputs_of

@@ -204,7 +204,7 @@ def stack_outputs_of(store: ModelStore, training: Training, endpoints: Mapping[s
         endpoints=made,
         expires=store.expires,
         azure={
-            **_place(store),
+            **_locations(store),
             "endpoints": {name: ids.endpoint(name).name for name in endpoints},
             "computes": {name: cluster.model_dump() for name, cluster in training.clusters.items()},
             "environments": _environments(training.images, store),
@@ -213,7 +213,7 @@ def stack_outputs_of(store: ModelStore, training: Training, endpoints: Mapping[s
     )
 
 
-def _place(store: ModelStore) -> OutputFields:
+def _locations(store: ModelStore) -> OutputFields:
     """Returns the outputs that locate a store's resources."""
     shared, ids = store.shared, store.context.inventory
     return {

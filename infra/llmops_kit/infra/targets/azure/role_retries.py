@@ -40,8 +40,8 @@ def retry_while_roles_are_new(
         if newest is None or tried[-1] > newest + timedelta(seconds=ROLE_SECONDS):
             return False
         pulumi.log.info(
-            f"{logical} needs role assignments that are as new as {newest:%H:%M:%S} UTC, and did not work everywhere "
-            f"yet: it is tried again, as long as a try began less than {ROLE_SECONDS // 60} minutes after that"
+            f"{logical} needs role assignments that were created at {newest:%H:%M:%S} UTC and may not work everywhere "
+            f"yet: retrying until {ROLE_SECONDS // 60} minutes after that"
         )
         await asyncio.sleep(min(2.0 ** len(args.errors), _LONGEST_PAUSE))
         await asyncio.to_thread(before)

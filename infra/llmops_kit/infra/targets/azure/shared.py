@@ -12,7 +12,7 @@ from llmops_kit.infra.targets.azure.resources.network import PrivateLinks
 
 
 def declare_shared(stack: AzureStack) -> SharedResources:
-    """Declare them, from the records to the workspace."""
+    """Declare the shared resources, with their private endpoints, role assignments and audit logs."""
     ids, given = stack.inventory, stack.azure
     records = observe.declare_records(stack)
     words = ("training", "endpoint", *([] if given.workspace else ["workspace"]))

@@ -1,1 +1,1 @@
-"""A stack on this machine: folders, processes or containers, and a router, as dynamic resources of Pulumi."""
+"""The target `local`: folders, processes or containers, and a router, as dynamic resources of Pulumi."""

@@ -30,7 +30,7 @@ __all__ = [
 
 @dataclass(frozen=True)
 class LocalSettings:
-    """Where a stack on this machine is, and how its servers run."""
+    """Folder of a stack on this machine, and the runtime of its servers."""
 
     home: str = ".llmops"
     """Folder of all stacks, relative to Pulumi.yaml."""
@@ -41,13 +41,13 @@ class ModelStore(pulumi.ComponentResource):
     """The folder of versions, and the pair of keys that signs them. Both are protected: they outlive the stack."""
 
     url: pulumi.Output[str]
-    """Of dataset and model versions: file://FOLDER."""
+    """URL of dataset and model versions: file://FOLDER."""
     runs: pulumi.Output[str]
     """Folder of runs."""
     signing_key: pulumi.Output[str]
     """Path of the private key."""
     public_key: pulumi.Output[str]
-    """That verifies signatures, in PEM."""
+    """Public key that verifies signatures, in PEM."""
 
     @told_without_traceback
     def __init__(
@@ -58,7 +58,7 @@ class ModelStore(pulumi.ComponentResource):
         *,
         resolved: LocalResolved | None = None,
     ) -> None:
-        """Declare it. Without `resolved`, its folders are in one of its own name in the stack's home."""
+        """Declare it. Without `resolved`, its folders are below a folder of its name in the stack's home."""
         super().__init__("llmops:local:ModelStore", name, None, opts)
         self.settings, self.folder = args.settings, "" if resolved else name
         found = resolved or resolve(_settings(self), self.folder)
@@ -79,10 +79,10 @@ class ModelStore(pulumi.ComponentResource):
 
 
 class Training(pulumi.ComponentResource):
-    """The place where runs execute. A run itself is an event, never a resource: `llmops train` starts it."""
+    """The folder and image of runs. A run itself is an event, never a resource: `llmops train` starts it."""
 
     image: pulumi.Output[str]
-    """Executed by runs."""
+    """Image of runs."""
 
     @told_without_traceback
     def __init__(
@@ -93,10 +93,10 @@ class Training(pulumi.ComponentResource):
         *,
         resolved: LocalResolved | None = None,
     ) -> None:
-        """Declare it; `images` are the clouds' alone.
+        """Declare it.
 
         Raises:
-            pulumi.RunError: images are given.
+            pulumi.RunError: `images` are given, which only clouds use.
         """
         super().__init__("llmops:local:Training", name, None, opts)
         store = args.store
@@ -112,7 +112,7 @@ class ModelEndpoint(pulumi.ComponentResource):
     url: pulumi.Output[str]
     """Base URL; empty while `endpoint: off`."""
     image: pulumi.Output[str]
-    """That serves."""
+    """Image of the server."""
 
     @told_without_traceback
     def __init__(

@@ -1,4 +1,4 @@
-"""Every look-up of target local, and what it refuses before anything is declared."""
+"""All look-ups of target local, and its checks of settings, before anything is declared."""
 
 import os
 from collections.abc import Mapping
@@ -30,7 +30,7 @@ class LocalResolved:
     stack: str
     home: resource_names.StackHome
     key_files: Mapping[str, Mapping[str, str]]
-    """Of each endpoint: see `key_files`."""
+    """By endpoint: the result of `key_files`."""
 
 
 def resolve(settings: Settings, below: str = "") -> LocalResolved:
@@ -38,7 +38,7 @@ def resolve(settings: Settings, below: str = "") -> LocalResolved:
 
     Args:
         settings: of the stack.
-        below: folder in the stack's home, of a component of somebody's own program; empty: the home itself.
+        below: folder in the stack's home, for a component of a user's program; empty: the home itself.
 
     Raises:
         SettingError: naming the key.
@@ -54,7 +54,7 @@ def resolve(settings: Settings, below: str = "") -> LocalResolved:
 
 
 def _require_ours(settings: Settings) -> None:
-    """Refuse what only a cloud can honour.
+    """Refuse settings that only a cloud can honour.
 
     Raises:
         SettingError: naming the key.

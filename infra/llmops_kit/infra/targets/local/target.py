@@ -1,4 +1,4 @@
-"""The target `local`: which resources a stack on this machine has."""
+"""The target `local`: resolves and declares a stack on this machine."""
 
 from llmops_kit.infra.components import ModelEndpointArgs, ModelStoreArgs, TrainingArgs
 from llmops_kit.infra.targets.local.components import LocalSettings, ModelEndpoint, ModelStore, Training

@@ -1,4 +1,4 @@
-"""The account that a stack lives in: what everything else depends on, and what refuses to be moved to another one."""
+"""The stack's account, on which all other resources depend; a stack can't move to another one."""
 
 import pulumi
 from pulumi import dynamic
@@ -11,13 +11,13 @@ from llmops_kit.infra.targets.dynamic import KitProvider, Properties, differ, in
 
 
 class AwsAccountProvider(KitProvider):
-    """Holds the account's id. Makes nothing there."""
+    """Records the account and region. Creates nothing on AWS."""
 
     def diff(self, _id: str, _olds: Properties, _news: Properties) -> dynamic.DiffResult:
-        """Refuse another account or region: what is there would be left behind.
+        """Reject another account or region: the existing resources would be left behind.
 
         Raises:
-            KitError: the stack was made elsewhere, on a twin or on AWS.
+            KitError: the stack was created elsewhere, on a twin or on AWS.
         """
         if _olds["account"] != _news["account"] or _olds["region"] != _news["region"]:
             raise KitError(
@@ -28,7 +28,7 @@ class AwsAccountProvider(KitProvider):
         return dynamic.DiffResult(changes=differ(_olds, _news))
 
     def create(self, props: Properties) -> dynamic.CreateResult:
-        """Require that this process reaches it."""
+        """Checks that this process's credentials belong to the account."""
         require_account(AwsLocation.of(props))
         return dynamic.CreateResult(props["account"], inputs_of(props))
 

@@ -1,7 +1,7 @@
-"""Compares, after an endpoint's update, what is live with what was declared.
+"""Compares the live endpoint with its declaration after an update.
 
-SageMaker can roll an update back while the provider reports success; the configuration that still serves would then be
-deleted. So this stands after the endpoint: when it fails, the engine deletes nothing.
+SageMaker can roll an update back while the provider reports success; the engine would then delete the configuration
+that still serves. So this resource follows the endpoint: if it fails, the engine deletes nothing.
 """
 
 from datetime import timedelta
@@ -22,11 +22,11 @@ from llmops_kit.infra.targets.aws.providers.located import AwsLocatedResource
 from llmops_kit.infra.targets.aws.providers.preparation import IN_STATE, find_endpoint, store_of, wait_while
 from llmops_kit.infra.targets.dynamic import KitProvider, Properties, gone, inputs_of
 
-_LONGEST_UPDATE = timedelta(hours=2)  # with its rollback: Pulumi's provider gives up on an update after one
+_LONGEST_UPDATE = timedelta(hours=2)  # including its rollback; Pulumi's provider gives up on an update after one hour
 
 
 class AwsLiveProvider(KitProvider):
-    """Compares configuration, weight, instances and image. Keeps nothing but what it compared."""
+    """Compares configuration, weight, instances and image. Outputs: the compared values."""
 
     def create(self, props: Properties) -> dynamic.CreateResult:
         """Compares a new endpoint with its declaration."""
@@ -43,7 +43,7 @@ class AwsLiveProvider(KitProvider):
         store_of(_props).remove(endpoint_mark(_props["endpoint"]))
 
     def read(self, id_: str, props: Properties) -> dynamic.ReadResult:
-        """Returns the live values as inputs too: so the next preview shows what the next update will change."""
+        """Returns the live values as inputs too, so that the next preview shows the next update's changes."""
         live = find_endpoint(props)
         if live is None:
             return gone()
@@ -52,19 +52,19 @@ class AwsLiveProvider(KitProvider):
 
 
 class LiveInputs(TypedDict):
-    """Inputs: what was declared."""
+    """Declared values."""
 
     endpoint: str  # its name on SageMaker
-    configuration: pulumi.Input[str]  # the declared one's name
+    configuration: pulumi.Input[str]  # name of the declared configuration
     model: str  # the version's alias
     sha256: str  # the version's identity
     image: str  # the container image's reference
-    instances: pulumi.Input[int]  # with which the configuration starts
-    min_instances: int  # when scaled; 0 and 0: not scaled
+    instances: pulumi.Input[int]  # count that the configuration starts with
+    min_instances: int  # limits of scaling; 0 and 0: not scaled
     max_instances: int
     weight: int
     store: pulumi.Input[str]  # bucket that a rejection is written to
-    setting: str  # key of the line that says which version serves
+    setting: str  # key of the stack file's line that names the version
 
 
 class AwsLive(AwsLocatedResource, module="llmops", name="Live"):
@@ -143,7 +143,7 @@ def _restore(props: Properties, live: dict[str, Any]) -> None:
 
 
 def _refuse_rollback(props: Properties, live: dict[str, Any]) -> None:
-    """Raises an error for a rollback. Rejects the version only if it is another one than serves, and to blame."""
+    """Raises an error for a rollback; rejects the version only if it caused the rollback and another one serves."""
     serves, where = live["EndpointConfigName"], f"endpoint {props['endpoint']}"
     model, sha256 = _version_of(props, serves)
     with explained(f"alarms of {where}"):
@@ -163,8 +163,8 @@ def _refuse_rollback(props: Properties, live: dict[str, Any]) -> None:
         raise KitError(
             f"{what}; {props['model']} {NOT_TO_BLAME}",
             where=where,
-            fix="`pulumi up --refresh` tries again, once the cause is gone: the state records the update as done; or "
-            f"go back with `{line}` in the stack file, then `pulumi up`",
+            fix="fix the cause, then `pulumi up --refresh` tries again: the state records the update as done; or go "
+            f"back with `{line}` in the stack file, then `pulumi up`",
         )
     store = store_of(props)
     reject(props["sha256"], why, props["endpoint"], lambda log: len(store.listed(f"{log}/")), store.create, line)
@@ -176,7 +176,7 @@ def _refuse_rollback(props: Properties, live: dict[str, Any]) -> None:
 
 
 def _version_of(props: Properties, configuration: str) -> tuple[str, str]:
-    """Returns alias and identity of the version that a configuration serves; empty if its parts are gone."""
+    """Returns alias and identity of a configuration's version; empty if the configuration or its model is gone."""
     sagemaker = client("sagemaker", AwsLocation.of(props))
     with explained(f"endpoint configuration {configuration}"):
         found = find(sagemaker.describe_endpoint_config, EndpointConfigName=configuration)

@@ -1,8 +1,8 @@
-"""Prepares the creation or update of an endpoint, by what is known of the live one.
+"""Prepares the creation or update of an endpoint from its live state.
 
-SageMaker and pulumi-aws leave these to their callers: an endpoint that failed to be made is not in the state, though it
-exists; each new configuration says how many instances it starts with, whatever autoscaling has made of them; and an
-instance type can't change under a registered scalable target; nor does a fixed count last under one.
+SageMaker and pulumi-aws leave these cases to their callers: an endpoint whose creation failed exists, but is not in the
+state; each new configuration sets the number of instances that it starts with, overriding autoscaling; and while a
+scalable target is registered, the instance type can't change, and a fixed instance count doesn't last.
 """
 
 import time
@@ -22,21 +22,21 @@ from llmops_kit.infra.targets.aws.providers.located import AwsLocatedResource
 from llmops_kit.infra.targets.dynamic import KitProvider, Properties, differ, inputs_of, say
 
 IN_STATE = "llmops:in-state"
-"""Tag of an endpoint that the stack's state knows. What is ours and lacks it was left by an interrupted update, unless
-the store says otherwise: a company's tools may take tags away, and an endpoint that serves must not go for that.
+"""Tag of an endpoint that is in the stack's state. One of ours without it was left by an interrupted update, unless the
+store has its mark: a company's tools may remove tags, and that must not delete an endpoint that serves.
 """
 _WAIT_SECONDS = 75 * 60  # start-up and download may take an hour each at most, and mostly overlap
 _POLL_SECONDS = 2.0
 
 
 class AwsPreparationProvider(KitProvider):
-    """Inputs also: model_number and number, which count contents, so that no name is used twice.
+    """Adds inputs: model_number and number, which count changes of content, so that no name is used twice.
 
     Outputs: initial_instances.
     """
 
     def check(self, _olds: Properties, news: Properties) -> dynamic.CheckResult:
-        """Count; here, so that a preview knows which names change."""
+        """Count the changes of content; here, so that a preview shows which names change."""
         counted = {"model_number": _olds.get("model_number", 1), "number": _olds.get("number", 1)}
         if _olds:
             counted["model_number"] += _olds["model"] != news["model"]
@@ -44,10 +44,10 @@ class AwsPreparationProvider(KitProvider):
         return dynamic.CheckResult(news | counted, [])
 
     def diff(self, _id: str, _olds: Properties, _news: Properties) -> dynamic.DiffResult:
-        """Reports a change of inputs, and an endpoint of the stack that the state does not know.
+        """Reports a change of inputs, and an endpoint of the stack that is not in the state.
 
         Raises:
-            KitError: the list of alarms is another one, for which the endpoint would be replaced.
+            KitError: the list of alarms differs, so that the endpoint would be replaced.
         """
         _require_same_alarms(_olds, _news)
         return dynamic.DiffResult(changes=differ(_olds, _news) or _is_left_over(_news, find_endpoint(_news)))
@@ -59,7 +59,9 @@ class AwsPreparationProvider(KitProvider):
         return dynamic.CreateResult(props["endpoint"], inputs_of(props) | {"initial_instances": count})
 
     def update(self, _id: str, _olds: Properties, _news: Properties) -> dynamic.UpdateResult:
-        """Read the live count when the content changes, and never otherwise."""
+        """Removes a leftover endpoint, and records the next configuration's instance count: the settings' if they
+        change it, and the live one if the content changes.
+        """
         _remove_left_over(_news)
         live = find_endpoint(_news)
         _require_usable(live, _news)
@@ -68,7 +70,8 @@ class AwsPreparationProvider(KitProvider):
             count = _least(_news)
         elif _olds["content"] != _news["content"]:
             count = _live_count(live, _news) or _least(_news)
-        # The engine removes scaling that is declared no longer after the endpoint's update: it would undo the count.
+        # The engine deletes scaling that is no longer declared only after the endpoint's update: it would undo the
+        # count until then.
         no_longer_scaled = _olds["max_instances"] and not _news["max_instances"]
         if live and (no_longer_scaled or _olds["instance_type"] != _news["instance_type"]):
             _deregister(_news)
@@ -82,21 +85,21 @@ class AwsPreparationProvider(KitProvider):
 
 
 class PreparationInputs(TypedDict):
-    """Inputs: what is declared of the endpoint."""
+    """Declared values."""
 
     endpoint: str  # its name on SageMaker
-    tags: dict[str, str]  # by which ours are told
+    tags: dict[str, str]  # that mark the stack's endpoints
     model: pulumi.Input[str]  # digest of the SageMaker model's content
-    content: pulumi.Input[str]  # digest of the configuration's content, instances aside
+    content: pulumi.Input[str]  # digest of the configuration's content, without its instance count
     instances: int
     max_instances: int  # 0: not scaled
     instance_type: str
-    store: pulumi.Input[str]  # bucket that says which endpoints the state knows
+    store: pulumi.Input[str]  # bucket with marks of the endpoints that are in the state
     alarms: list[str]  # their names
 
 
 class AwsPreparation(AwsLocatedResource, module="llmops", name="Preparation"):
-    """Stands before an endpoint."""
+    """Precedes an endpoint."""
 
     initial_instances: pulumi.Output[int]
     model_number: pulumi.Output[int]
@@ -119,7 +122,7 @@ def find_endpoint(props: Properties) -> dict[str, Any] | None:
 
 
 def tags_of(props: Properties, live: dict[str, Any]) -> dict[str, str]:
-    """Returns an endpoint's tags; {} if it has gone since it was described, as one that is being deleted does."""
+    """Returns an endpoint's tags; {} if its deletion has finished since it was described."""
     with explained(f"endpoint {props['endpoint']}"):
         pages = _sagemaker(props).get_paginator("list_tags").paginate(ResourceArn=live["EndpointArn"])
         found = find(pages.build_full_result) or {"Tags": []}
@@ -136,10 +139,11 @@ def _sagemaker(props: Properties) -> Any:
 
 
 def remove_endpoint(props: Properties) -> None:
-    """Delete an endpoint, and wait until it is gone. One that is being made or updated can't be deleted before.
+    """Delete an endpoint, and wait until it is gone. SageMaker can't delete one that is being created or updated, so
+    this waits until that has ended.
 
     Raises:
-        KitError: it does not come to rest, or AWS refuses.
+        KitError: an operation takes too long, or AWS refuses.
     """
     live = wait_while(props, "Creating", "Updating", "SystemUpdating", "RollingBack", "Deleting")
     if live is None:
@@ -150,7 +154,7 @@ def remove_endpoint(props: Properties) -> None:
 
 
 def wait_while(props: Properties, *statuses: str) -> dict[str, Any] | None:
-    """Wait while an endpoint has one of these statuses; the endpoint then.
+    """Wait while an endpoint has one of these statuses; return the endpoint then, or None if it is gone.
 
     Raises:
         KitError: it takes longer than SageMaker's own time-outs allow.
@@ -163,9 +167,9 @@ def wait_while(props: Properties, *statuses: str) -> dict[str, Any] | None:
             say(f"endpoint {props['endpoint']} is {told}: waiting")
         if time.monotonic() > deadline:
             raise KitError(
-                f"is {told} for {_WAIT_SECONDS // 60} minutes",
+                f"has been {told} for {_WAIT_SECONDS // 60} minutes",
                 where=f"endpoint {props['endpoint']}",
-                fix="see its log group, and repeat once it has settled",
+                fix="see its log group; repeat `pulumi up` once the operation has ended",
             )
         time.sleep(_POLL_SECONDS)
     return live
@@ -194,16 +198,16 @@ def _is_ours(props: Properties, live: dict[str, Any]) -> bool:
 def _require_usable(live: dict[str, Any] | None, props: Properties) -> None:
     if live and live["EndpointStatus"] == "Failed":
         raise KitError(
-            f"has failed ({live.get('FailureReason', 'no reason given')}), and SageMaker updates no failed endpoint",
+            f"has failed ({live.get('FailureReason', 'no reason given')}), and SageMaker can't update it in that state",
             where=f"endpoint {props['endpoint']}",
-            fix="set its `endpoint: off`, run `pulumi up`, then set it on again",
+            fix="set `endpoint: off` for it and run `pulumi up`, then set it to `on` again",
         )
 
 
 def _require_same_alarms(olds: Properties, news: Properties) -> None:
     if olds["alarms"] != news["alarms"]:
         raise KitError(
-            "its list of alarms would change, and SageMaker's provider replaces an endpoint for that: it would be away",
+            "its list of alarms would change, and SageMaker's provider would replace the endpoint, with an outage",
             where=f"endpoint {news['endpoint']}",
             fix="give this version a new endpoint name beside the old one, move callers there, then remove the old one",
         )
@@ -229,7 +233,7 @@ def _live_count(live: dict[str, Any] | None, props: Properties) -> int:
 
 
 def _deregister(props: Properties) -> None:
-    """Take the scalable target off; the native one is registered again after the endpoint's update.
+    """Deregister the scalable target; one that is still declared is registered again after the endpoint's update.
 
     https://docs.aws.amazon.com/sagemaker/latest/dg/endpoint-scaling-update.html
     """

@@ -1,8 +1,8 @@
-"""Waits, before an endpoint's update, until no alarm rings that would undo it.
+"""Waits, before an endpoint's update, until no alarm is in state ALARM, which would roll the update back.
 
-An alarm keeps its state when it is told to watch something else, until CloudWatch looks at it again a minute later
-(PutMetricAlarm); and one that undid an update rings on for as long as its window has what set it off. SageMaker would
-take either for the new version's fault. So this stands between the alarms and the endpoint, and waits until none rings.
+An alarm that is pointed at another metric keeps its state until CloudWatch evaluates it again a minute later
+(PutMetricAlarm); and one that rolled an update back stays in ALARM as long as its window contains the cause. SageMaker
+would blame the new version in both cases. So this resource comes after the alarms and before the endpoint, and waits.
 
 https://docs.aws.amazon.com/AmazonCloudWatch/latest/APIReference/API_PutMetricAlarm.html
 https://docs.aws.amazon.com/sagemaker/latest/dg/deployment-guardrails-configuration.html
@@ -22,8 +22,8 @@ from llmops_kit.infra.targets.aws.providers.located import AwsLocatedResource
 from llmops_kit.infra.targets.aws.providers.preparation import find_endpoint
 from llmops_kit.infra.targets.dynamic import KitProvider, Properties, differ, inputs_of, say
 
-_WINDOWS = 3  # CloudWatch also takes a period before the last, where that one has no data
-_MARGIN_SECONDS = 5 * 60  # it looks each minute
+_WINDOWS = 3  # CloudWatch also evaluates earlier periods if the last one has no data
+_MARGIN_SECONDS = 5 * 60  # it evaluates an alarm each minute
 _POLL_SECONDS = 2.0
 
 
@@ -31,7 +31,7 @@ class QuietProvider(KitProvider):
     """Waits before each update of the endpoint: when the configuration changes, and when an update is repeated."""
 
     def diff(self, _id: str, _olds: Properties, _news: Properties) -> dynamic.DiffResult:
-        """Reports a change of inputs, and an alarm that would undo another attempt to deploy the configuration."""
+        """Reports a change of inputs, and an alarm that would roll back another attempt to deploy the configuration."""
         return dynamic.DiffResult(changes=differ(_olds, _news) or bool(_is_due(_news) and _ringing(_news)))
 
     def create(self, props: Properties) -> dynamic.CreateResult:
@@ -46,16 +46,16 @@ class QuietProvider(KitProvider):
 
 
 class QuietInputs(TypedDict):
-    """Inputs: what is declared of the endpoint."""
+    """Declared values."""
 
     endpoint: str  # its name on SageMaker
-    configuration: pulumi.Input[str]  # the declared one's name
+    configuration: pulumi.Input[str]  # name of the declared configuration
     alarms: list[str]  # their names
-    window: int  # seconds over which an alarm sums up
+    window: int  # seconds over which an alarm aggregates
 
 
 class QuietAlarms(AwsLocatedResource, module="llmops", name="Quiet"):
-    """Stands before an endpoint, after its alarms."""
+    """Comes before an endpoint, after its alarms."""
 
     def __init__(
         self, name: str, location: AwsLocation, opts: pulumi.ResourceOptions, **inputs: Unpack[QuietInputs]
@@ -64,28 +64,28 @@ class QuietAlarms(AwsLocatedResource, module="llmops", name="Quiet"):
 
 
 def _wait(props: Properties) -> None:
-    """Wait until none of the alarms rings.
+    """Wait until none of the alarms is in state ALARM.
 
     Raises:
-        KitError: one rings on: it watches the version that serves too.
+        KitError: one stays in it, because it also watches the version that serves.
     """
     deadline = time.monotonic() + _WINDOWS * props["window"] + _MARGIN_SECONDS
     told = False
     while ringing := _ringing(props):
         if time.monotonic() > deadline:
             raise KitError(
-                f"alarm {', '.join(ringing)} is in ALARM, and SageMaker would undo any update",
+                f"alarm {', '.join(ringing)} is in ALARM, so SageMaker would roll any update back",
                 where=f"endpoint {props['endpoint']}",
-                fix="promote another version, or set a limit in `llmops:aws.alarms` that this one keeps",
+                fix="promote another version, or set a limit in `llmops:aws.alarms` that the serving version meets",
             )
         if not told:
             told = True
-            say(f"endpoint {props['endpoint']}: waiting until alarm {', '.join(ringing)} no longer rings")
+            say(f"endpoint {props['endpoint']}: waiting until alarm {', '.join(ringing)} is no longer in ALARM")
         time.sleep(_POLL_SECONDS)
 
 
 def _is_due(props: Properties) -> bool:
-    """Returns whether the endpoint is there, and serves another configuration than the declared one."""
+    """Returns whether the endpoint exists and serves another configuration than the declared one."""
     live = find_endpoint(props)
     return bool(live) and live["EndpointConfigName"] != props["configuration"]
 

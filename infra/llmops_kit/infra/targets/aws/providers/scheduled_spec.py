@@ -1,4 +1,4 @@
-"""A run's spec that is kept for the schedule which repeats the run: files of runs expire."""
+"""Copy of a run's spec for the schedule that repeats the run, since files of runs expire."""
 
 from typing import TypedDict, Unpack
 
@@ -21,14 +21,14 @@ class AwsScheduledSpecProvider(KitProvider):
         return dynamic.CreateResult(props["key"], inputs_of(props))
 
     def update(self, _id: str, _olds: Properties, _news: Properties) -> dynamic.UpdateResult:
-        """Writes the new run's spec, then removes the old one, which nothing starts with any more."""
+        """Writes the new run's spec, then removes the old one, which no job uses any more."""
         _write(_news)
         if _olds["key"] != _news["key"]:
             _bucket(_olds).remove(_olds["key"])
         return dynamic.UpdateResult(inputs_of(_news))
 
     def delete(self, _id: str, _props: Properties) -> None:
-        """Removes the object; one that is gone is no error."""
+        """Removes the object, if it exists."""
         _bucket(_props).remove(_props["key"])
 
 

@@ -1,8 +1,8 @@
-"""An endpoint's alarms, in two sets: those that roll an update back, and those that watch what serves.
+"""An endpoint's alarms, in two sets: those that roll an update back, and those that watch the endpoint in operation.
 
-Rollout alarms watch the configuration that was deployed last, and nothing of the one before: with the old one's errors
-in it, an update away from a version that fails would be rolled back. Operating alarms watch the endpoint over all its
-fleets, whichever version serves: during a rollout, and after a rollback, when nothing reports for the new one.
+Rollout alarms watch only the configuration that was deployed last: if they counted the old one's errors, an update that
+replaces a failing version would be rolled back. Operating alarms watch the endpoint over all its fleets, whichever
+version serves: also during a rollout, and after a rollback, when nothing reports for the new one.
 
 https://docs.aws.amazon.com/sagemaker/latest/dg/deployment-guardrails-configuration.html
 https://docs.aws.amazon.com/sagemaker/latest/dg/monitoring-cloudwatch.html
@@ -25,7 +25,7 @@ LEAST_ERRORS = 5
 """Failed requests before the error rate rolls an update back.
 
 A version whose error rate is a fifth of the limit (1 % of 5 %) is rolled back in fewer than 1 % of rollouts, whatever
-the traffic and however long it is watched; one that fails always, after 5 requests. tests/unit/infra/aws/test_alarms.py
+the traffic and however long it is watched; one that always fails, after 5 requests. tests/unit/infra/aws/test_alarms.py
 computes both.
 """
 LEAST_LATENCIES = 40
@@ -51,7 +51,7 @@ class EndpointAlarms:
     endpoint: ResolvedEndpoint
     limits: AlarmThresholds
     topic: pulumi.Input[str]
-    """ARN of the topic that is told."""
+    """ARN of the topic that is notified."""
 
     @property
     def name(self) -> str:
@@ -69,7 +69,7 @@ class EndpointAlarms:
         quality: _Measure = {
             "namespace": namespace,
             "metric_name": metric,
-            "dimensions": {"Sha256": self._sha256},  # the version that goes may answer at the same time
+            "dimensions": {"Sha256": self._sha256},  # the old version may report at the same time
             "statistic": "Minimum",
             "period": window,
         }
@@ -97,7 +97,7 @@ class EndpointAlarms:
         ]
 
     def declare_operating(self) -> None:
-        """Declare the alarms on whatever serves."""
+        """Declare the alarms on the endpoint, whichever version serves."""
         of_endpoint: _Measure = {"namespace": _SAGEMAKER, "dimensions": self._dimensions, "period": 60}
         two: _Measure = {"evaluation_periods": 2, "datapoints_to_alarm": 2, "treat_missing_data": "notBreaching"}
         namespace, metric = quality_metric(self.stack, self.name)
@@ -108,7 +108,7 @@ class EndpointAlarms:
             "period": _OPERATING_QUALITY_SECONDS,
             "evaluation_periods": 1,
             "datapoints_to_alarm": 1,
-            "treat_missing_data": "missing",  # servers report unasked: none that does is not a good score
+            "treat_missing_data": "missing",  # servers report regularly: silence is not a good score
         }
         errors = {"metric_name": "Invocation5XXErrors", "statistic": "Average"}
         latency = {"metric_name": "ModelLatency", "extended_statistic": "p90"}
@@ -145,9 +145,9 @@ def _above(threshold: float, **measure: Any) -> _Measure:
 
 
 def _rate_of_errors(dimensions: dict[str, pulumi.Input[str]], window: int) -> list[_Measure]:
-    """Returns the rate of 5xx, 0 while there are fewer than the least number of them.
+    """Returns the rate of 5xx, 0 while there are fewer than LEAST_ERRORS of them.
 
-    FILL has a window without requests count as one without errors: CloudWatch would take an earlier one instead.
+    FILL counts a window without requests as one without errors; CloudWatch would use an earlier window instead.
     """
     metric = "Invocation5XXErrors"  # 1 for a request that failed, 0 for others: the average is the rate
     return [
@@ -158,7 +158,7 @@ def _rate_of_errors(dimensions: dict[str, pulumi.Input[str]], window: int) -> li
 
 
 def _latency(dimensions: dict[str, pulumi.Input[str]], window: int) -> list[_Measure]:
-    """Returns the 90th percentile in microseconds, 0 while there are fewer than the least number of requests."""
+    """Returns the 90th percentile in microseconds, 0 while there are fewer than LEAST_LATENCIES requests."""
     return [
         _query("requests", "ModelLatency", "SampleCount", dimensions, window),
         _query("slowest", "ModelLatency", "p90", dimensions, window),

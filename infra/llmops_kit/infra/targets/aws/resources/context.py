@@ -1,4 +1,4 @@
-"""The stack as every declaring module knows it: its location, names, tags and provider."""
+"""State of a declaration: the stack's location, names, tags and provider."""
 
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -33,17 +33,17 @@ _SERVICES = (
 
 @dataclass(frozen=True)
 class AwsContext:
-    """A stack on AWS. Plain values, but for the provider."""
+    """A stack on AWS that is being declared."""
 
     caller: AwsCaller
     names: CloudNames
-    """Of resources, in the program and in the account."""
+    """Names of resources, in the program and in the account."""
     profile: str
     job_tags: dict[str, str]
-    """The tags that the provider puts on everything, for what it does not make."""
+    """The provider's default tags, for jobs, which the provider does not create."""
     provider: aws.Provider = field(repr=False)
     parent: pulumi.Resource | None = field(repr=False)
-    """Component that is being declared; None: what belongs to none."""
+    """Component that is being declared; None for resources outside of components."""
 
     @property
     def project(self) -> str:
@@ -57,7 +57,7 @@ class AwsContext:
 
     @property
     def location(self) -> AwsLocation:
-        """For dynamic resources."""
+        """Location of dynamic resources."""
         return AwsLocation(self.caller.account, self.caller.region, self.profile)
 
     @property
@@ -111,7 +111,7 @@ def declare_context(
 ) -> AwsContext:
     """Declare the account and the provider, below a component.
 
-    The provider goes to that account alone: destroy and refresh run no program that could compare.
+    The provider is pinned to that account, since destroy and refresh run no program that could compare.
     """
     profile = settings.profile
     location, below = AwsLocation(caller.account, caller.region, profile), pulumi.ResourceOptions(parent=parent)

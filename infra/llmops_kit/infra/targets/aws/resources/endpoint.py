@@ -27,9 +27,9 @@ from llmops_kit.settings.resolved import AlarmThresholds, ResolvedEndpoint
 from llmops_kit.settings.stack_settings import Endpoint as Entry
 
 # For vLLM's image, whose lock has CUDA 13: the only one of botocore's ProductionVariantInferenceAmiVersion that is on
-# Amazon Linux 2023. No account was at hand to see which driver it has.
+# Amazon Linux 2023. Which driver it has is not verified on an account.
 _CUDA_13_HOST = "al2023-ami-sagemaker-inference-gpu-4-1"
-# Inside what SageMaker waits for an asynchronous answer, 15 minutes unless the caller says another time:
+# Less than SageMaker waits for an asynchronous answer, 15 minutes unless the caller sets another time:
 # https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_runtime_InvokeEndpointAsync.html
 _ASYNC_SECONDS = 890
 _ROUTING = "LEAST_OUTSTANDING_REQUESTS"  # answers differ in length: taking turns would queue behind long ones
@@ -37,7 +37,7 @@ _ROUTING = "LEAST_OUTSTANDING_REQUESTS"  # answers differ in length: taking turn
 
 @dataclass(frozen=True)
 class EndpointContext:
-    """Shared by the endpoints of a stack."""
+    """Resources that the endpoints of a stack share."""
 
     storage: AwsStorage
     network: AwsNetwork
@@ -50,7 +50,7 @@ class EndpointContext:
 def declare_endpoint(
     stack: AwsContext, endpoint: ResolvedEndpoint, shared: EndpointContext, log: Sequence[pulumi.Resource]
 ) -> pulumi.Output[str]:
-    """Declare an endpoint and what belongs to it alone; its log is there first. Returns its URL, once it is there."""
+    """Declare an endpoint and what belongs to it alone, after its log. Returns its URL, known once it exists."""
     return _EndpointParts(stack, endpoint, shared).declare(log)
 
 
@@ -110,7 +110,7 @@ class _EndpointParts:
             kms_key_arn=self.key,
             production_variants=[serving],
             async_inference_config=self.asynchronous(),
-            # The old one goes last: SageMaker deletes a configuration in use, and UpdateEndpoint fails from then on
+            # The old one is deleted last: SageMaker deletes even one in use, after which UpdateEndpoint fails
             # (https://github.com/hashicorp/terraform-provider-aws/issues/40048).
             opts=stack.options(delete_before_replace=False),
         )
@@ -144,7 +144,7 @@ class _EndpointParts:
     ) -> AwsPreparation:
         """Declare the preparation.
 
-        Its deletion waits until the endpoint is gone; the log group, written to until then, goes after it.
+        The engine deletes it after the endpoint, and then the log group, which the endpoint writes to until it is gone.
         """
         stack, size = self.stack, self.entry.size
         return AwsPreparation(
@@ -165,7 +165,7 @@ class _EndpointParts:
     def compare(
         self, configuration: pulumi.Output[str], prepared: AwsPreparation, after: Sequence[pulumi.Resource]
     ) -> None:
-        """Declare the comparison of what is live with what is declared."""
+        """Declare the comparison of the live endpoint with its declaration."""
         size, version = self.entry.size, self.entry.version
         AwsLive(
             f"live-{self.name}",
@@ -263,8 +263,8 @@ class _EndpointParts:
         strategy: str = rollout.strategy
         if strategy != "all_at_once" and self.entry.size.instances <= 1:
             pulumi.log.warn(
-                f"endpoint {self.name}: one instance has no part that could go first, so `strategy: {strategy}` is "
-                "done all at once; alarms still roll it back. Two instances make it a real one"
+                f"endpoint {self.name}: a single instance can't be updated in parts, so `strategy: {strategy}` is done "
+                "all at once; alarms still roll it back. Two instances or more can be updated in parts"
             )
             strategy = "all_at_once"
         share = {"canary": rollout.canary_percent, "all_at_once": 0}.get(strategy, rollout.step_percent)
@@ -282,7 +282,7 @@ class _EndpointParts:
         return found
 
     def content_name(self, part: str, digest: pulumi.Output[str], number: pulumi.Output[int]) -> pulumi.Output[str]:
-        """Returns a part's physical name, from its content: another content gives another resource."""
+        """Returns a part's physical name, from its content: other content gives another resource."""
         name = partial(self.stack.names.of_content, f"{self.name}-{part}")
         return pulumi.Output.all(digest, number).apply(lambda both: name(both[0], int(both[1])))
 

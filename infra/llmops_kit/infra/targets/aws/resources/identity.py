@@ -1,7 +1,7 @@
 """Permissions: the roles of jobs, endpoints and the scheduler, and the key that signs model versions.
 
-Each role has the actions that its service takes on the stack's own scope, and no more; what AWS allows on `*` alone is
-marked. https://docs.aws.amazon.com/sagemaker/latest/dg/sagemaker-roles.html
+Each role allows only the actions that its service takes, on the stack's own resources; ALL marks actions that AWS
+allows only on `*`. https://docs.aws.amazon.com/sagemaker/latest/dg/sagemaker-roles.html
 """
 
 import json
@@ -21,7 +21,7 @@ from llmops_kit.infra.targets.aws.resources.network import AwsNetwork
 from llmops_kit.infra.targets.aws.resources.storage import AwsStorage, declare_key
 from llmops_kit.settings.stack_settings import Endpoint
 
-ALL = "*"  # for actions that know no resource
+ALL = "*"  # for actions that can't be limited to a resource
 _WRITE = ("kms:Encrypt", "kms:GenerateDataKey")
 _INTERFACE = "ec2: CreateNetworkInterfacePermission DeleteNetworkInterface DeleteNetworkInterfacePermission"
 _DESCRIBE = "ec2: DescribeDhcpOptions DescribeNetworkInterfaces DescribeSecurityGroups DescribeSubnets DescribeVpcs"
@@ -29,7 +29,7 @@ _DESCRIBE = "ec2: DescribeDhcpOptions DescribeNetworkInterfaces DescribeSecurity
 
 @dataclass(frozen=True)
 class AwsRole:
-    """A role's ARN, and what must be there before it can do its work."""
+    """A role's ARN, and the resources that must exist before the role can be used."""
 
     arn: pulumi.Input[str]
     ready: list[pulumi.Resource]
@@ -37,7 +37,7 @@ class AwsRole:
 
 @dataclass(frozen=True)
 class AwsSigningKey:
-    """The key that signs model versions; its private half never leaves KMS."""
+    """The key that signs model versions; the private key never leaves KMS."""
 
     arn: pulumi.Input[str]
     public_key: pulumi.Output[str]
@@ -70,7 +70,7 @@ def declare_scheduler_role(stack: AwsContext, aws: AwsSettings, scope: RoleScope
 
 
 def declare_signing_key(stack: AwsContext, given: str) -> AwsSigningKey:
-    """Declare the key, unless one is given, and ask for its public half."""
+    """Declare the key, unless one is given, and look up its public key."""
     arn: pulumi.Input[str] = given or _signing_key(stack).arn
     found = kms.get_public_key_output(key_id=arn, opts=pulumi.InvokeOutputOptions(provider=stack.provider))
     return AwsSigningKey(arn, found.public_key_pem)
@@ -145,8 +145,8 @@ def _role(
 ) -> AwsRole:
     role = iam.Role(
         stack.names.logical(f"role-{name}"),
-        # Names of roles are unique whatever their path: `-role` is what tells it from the same role of earlier versions
-        # of the kit, at `/`, which goes after this one has come.
+        # Role names are unique whatever their path: `-role` distinguishes this one from the same role of earlier
+        # versions of the kit, at `/`, which is deleted only after this one was created.
         name=stack.names.of(f"{name}-role"),
         path=role_path(stack.project),
         description=f"{name} of {stack.project}, stack {stack.name}",
@@ -186,7 +186,7 @@ _ADMINISTER = (
 def _signing_key(stack: AwsContext) -> kms.Key:
     account = {"AWS": stack.arn("iam", "root", region=False)}
     statements = [policies.grant(account, [_ADMINISTER], ALL)]
-    kind = {"key_usage": "SIGN_VERIFY", "customer_master_key_spec": "ECC_NIST_P256"}  # it knows no rotation
+    kind = {"key_usage": "SIGN_VERIFY", "customer_master_key_spec": "ECC_NIST_P256"}  # KMS can't rotate it
     return declare_key(stack, "signing", "Signs model versions", statements, **kind)
 
 

@@ -13,7 +13,7 @@ _UNTAGGED_DAYS = 14
 
 @dataclass(frozen=True)
 class Repositories:
-    """Image -> URL of its repository, and its ARN."""
+    """URLs and ARNs of the repositories, by image."""
 
     urls: dict[str, pulumi.Input[str]]
     arns: dict[str, pulumi.Input[str]]

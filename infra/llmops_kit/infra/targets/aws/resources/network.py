@@ -1,8 +1,8 @@
 """Network of endpoints and jobs: SageMaker's own, a new private VPC, or existing subnets.
 
-The VPC has no way to the Internet. S3 is reached by a gateway, which costs nothing. Containers are isolated, and call
-nobody themselves; SageMaker pulls their images and writes their logs from outside of the VPC. So interface endpoints,
-which cost by the hour and zone, are made only for services that the settings name.
+The VPC has no route to the Internet. S3 is reached by a gateway endpoint, which is free. Containers are isolated, and
+call no service themselves; SageMaker pulls their images and writes their logs from outside of the VPC. So interface
+endpoints, which are billed by the hour and zone, are created only for services that the settings name.
 https://docs.aws.amazon.com/sagemaker/latest/dg/host-vpc.html
 https://docs.aws.amazon.com/sagemaker/latest/dg/mkt-algo-model-internet-free.html
 """
@@ -33,12 +33,12 @@ class AwsNetwork:
 
     @property
     def ids(self) -> dict[str, list[pulumi.Input[str]]]:
-        """As the stack's outputs have them."""
+        """The ids in the form of the stack's outputs."""
         return {"subnets": self.subnets, "security_groups": self.security_groups} if self else {}
 
 
 def declare_network(stack: AwsContext, wanted: AwsNetworkSettings, zones: list[str], storage: AwsStorage) -> AwsNetwork:
-    """Declare the VPC and what is in it, when it is to be made; `zones`: of its two subnets."""
+    """Declare the VPC and its contents if `wanted` asks for one; `zones` are those of its two subnets."""
     if wanted.mode == "own":
         return _own(stack, wanted, zones, storage)
     return AwsNetwork([*wanted.subnet_ids], [*wanted.security_group_ids], [])
@@ -81,8 +81,8 @@ def _own(stack: AwsContext, wanted: AwsNetworkSettings, zones: list[str], storag
     group = _workloads(stack, vpc.id, gateway.prefix_list_id)
     endpoints: list[pulumi.Resource] = []
     if services := wanted.interface_endpoints:
-        doors = _doors(stack, vpc.id, group)
-        endpoints = [_interface(stack, service, vpc.id, [s.id for s in subnets], doors) for service in services]
+        callers = _endpoints_group(stack, vpc.id, group)
+        endpoints = [_interface(stack, service, vpc.id, [s.id for s in subnets], callers) for service in services]
     return AwsNetwork([s.id for s in subnets], [group], [gateway, *endpoints])
 
 
@@ -136,24 +136,24 @@ def _rule(stack: AwsContext, name: str, group: pulumi.Input[str], description: s
 
 def _workloads(stack: AwsContext, vpc: pulumi.Input[str], s3_prefixes: pulumi.Input[str]) -> pulumi.Output[str]:
     """Declare the security group of endpoints and jobs, which may reach S3 and each other."""
-    # A description stays for good: what the first version of the kit said lacks that they may talk to each other.
+    # A group's description can't change in place: the first version's doesn't mention that they may reach each other.
     description = "Endpoints and jobs: out to S3 and to the VPC endpoints, nothing in"
     work = _security_group(stack, vpc, "workloads", description).id
     _rule(stack, "workloads-to-s3", work, "S3", prefix_list_id=s3_prefixes, **_HTTPS)
-    # Encryption between containers takes UDP 500 and ESP, and what they say to each other is TCP on any port.
+    # Encryption between containers uses UDP 500 and ESP, and their own traffic is TCP on any port.
     # https://docs.aws.amazon.com/sagemaker/latest/dg/train-encrypt.html
     for name in ("workloads-to-each-other", "workloads-from-each-other"):
         _rule(stack, name, work, "The instances of a job", referenced_security_group_id=work, ip_protocol="-1")
     return work
 
 
-def _doors(stack: AwsContext, vpc: pulumi.Input[str], work: pulumi.Input[str]) -> pulumi.Output[str]:
+def _endpoints_group(stack: AwsContext, vpc: pulumi.Input[str], work: pulumi.Input[str]) -> pulumi.Output[str]:
     """Declare the security group of the VPC endpoints, reachable from endpoints and jobs."""
     description = "VPC endpoints: in from endpoints and jobs, nothing out"
-    doors = _security_group(stack, vpc, "vpc-endpoints", description).id
-    _rule(stack, "workloads-to-endpoints", work, "AWS services", referenced_security_group_id=doors, **_HTTPS)
-    _rule(stack, "endpoints-from-workloads", doors, "Endpoints and jobs", referenced_security_group_id=work, **_HTTPS)
-    return doors
+    group = _security_group(stack, vpc, "vpc-endpoints", description).id
+    _rule(stack, "workloads-to-endpoints", work, "AWS services", referenced_security_group_id=group, **_HTTPS)
+    _rule(stack, "endpoints-from-workloads", group, "Endpoints and jobs", referenced_security_group_id=work, **_HTTPS)
+    return group
 
 
 def _interface(
@@ -174,5 +174,5 @@ def _interface(
     )
 
 
-def _named(stack: AwsContext, thing: str) -> dict[str, str]:
-    return {"Name": stack.names.of(thing)}
+def _named(stack: AwsContext, name: str) -> dict[str, str]:
+    return {"Name": stack.names.of(name)}

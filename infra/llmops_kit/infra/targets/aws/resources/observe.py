@@ -13,7 +13,7 @@ from llmops_kit.infra.targets.aws.resources.context import AwsContext
 
 
 def declare_topic(stack: AwsContext, emails: list[str], key: pulumi.Input[str]) -> sns.Topic:
-    """Declare where alarms and the budget tell of themselves."""
+    """Declare the SNS topic that alarms and the budget notify."""
     name = stack.names.of("alarms")
     topic = sns.Topic(stack.names.logical("alarms"), name=name, kms_master_key_id=key, opts=stack.options())
     publishers = {"Service": ["budgets.amazonaws.com", "cloudwatch.amazonaws.com"]}
@@ -43,16 +43,17 @@ def declare_topic(stack: AwsContext, emails: list[str], key: pulumi.Input[str]) 
 
 
 def declare_budget(stack: AwsContext, wanted: AwsBudgetSettings, topic: sns.Topic) -> None:
-    """Declare the monthly budget: told at 80 % spent, and when the forecast passes all of it.
+    """Declare the monthly budget: notifies at 80 % spent, and if the forecast exceeds it.
 
-    Counts what carries the stack's cost tag, once that is a cost allocation tag of the account: `llmops bootstrap aws`.
+    It counts resources with the stack's cost tag, once `llmops bootstrap aws` has made that a cost allocation tag of
+    the account.
     """
     if not wanted.monthly_usd:
         return
 
     emails: Any = {"subscriber_email_addresses": wanted.emails} if wanted.emails else {}
 
-    def told(kind: str, percent: float) -> Any:
+    def notification(kind: str, percent: float) -> Any:
         return {
             "comparison_operator": "GREATER_THAN",
             "notification_type": kind,
@@ -70,7 +71,7 @@ def declare_budget(stack: AwsContext, wanted: AwsBudgetSettings, topic: sns.Topi
         limit_unit="USD",
         time_unit="MONTHLY",
         cost_filters=[{"name": "TagKeyValue", "values": [f"user:{COST_TAG}${stack.project}/{stack.name}"]}],
-        notifications=[told("ACTUAL", 80), told("FORECASTED", 100)],
+        notifications=[notification("ACTUAL", 80), notification("FORECASTED", 100)],
         opts=stack.options(),
     )
 

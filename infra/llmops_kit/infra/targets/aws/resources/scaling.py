@@ -1,4 +1,4 @@
-"""Scaling of endpoints by their load, async ones from and to zero."""
+"""Autoscaling of endpoints; async ones scale from and to zero."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -14,9 +14,9 @@ from llmops_kit.settings.stack_settings import Endpoint as Entry
 def declare_scaling(
     stack: AwsContext, name: str, entry: Entry, endpoint: pulumi.Output[str], kind: str
 ) -> Sequence[pulumi.Resource]:
-    """Declare the scaling between two counts of instances.
+    """Declare the scaling between two instance counts.
 
-    The tag makes the target anew when the instance type changes: see
+    A change of the instance type changes the tag, so that the target is replaced: see
     llmops_kit.infra.targets.aws.providers.preparation.
     """
     target = appautoscaling.Target(
@@ -47,7 +47,7 @@ def declare_scaling(
     load = policy("load", "TargetTrackingScaling", target_tracking_scaling_policy_configuration=tracking)
     if entry.mode != "async" or entry.size.instances:
         return [target, load]
-    # From zero: a backlog per instance is not defined without one, so a step brings the first.
+    # Without an instance, the backlog per instance is undefined, so a step policy starts the first one.
     wake = policy("wake", "StepScaling", step_scaling_policy_configuration=_STEP)
     return [target, load, wake, _backlog(stack, name, physical, wake)]
 

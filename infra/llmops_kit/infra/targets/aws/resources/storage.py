@@ -23,7 +23,7 @@ _USE = "kms: Decrypt DescribeKey Encrypt GenerateDataKey* ReEncrypt*"
 
 @dataclass(frozen=True)
 class DeclaredBucket:
-    """A bucket, and what must be there before it is used."""
+    """A bucket, and the resources that must exist before it is used."""
 
     name: pulumi.Input[str]
     arn: pulumi.Input[str]
@@ -40,7 +40,7 @@ class AwsStorage:
 
 
 def declare_storage(stack: AwsContext, given: AwsSettings) -> AwsStorage:
-    """Declare the key and both buckets, but for those that are given."""
+    """Declare the key and both buckets, unless existing ones are given."""
     flow_logs = given.network.mode == "own"
     key = given.kms_key_arn or _data_key(stack, flow_logs)
     return AwsStorage(

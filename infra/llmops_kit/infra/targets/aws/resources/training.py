@@ -1,4 +1,4 @@
-"""The model package group, and the runs that are repeated: EventBridge Scheduler starts their jobs directly.
+"""The model package group, and scheduled runs: EventBridge Scheduler starts their jobs directly.
 
 A run itself is an event, never a resource.
 https://docs.aws.amazon.com/scheduler/latest/UserGuide/managing-targets-universal.html
@@ -21,11 +21,11 @@ from llmops_kit.infra.targets.aws.resources.network import AwsNetwork
 from llmops_kit.infra.targets.aws.resources.storage import AwsStorage
 from llmops_kit.settings.resolved import ResolvedSchedule
 
-_EXECUTION = "<aws.scheduler.execution-id>"  # the scheduler writes an id there
+_EXECUTION = "<aws.scheduler.execution-id>"  # replaced by the scheduler
 
 
 def declare_group(stack: AwsContext) -> sagemaker.ModelPackageGroup:
-    """Declare the group of model packages: a registry that is written from the store, for other tools to read."""
+    """Declare the model package group: `llmops models register` copies versions there, for other tools."""
     return sagemaker.ModelPackageGroup(
         stack.names.kept("model-group"),
         model_package_group_name=stack.names.of("models"),
@@ -43,8 +43,8 @@ def declare_schedules(
     training: AwsRole,
     starting: AwsRole,
 ) -> None:
-    """Declare the schedules, in a group of the stack's own; their jobs have the role `training`, and the scheduler
-    starts them with `starting`.
+    """Declare the schedules, in the stack's own group; jobs have the role `training`, and the scheduler starts them
+    with the role `starting`.
     """
     if not specs:
         return
@@ -76,7 +76,7 @@ def declare_schedules(
                 "arn": f"arn:{stack.caller.partition}:scheduler:::aws-sdk:sagemaker:createTrainingJob",
                 "role_arn": starting.arn,
                 "input": pulumi.Output.json_dumps(job),
-                # A job that AWS refuses now is refused again: two tries are for its own faults.
+                # AWS would refuse an invalid job again: two retries cover its transient errors.
                 "retry_policy": {"maximum_event_age_in_seconds": 3600, "maximum_retry_attempts": 2},
             },
             opts=stack.options(depends_on=[kept, *starting.ready, *training.ready, *network.ready]),

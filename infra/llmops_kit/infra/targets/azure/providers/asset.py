@@ -1,7 +1,7 @@
 """Versions of models and environments in the workspace.
 
-The plugin's resources don't do: it deletes them on replacement, which Azure may reject, and fails if a version that was
-deleted or archived is declared again.
+The plugin's resources are unsuitable: it deletes them on replacement, which Azure may reject, and fails if a version
+that was deleted or archived is declared again.
 """
 
 import json

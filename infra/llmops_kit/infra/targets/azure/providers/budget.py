@@ -1,6 +1,6 @@
 """The stack's monthly budget. It only notifies, so a subscription that can't have budgets is deployed without one.
 
-The plugin's resource does not do: changing a budget requires its eTag, which the plugin does not send, and the update
+The plugin's resource is unsuitable: changing a budget requires its eTag, which the plugin does not send, and the update
 would fail if Azure rejects the budget.
 https://learn.microsoft.com/azure/cost-management-billing/costs/understand-cost-mgt-data#supported-microsoft-azure-offers
 """

@@ -57,7 +57,7 @@ class AzurePreparationProvider(KitProvider):
     def diff(self, _id: str, _olds: Properties, _news: Properties) -> dynamic.DiffResult:
         """Reports changed inputs, and a rollout that another client has started."""
         waits = owner_of(find_endpoint(_news)) is not None
-        news = {key: value for key, value in _news.items() if key != "scaling"}  # where it would be: it does nothing
+        news = {key: value for key, value in _news.items() if key != "scaling"}  # an id, which alone changes nothing
         return dynamic.DiffResult(changes=differ(_olds, news) or waits)
 
     def create(self, props: Properties) -> dynamic.CreateResult:

@@ -1,7 +1,7 @@
 """The signing key: created by Azure Resource Manager, read from the vault.
 
 Azure Resource Manager creates a key without a role in the vault, or returns the existing one, but without its public
-half, which only the vault returns. A dynamic resource does both.
+key, which only the vault returns. A dynamic resource does both.
 https://learn.microsoft.com/rest/api/keyvault/keyvault/keys/create-if-not-exist
 """
 
@@ -81,7 +81,7 @@ def _make(session: AzureSession, props: Properties) -> str:
 
 
 def _public_key(session: AzureSession, url: str) -> str:
-    """Returns the PEM of a key's public half; waits for the role that allows reading it, which may be new."""
+    """Returns a public key as PEM; waits for the role that allows reading it, which may be new."""
     vault, _, rest = url.partition("/keys/")
     name, _, version = rest.partition("/")
     keys = session.keys(vault)

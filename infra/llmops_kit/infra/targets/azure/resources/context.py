@@ -43,7 +43,7 @@ class AzureStack:
 
     @property
     def resolved(self) -> ResolvedStack:
-        """What the stack's settings come to."""
+        """The stack's resolved settings."""
         return self.inventory.resolved
 
     @property
@@ -114,13 +114,13 @@ class AzureStorage:
 
     @property
     def work_url(self) -> pulumi.Output[str]:
-        """The same of the container of runs."""
+        """URL of the container of runs."""
         return pulumi.Output.concat(self.blob_url, "/", self.work)
 
 
 @dataclass(frozen=True)
 class AzureScratch:
-    """Storage of checkpoints, and of what Azure ML keeps of jobs in the default containers of a workspace. It is a
+    """Storage of checkpoints, and of the files that Azure ML keeps in the default containers of a workspace. It is a
     separate account, unless the account of the data is an existing one.
     """
 
@@ -133,7 +133,7 @@ class AzureScratch:
 
 @dataclass(frozen=True)
 class AzureSigningKey:
-    """The key that signs model versions; its private half never leaves the vault."""
+    """The key that signs model versions; the private key never leaves the vault."""
 
     reference: pulumi.Input[str]  # azurekeyvault://<vault's host>/keys/<name>/<version>
     public_key: pulumi.Input[str]  # PEM

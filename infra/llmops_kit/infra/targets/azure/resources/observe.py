@@ -60,7 +60,7 @@ def declare_budget(stack: AzureStack, action_group: pulumi.Input[str]) -> None:
     if not wanted.monthly_usd:
         return
 
-    def told(kind: str, percent: int) -> dict[str, Any]:
+    def notification(kind: str, percent: int) -> dict[str, Any]:
         return {
             "enabled": True,
             "operator": "GreaterThan",
@@ -74,7 +74,7 @@ def declare_budget(stack: AzureStack, action_group: pulumi.Input[str]) -> None:
         "category": "Cost",
         "amount": wanted.monthly_usd,
         "timeGrain": "Monthly",
-        "notifications": {"spent": told("Actual", 80), "forecast": told("Forecasted", 100)},
+        "notifications": {"spent": notification("Actual", 80), "forecast": notification("Forecasted", 100)},
     }
     ids = stack.inventory
     if stack.azure.resource_group:

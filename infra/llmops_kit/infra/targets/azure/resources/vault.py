@@ -1,4 +1,4 @@
-"""The Key Vault, and the key in it that signs model versions; its private half never leaves the vault."""
+"""The Key Vault, and the key in it that signs model versions; the private key never leaves the vault."""
 
 import pulumi
 from pulumi_azure_native import keyvault
@@ -38,7 +38,7 @@ def declare_vault(stack: AzureStack) -> AzureVault:
 
 
 def declare_signing_key(stack: AzureStack, vault: AzureVault, after: list[pulumi.Resource]) -> AzureSigningKey:
-    """Declare the key, unless an existing one is given, and read its public half.
+    """Declare the key, unless an existing one is given, and read its public key.
 
     Args:
         stack: that is declared.

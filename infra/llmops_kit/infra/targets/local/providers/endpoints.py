@@ -22,9 +22,9 @@ _HOSTING = "hosting"
 
 
 class HostingProvider(KitProvider):
-    """Names the endpoints that may exist, before any of them does.
+    """Lists the endpoints that may exist, before any of them is created.
 
-    So an endpoint that an interrupted update left behind is found again: taking its entry away changes this list.
+    So an endpoint that an interrupted update left behind is found: removing its entry changes this list.
     """
 
     def create(self, props: Properties) -> dynamic.CreateResult:
@@ -33,22 +33,20 @@ class HostingProvider(KitProvider):
         return dynamic.CreateResult(props["home"], inputs_of(props))
 
     def update(self, _id: str, _olds: Properties, _news: Properties) -> dynamic.UpdateResult:
-        """Stop what is no longer listed; all of it, if the home is another one now."""
+        """Stops endpoints that are no longer listed; all of them, if the home has changed."""
         if _olds["home"] != _news["home"] and (old := _existing_host(_olds)):
             old.shutdown()
         _keep_only(_news)
         return dynamic.UpdateResult(inputs_of(_news))
 
     def delete(self, _id: str, _props: Properties) -> None:
-        """Stop everything, the supervisor too."""
+        """Stops all endpoints and the supervisor."""
         if host := _existing_host(_props):
             host.shutdown()
 
 
 class EndpointProvider(KitProvider):
-    """Brings an endpoint to what its properties say; the local runtime replaces only what differs, without losing a
-    request.
-    """
+    """Makes an endpoint match its properties; the local runtime replaces only what differs, and loses no request."""
 
     def create(self, props: Properties) -> dynamic.CreateResult:
         """Applies the endpoint; idempotent: adopts one of this name in this home."""
@@ -59,7 +57,7 @@ class EndpointProvider(KitProvider):
         live = _live(props)
         if live is None:
             return gone()
-        # As inputs too: so a preview after a refresh shows what the next update will change (stopped => running).
+        # As inputs too, so that a preview after a refresh shows the next update's changes (stopped => running).
         found = inputs_of(props) | live
         return dynamic.ReadResult(id_, found, {k: v for k, v in found.items() if k != "url"})
 
@@ -111,7 +109,7 @@ def _keep_only(props: Properties) -> None:
 
 
 def _apply(props: Properties) -> Properties:
-    """Make it so; the properties with its address."""
+    """Makes the endpoint match its properties, and returns them with its address."""
     claim(_home(props))
     make_api_key(Path(props["key_file"]))
     host = _host(props)
@@ -123,8 +121,8 @@ def _apply(props: Properties) -> Properties:
 
 
 def _live(props: Properties) -> Properties | None:
-    """Returns the properties that differ from the declaration because of somebody's or something's interference; None
-    if there is no endpoint.
+    """Returns the live status, URL, version and instance count, empty if the endpoint is off as declared; None if the
+    endpoint is missing.
     """
     host, name = _existing_host(props), props["endpoint"]
     if host is None or name not in _names(host):

@@ -1,4 +1,4 @@
-"""Images of the kit, built on this machine as processes or with Docker, and named by what they are made from."""
+"""Images of the kit, built on this machine as processes or with Docker, and named by their content."""
 
 from pulumi import dynamic
 
@@ -6,10 +6,10 @@ from llmops_kit.infra.targets.dynamic import KitProvider, Properties, gone, inpu
 
 
 class ImageProvider(KitProvider):
-    """Builds an image into this machine's cache, which all stacks share; so nothing is removed from it."""
+    """Builds an image into this machine's cache. All stacks share the cache, so nothing is removed from it."""
 
     def create(self, props: Properties) -> dynamic.CreateResult:
-        """Builds the image; idempotent: uses one that is built already."""
+        """Builds the image; idempotent: uses an existing one."""
         return dynamic.CreateResult(props["image"], _build(props))
 
     def read(self, id_: str, props: Properties) -> dynamic.ReadResult:

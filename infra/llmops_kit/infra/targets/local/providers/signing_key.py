@@ -12,14 +12,14 @@ _FILES = {"private_key": ("keys", "signing.key"), "public_key_file": ("keys", "s
 
 
 class SigningKeyProvider(KitProvider):
-    """Makes an ECDSA P-256 key pair, or takes over the one that is there."""
+    """Creates an ECDSA P-256 key pair, or adopts an existing one."""
 
     def create(self, props: Properties) -> dynamic.CreateResult:
         """Creates the key pair; idempotent: an existing key is never replaced."""
         return dynamic.CreateResult(props["private_key"], _make_pair(props))
 
     def read(self, id_: str, props: Properties) -> dynamic.ReadResult:
-        """Reports the pair as gone if the private key's file is."""
+        """Reports the pair as gone if the private key's file is missing."""
         exists = is_there(_home(props)) and Path(props["private_key"]).exists()
         return dynamic.ReadResult(id_, props) if exists else gone()
 

@@ -15,7 +15,7 @@ _STORE = "store"
 
 
 class StoreProvider(KitProvider):
-    """Makes a store's folder, or takes over the one that is there."""
+    """Creates a store's folder, or adopts an existing one."""
 
     def create(self, props: Properties) -> dynamic.CreateResult:
         """Claims the folder; idempotent."""
@@ -23,12 +23,12 @@ class StoreProvider(KitProvider):
         return dynamic.CreateResult(props["folder"], _outputs(props))
 
     def read(self, id_: str, props: Properties) -> dynamic.ReadResult:
-        """Reports the store as gone if its document is."""
+        """Reports the store as gone if its document is missing."""
         exists = is_there(_home(props)) and (Path(props["folder"]) / _DOCUMENT).exists()
         return dynamic.ReadResult(id_, props) if exists else gone()
 
     def update(self, _id: str, _olds: Properties, _news: Properties) -> dynamic.UpdateResult:
-        """Requires that the data were moved to the new folder, which the kit does not do itself, and claims it."""
+        """Requires that the user has moved the data to the new folder, and claims it."""
         require_moved(Path(_olds["folder"]) / _DOCUMENT, Path(_news["folder"]) / _DOCUMENT)
         _claim(_news)
         return dynamic.UpdateResult(_outputs(_news))
@@ -68,14 +68,14 @@ def read_store(folder: Path, key: str) -> bytes | None:
 
 
 def require_moved(old: Path, new: Path) -> None:
-    """Refuse to leave data behind.
+    """Check that data was moved to a new folder.
 
     Raises:
-        KitError: there is something at `old` and nothing at `new`.
+        KitError: `old` exists, and `new` does not.
     """
     if old.exists() and not new.exists():
         raise KitError(
-            f"the stack's data is in {old.parent}, and {new.parent} is to take its place",
+            f"the stack's data is in {old.parent}, but local_home now selects {new.parent}",
             where="setting local_home",
             fix=f"move the folder first (`mv {old.parent} {new.parent}`), or set local_home back",
         )
@@ -86,7 +86,7 @@ def _outputs(props: Properties) -> Properties:
 
 
 def _claim(props: Properties) -> None:
-    """Write the store's document, unless another checkout's stack lives there."""
+    """Write the store's document, unless the folder belongs to another stack or checkout."""
     from llmops_kit.core.documents.store import StoreDocument
 
     path = Path(props["folder"]) / _DOCUMENT

@@ -1,4 +1,4 @@
-"""The place where runs execute: a folder for each, and the image. A run itself is an event, never a resource."""
+"""The folder of runs on this machine, and their image. A run itself is an event, never a resource."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class TrainingPlaceProvider(KitProvider):
-    """Makes the folder of the runs."""
+    """Creates the folder of runs."""
 
     def create(self, props: Properties) -> dynamic.CreateResult:
         """Creates the folder of runs; idempotent."""
@@ -26,12 +26,12 @@ class TrainingPlaceProvider(KitProvider):
         return dynamic.ReadResult(id_, props) if exists else gone()
 
     def update(self, _id: str, _olds: Properties, _news: Properties) -> dynamic.UpdateResult:
-        """Creates the new folder; new runs use it and the new image, running ones continue where they are."""
+        """Creates the new folder; new runs use it and the new image, and active ones continue in the old one."""
         _make_folder(_news)
         return dynamic.UpdateResult(inputs_of(_news))
 
     def delete(self, _id: str, _props: Properties) -> None:
-        """Stop the runs that are going on, and keep their folders: they are the history of the model versions."""
+        """Stops active runs, and keeps the folders of all: they are the history of the model versions."""
         if is_there(home_of(_props["runs"], "runs")):
             for state in Path(_props["runs"]).glob("*/state.json"):
                 _stop_run(state)

@@ -1,4 +1,4 @@
-"""Endpoints: one resource that names all of them, and one for each promoted model version."""
+"""Endpoints: one resource that lists all of them, and one for each endpoint."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -36,7 +36,7 @@ class Hosting(dynamic.Resource, module="llmops", name="Hosting"):
 
 
 class LocalEndpoint(dynamic.Resource, module="llmops", name="Endpoint"):
-    """Outputs: url (empty while off), and what it was made from."""
+    """Outputs: url (empty while off), and the inputs."""
 
     url: pulumi.Output[str]
 
@@ -56,10 +56,10 @@ class LocalEndpoint(dynamic.Resource, module="llmops", name="Endpoint"):
         Args:
             name: the entry in the settings.
             settings: the entry.
-            home: where the stack keeps everything.
-            image: what serves it.
-            key_files: variable -> file on this machine, of `limits`.
-            after: other resources that must be there first.
+            home: the stack's folders.
+            image: of the server.
+            key_files: variable -> file on this machine, from `limits`.
+            after: other resources that must exist first.
             parent: its component.
         """
         props = _properties(name, settings, home, image) | {"key_files": dict(key_files)}
@@ -91,7 +91,7 @@ def _properties(name: str, settings: EndpointSettings, home: resource_names.Stac
 
 
 def _rollout(settings: EndpointSettings) -> Properties:
-    """Returns the settings that the local runtime has, by its own rules; the target has refused all others."""
+    """Returns the rollout settings that the local runtime supports; the target has refused all others."""
     rollout = settings.rollout
     if rollout.strategy != "canary":
         return {"strategy": rollout.strategy}

@@ -1,4 +1,4 @@
-"""Images of the kit, named by what they are made from."""
+"""Images of the kit, named by their content."""
 
 from typing import Any
 
@@ -18,7 +18,7 @@ class Image(dynamic.Resource, module="llmops", name="Image"):
         from llmops_kit.local_runtime import process_images
 
         process = process_images.reference(name)
-        # A process' reference is known before it is built, so a preview shows who will run another one.
+        # A process image's reference is known before it is built, so a preview shows which resources change.
         reference = process if runtime == "process" else None
         props: dict[str, Any] = {
             "image": name,

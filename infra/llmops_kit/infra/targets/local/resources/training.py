@@ -1,4 +1,4 @@
-"""The place where runs execute: a folder for each, and the image."""
+"""The folder of runs on this machine, and their image."""
 
 from typing import Any
 
