@@ -35,7 +35,7 @@ from llmops_twins.core.twin import TwinSettings
 
 LOG_FILE = "twin.log"
 START_SECONDS = 120
-STOP_SECONDS = 60  # containers finish their streams, which may take half of it
+STOP_SECONDS = 60  # containers may take half of it to finish their streams
 BIND = "127.0.0.1"
 _KEPT_VARIABLES = (
     "PATH",
@@ -119,9 +119,9 @@ class Control(ABC, Generic[Info]):
         Args:
             home: the twin's folder, created if missing.
             port: port on 127.0.0.1; 0: the previous one, or a free one that is kept from then on.
-            judge: of permissions: strict or off; a running twin adopts judge, pace and containers.
+            judge: check of permissions, strict or off; a running twin adopts judge, pace and containers.
             pace: seconds of a status transition.
-            containers: of endpoints and jobs: run or none.
+            containers: run; or none: endpoints and jobs only change their status.
             say: called with one line for each step.
             place: default `region` or `location` of clients.
 
@@ -268,7 +268,7 @@ class Control(ABC, Generic[Info]):
         return locked(home / ".lock", say, f"waiting for another command that holds {home}")
 
     def _require_free(self, home: Path, port: int) -> None:
-        deadline = time.monotonic() + 3  # a twin that was killed just now
+        deadline = time.monotonic() + 3  # a twin killed just now may still hold the port
         while not is_free(BIND, port) and time.monotonic() < deadline:
             time.sleep(0.05)
         if not is_free(BIND, port):
@@ -301,7 +301,7 @@ class Control(ABC, Generic[Info]):
         while time.monotonic() < deadline and process.poll() is None:
             info = self.running(home)
             if info and info.pids["twin"] == process.pid and (info.provider != "stand-in" or info.provider_port):
-                process.returncode = 0  # it outlives us: nothing to warn of when the object goes
+                process.returncode = 0  # it outlives this command: without a code, Popen would warn about it
                 return info
             time.sleep(0.02)
         ended = process.poll() is not None

@@ -117,9 +117,9 @@ def _make(program: NodeProgram, home: Path, node: Path, env: Mapping[str, str], 
 
 def _npm_ci(program: NodeProgram, folder: Path, node: Path, env: Mapping[str, str]) -> None:
     npm = find_npm(node, env)
-    # It keeps the user's own settings of the environment, and none of a cloud's secrets.
+    # npm gets the user's environment, with its own settings, but no cloud's secrets.
     kept = {name: value for name, value in env.items() if not name.startswith(("AWS_", "AZURE_", "ARM_", "PULUMI_"))}
-    # npm leaves its compiled code in the temporary folder, and a rehearsal would find the word PRIVATE KEY in it.
+    # Node would cache npm's compiled code in the temporary folder, where a rehearsal would find the words PRIVATE KEY.
     kept["NODE_DISABLE_COMPILE_CACHE"] = "1"
     command = [*npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"]
     try:

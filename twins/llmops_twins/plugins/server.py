@@ -2,7 +2,7 @@
 
 The protocol is documented with the engine:
 https://pulumi-developer-docs.readthedocs.io/latest/docs/_generated/proto/provider.html One process serves several
-provider resources, each of which has a connection, and so a configuration, of its own.
+provider resources, each with its own connection, and so its own configuration.
 """
 
 import contextlib
@@ -70,7 +70,7 @@ class Servicer(provider_pb2_grpc.ResourceProviderServicer, Generic[S]):
         self._sessions: OrderedDict[str, S] = OrderedDict()
         self._lock = threading.Lock()
 
-    # The protocol's own names, in the order in which an engine calls.
+    # The protocol's names, in the order in which an engine calls them.
 
     def Handshake(self, request: Any, context: Any) -> Any:  # noqa: N802
         return provider_pb2.ProviderHandshakeResponse(accept_secrets=True, supports_autonaming_configuration=True)
@@ -229,7 +229,7 @@ def _answering(context: Any) -> Iterator[None]:
     except ProviderError as error:
         context.abort(grpc.StatusCode.UNKNOWN, str(error))
     except Exception as error:
-        if context.code() is None:  # else it is abort's own exception
+        if context.code() is None:  # otherwise `abort` raised it
             log.exception("the stand-in plugin failed")
             context.abort(grpc.StatusCode.INTERNAL, f"the stand-in plugin failed: {type(error).__name__}: {error}")
         raise

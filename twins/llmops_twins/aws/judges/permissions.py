@@ -32,7 +32,7 @@ UNJUDGED = [
     "permissions: service control policies, VPC endpoint policies, multi-factor authentication, source addresses",
     "permissions: web identity tokens of a real issuer are refused: the twin accepts only those that it issued",
 ]
-# What a document is, where a call brings a policy: a faulty one is refused when it is put, as AWS does.
+# Calls with a policy: its parameter, and its kind. As on AWS, a faulty policy is refused when it is stored.
 _BROUGHT = {
     ("iam", "CreateRole"): ("AssumeRolePolicyDocument", "trust"),
     ("iam", "UpdateAssumeRolePolicy"): ("PolicyDocument", "trust"),
@@ -48,8 +48,8 @@ _BROUGHT = {
 
 
 class AwsPermissionJudge:
-    """Refuses, with the service's own error, what a principal may not do. Starts no process if permissions are not
-    judged.
+    """Refuses calls that a principal may not make, with the service's own error. Starts no process if permissions are
+    not judged.
 
     Raises:
         KitError: on creation, if Node or its packages are missing and can't be installed.
@@ -61,7 +61,7 @@ class AwsPermissionJudge:
         self._recorded: set[tuple[str, str, str, bool]] = set()
         twin.unjudged += UNJUDGED
         if twin.settings.judge != "off":
-            _ = self._evaluator  # starts now, in the background
+            _ = self._evaluator  # starts in the background
 
     @cached_property
     def _installation(self) -> Installation:
@@ -175,7 +175,7 @@ class AwsPermissionJudge:
         if "_evaluator" in vars(self):
             self._evaluator.close()
 
-    # -- asking -------------------------------------------------------------------------------------------------------
+    # -- questions to the evaluator -----------------------------------------------------------------------------------
 
     def _verdicts(self, who: AwsIdentity, accesses: list[JudgedAction], region: str) -> list[PolicyVerdict]:
         base: Context = {}
@@ -294,7 +294,7 @@ class AwsPermissionJudge:
     def _record(self, principal: str, access: JudgedAction, allowed: bool) -> None:
         entry = (principal, access.action, access.resource, allowed)
         if not self._twin.state.get("recorded"):
-            self._recorded.clear()  # the twin was reset
+            self._recorded.clear()  # a reset of the twin dropped the records
         if entry not in self._recorded:
             self._recorded.add(entry)
             self._twin.record(*entry)

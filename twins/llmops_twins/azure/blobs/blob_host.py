@@ -28,7 +28,7 @@ from llmops_twins.core.relay import RelayedAnswer, pieces_of
 
 log = logging.getLogger("llmops_twins.azure.blobs.blobs")
 _PATH = "@resource[microsoft.storage/storageaccounts/blobservices/containers/blobs:path]"
-# What belongs to a connection, says who asks, or has no sense for Azurite.
+# Headers of one connection, of the caller's identity, or without a meaning for Azurite.
 _HELD_BACK = {
     *("host", "connection", "keep-alive", "transfer-encoding", "te", "upgrade", "expect", "accept-encoding"),
     *("authorization", "x-ms-copy-source-authorization", "x-ms-blob-public-access"),

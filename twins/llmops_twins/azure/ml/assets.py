@@ -146,7 +146,7 @@ def _check_unchanged(family: _Family, there: Document, body: Document) -> None:
         if not same(old["properties"].get(name), new["properties"].get(name)):
             message = f"{name} of version {there['name']} of {family.segment} can't be changed: versions are immutable."
             raise ArmError(400, "UserError", message, f"properties.{name}")
-    for name in ("isAnonymous", "osType", "autoRebuild"):  # what was filled in may be left out
+    for name in ("isAnonymous", "osType", "autoRebuild"):  # a PUT may omit members that have defaults
         if name in old["properties"]:
             new["properties"].setdefault(name, old["properties"][name])
     refuse_changes(family.version, old, new, what)

@@ -33,7 +33,7 @@ _MOST_ENDS = 2
 _LOOK_SECONDS = 0.1
 _RETRY_SECONDS = 10.0
 _RESTART_SECONDS = 2.0
-_DRAIN_SECONDS = 60.0  # what an invocation may take
+_DRAIN_SECONDS = 60.0  # the time limit of an invocation
 _DRAIN_STREAM_SECONDS = 480.0
 _ENDS_AT_ONCE = ["/bin/sh", "-c", "echo 'exec /usr/bin/serve: exec format error' >&2; exit 1"]
 
@@ -51,9 +51,8 @@ class CannotServeError(Exception):
 
 @dataclass(frozen=True)
 class WorkerContext:
-    """What all workers of a twin share. `fault(kind, image, meets)` returns an active fault of containers, if any
-    (`meets`: it is used up once); `supervising` is held while the supervisor may end, and while a program is added to
-    it.
+    """Objects that all workers of a twin share. `fault(kind, image, meets)` returns an active fault of containers, if any
+    (`meets`: it is used up once); `supervising` is held while the supervisor may end, and while a program is added.
     """
 
     twin: Twin
@@ -93,7 +92,7 @@ class Worker:
         self._suspect = threading.Event()
         self._thread = threading.Thread(target=self._run, name=identity.id, daemon=True)
 
-    # -- what others ask of it
+    # -- called by the fleet
 
     def start(self) -> None:
         self._thread.start()
@@ -153,7 +152,7 @@ class Worker:
             "requests": self.in_flight,
         }
 
-    # -- its life
+    # -- run on its own thread
 
     def _run(self) -> None:
         while not self.ending:
@@ -162,7 +161,7 @@ class Worker:
                 self._watch()
             except CannotServeError as e:
                 self._fail(str(e))
-            except Exception as e:  # of the machine: no disk, no process
+            except Exception as e:  # a failure of this machine, such as a full disk
                 self._log.exception("instance %s of %s", self.identity.id, self.identity.endpoint)
                 self._fail(self._trouble("internal", f"{type(e).__name__}: {e}"))
         self._drain()
@@ -181,7 +180,7 @@ class Worker:
             self._begin()
         self._context.logs.add(self.identity, self._context.daemon.home / self._log_file(self._program))
         self._await_ready()
-        self._context.logs.read(self.identity.id)  # what it said of itself is known before it takes a request
+        self._context.logs.read(self.identity.id)  # the lines of its start are stored before its first request
         self.ready, self.served, self.problem = not self.ending, True, ""
         self._told()
 
@@ -326,7 +325,7 @@ class Worker:
             try:
                 self._context.daemon.remove([self._program])
                 runtimes.clean(self._spec, self._context.daemon.home, [self._program])
-            except Exception:  # the supervisor may be ended meanwhile, by who ends them all
+            except Exception:  # `end_containers` may end the supervisor meanwhile
                 self._log.exception("instance %s of %s could not be ended", self.identity.id, self.identity.endpoint)
             self._context.logs.close(self.identity.id)
             for file in (self._context.daemon.home / LOGS).glob(f"{self._program}.log*"):

@@ -23,7 +23,7 @@ log = logging.getLogger("twins.registry")
 _PATH = re.compile(r"/v2/(?P<name>.+)/(?P<kind>manifests|blobs|tags)/(?P<rest>.*)$")
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}$")
 _MOST_MANIFEST_BYTES = 4 << 20
-# What is asked for, by what is called; the reference of a manifest or blob is `ITEM`.
+# Operation by method, kind and path; `ITEM` stands for a tag, a digest or the id of an upload.
 _OPERATIONS = {
     ("GET", "manifests", "ITEM"): "read manifest",
     ("HEAD", "manifests", "ITEM"): "read manifest",
@@ -65,8 +65,8 @@ class RegistryError(Exception):
 
 @dataclass(frozen=True)
 class Asked:
-    """A request for something in a repository. `name` is the repository's in the path; `kind` manifests, blobs or tags;
-    `item` a reference, a digest or the id of an upload.
+    """A request to a repository. `name` is the repository's name in the path; `kind` is manifests, blobs or tags; `item`
+    is a reference, a digest or the id of an upload.
     """
 
     operation: str
@@ -137,7 +137,7 @@ class RegistryFront:
             response = self._respond(request)
         except RegistryError as e:
             response = refusal(e)
-        except KitError as e:  # Docker shows the words of 4xx alone
+        except KitError as e:  # Docker shows the message only if the status is 4xx
             response = refusal(RegistryError("UNAVAILABLE", f"{e.what}. {e.fix}", 400))
         except (OSError, HTTPException) as e:
             log.exception("%s %s failed", request.method, request.path)
@@ -165,7 +165,8 @@ class RegistryFront:
             return Response(status=202)
         if asked.kind == "manifests":
             return self._hand_on(request, asked, repository, f"manifests/{repository.digest(asked.item)}")
-        # A layer of another repository is uploaded again: nobody's right to that one was asked for.
+        # Without `mount` and `from`: the caller's permission on the other repository was not checked, so the layer is
+        # uploaded again.
         query = "" if asked.operation == "begin layer" else request.query_string.decode()
         return self._hand_on(request, asked, repository, f"blobs/{asked.item}{f'?{query}' if query else ''}")
 
@@ -181,7 +182,8 @@ class RegistryFront:
         answer = self._hand_on(request, asked, repository, f"manifests/{digest}", body)
         if answer.status_code >= 300:
             return answer
-        repository.put(body.decode(), request.content_type or "", tag)  # someone else may have had the tag meanwhile
+        # Refuses an immutable tag that another push has taken since `check_tag`.
+        repository.put(body.decode(), request.content_type or "", tag)
         return answer
 
     def _hand_on(
@@ -242,7 +244,7 @@ def _passed_back(
             response.headers[name] = value
     if location := found.headers.get("Location"):
         response.headers["Location"] = location.replace(f"/v2/{stored}/", f"/v2/{asked.name}/", 1)
-    if request.method == "HEAD" or found.length == 0:  # nobody asks such an answer for its end
+    if request.method == "HEAD" or found.length == 0:  # no body is read to its end, which would close these
         found.close()
         connection.close()
     else:

@@ -60,7 +60,7 @@ class ResourceOperation:
 
     @property
     def rules(self) -> AwsTypeRules:
-        """What Pulumi's schema says of the resource's type."""
+        """The rules of the resource's type, from Pulumi's schema."""
         return rules(self.request.type)
 
     @property

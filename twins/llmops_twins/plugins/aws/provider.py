@@ -136,7 +136,7 @@ class AwsProvider(Provider[AwsSession]):
         except KeyError:
             raise ProviderError(
                 f"the stand-in plugin does not know the type {request.type}: plugins/aws/types.json lists "
-                "those that it knows; with the real plugin installed, that one is used"
+                "the known ones; with the real plugin installed, the twin uses that one"
             ) from None
 
     def _kind(self, request: PluginRequest[AwsSession]) -> AwsResourceKind:

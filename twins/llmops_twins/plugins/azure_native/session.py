@@ -46,14 +46,14 @@ VARIABLES = {
     "skipReadOnUpdate": "ARM_SKIP_READ_ON_UPDATE",
 }
 PARTNER_ID = "a90539d8-a7a6-5826-95c4-1fbef22d4b22"
-_REFUSED = "the stand-in plugin serves twins on a loopback address alone"
+_REFUSED = "the stand-in plugin serves twins on loopback addresses only"
 _METADATA = "/metadata/endpoints?api-version=2022-09-01"
-_FRESH_SECONDS = 300  # a token that ends sooner is asked for again
+_FRESH_SECONDS = 300  # a token that expires sooner is renewed
 
 
 @dataclass(frozen=True)
 class CloudAddresses:
-    """What /metadata/endpoints says of a cloud: where to log in, its resource manager, and the tokens' audience."""
+    """A cloud's addresses from /metadata/endpoints: login endpoint, Resource Manager, and the audience of tokens."""
 
     login: str
     resource_manager: str
@@ -82,7 +82,7 @@ class PluginSession(Session):
             ProviderError: the provider's settings are not known yet.
         """
         if self.arm is None:
-            raise ProviderError("the provider's settings are not known yet: nothing can be asked for")
+            raise ProviderError("the provider's settings are not known yet: no call can be made")
         return self.arm
 
     def claims(self) -> dict[str, Any]:
@@ -106,7 +106,7 @@ def check_config(config: Mapping[str, Any]) -> list[Failure]:
     if host and host != UNKNOWN and not is_loopback(f"https://{host}"):
         failures.append(Failure("metadataHost", f"{host} is not on this machine: {_REFUSED}"))
     if config.get("clientCertificatePath"):
-        failures.append(Failure("clientCertificatePath", "a twin takes no certificate of a client: give its secret"))
+        failures.append(Failure("clientCertificatePath", "a twin takes no certificates: give a client secret"))
     return failures
 
 

@@ -76,7 +76,7 @@ def test_bodies_are_judged_by_azures_own_models(ml: Workspace) -> None:
 
     assert {detail["target"]: detail["message"] for detail in answer.body["error"]["details"]} == {
         "properties.workspaceId": "is read-only.",
-        "properties.colour": "is no member that is known.",
+        "properties.colour": "is not a known member.",
     }
     ml.refused("", ml.body(publicNetworkAccess="Sometimes"), "'Sometimes' is not one of")
 

@@ -35,7 +35,7 @@ def found(twin: AccountTwin, region: str, endpoint: Document) -> str:
             continue
         if problem := _of_containers(twin, region, endpoint, variant, containers):
             return problem
-        # Containers that run are asked by the fleet.
+        # The fleet checks containers that run.
         if not fleet.runs(twin) and are_silent(twin, containers) and lasted > twin.scaled(_patience(variant)):
             return (
                 f"The primary container for production variant {variant['VariantName']} did not pass the ping health "

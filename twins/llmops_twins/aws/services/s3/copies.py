@@ -224,7 +224,7 @@ def _sums(path: Path) -> tuple[str, str]:
         try:
             os.lseek(file.fileno(), 0, os.SEEK_DATA)
         except OSError:
-            return _sums_of_zeros(path.stat().st_size)  # nothing but a hole
+            return _sums_of_zeros(path.stat().st_size)  # the file is one hole
         file.seek(0)
         return _sums_of(iter(lambda: file.read(_PIECE), b""))
 

@@ -179,7 +179,7 @@ def _job_needs(twin: TenantTwin, workspace: str, properties: Document) -> Iterat
     yield from _image_needs(twin, workspace, environment["properties"]["image"])
     if twin.find(f"{workspace}/datastores/{ARTIFACTS}"):
         uri = f"azureml://datastores/{ARTIFACTS}/paths/ExperimentRun/"
-        yield from _uri_needs(twin, workspace, uri, WRITE, "what the job logs")
+        yield from _uri_needs(twin, workspace, uri, WRITE, "the job's log")
     for name, given in (properties.get("inputs") or {}).items():
         if given.get("uri"):
             yield from _uri_needs(twin, workspace, given["uri"], READ, f"input {name}")

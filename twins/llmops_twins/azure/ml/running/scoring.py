@@ -101,7 +101,7 @@ class Scoring:
             response.headers["x-ms-client-request-id"] = given[:40]
         return response(environ, start_response)
 
-    # -- what is asked ------------------------------------------------------------------------------------------------
+    # -- requests -----------------------------------------------------------------------------------------------------
 
     def _asked(self, request: Request, began: float) -> _ScoringRequest:
         with self._twin.lock:
@@ -165,7 +165,7 @@ class Scoring:
         if route != "/" and path != route and not path.startswith(route.rstrip("/") + "/"):
             raise ArmError(404, "NotFound", f"There is no {path}: the deployment's scoring route is {route}.")
 
-    # -- what is answered ---------------------------------------------------------------------------------------------
+    # -- answers ------------------------------------------------------------------------------------------------------
 
     def _answer(self, asked: _ScoringRequest) -> Response:
         hold = self._hold(asked)

@@ -17,7 +17,7 @@ class Vpc(AwsResourceKind):
         self.await_ready(work)
         wanted = {n: work.inputs[n] for n in VPC_ATTRIBUTES if n in work.inputs}
         for name, value in wanted.items():
-            if value != (name == "enableDnsSupport"):  # what AWS gives
+            if value != (name == "enableDnsSupport"):  # AWS's default
                 self._set(work, name, value)
 
     def properties_of(self, work: ResourceOperation, answer: dict[str, Any]) -> dict[str, Any]:

@@ -13,7 +13,7 @@ _ENDPOINT = {"location": "x", "properties": {"authMode": "AADToken"}}
 @pytest.mark.parametrize(
     ("definition", "body", "target", "message"),
     [
-        ("OnlineEndpoint", {**_ENDPOINT, "colour": 1}, "colour", "is no member that is known."),
+        ("OnlineEndpoint", {**_ENDPOINT, "colour": 1}, "colour", "is not a known member."),
         ("OnlineEndpoint", {**_ENDPOINT, "id": "x"}, "id", "is read-only."),
         ("OnlineEndpoint", {"properties": {"authMode": "Key"}}, "location", "is required."),
         ("OnlineEndpoint", {**_ENDPOINT, "tags": {"a": 1}}, "tags.a", "1 is not of type 'string'."),
