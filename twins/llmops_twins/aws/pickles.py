@@ -46,7 +46,7 @@ class StatePickles:
     """Pickles a twin's documents and moto's backends, and restores them.
 
     Backends refer to each other by name, and to S3's objects by the name of the object's part. Nothing else may belong
-    to two parts: it would be restored as two objects. After `pickled`, `bodies` has the names of the files of all objects.
+    to two parts: it would be restored as two objects. After `pickled`, `bodies` has the file names of all objects.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -152,7 +152,7 @@ class StatePickles:
         return found
 
     def _fields(self, key: FakeKey) -> dict[str, Any]:
-        """Returns an object's fields, whose body is in a file."""
+        """Returns an object's fields, after writing its body into a file."""
         fields = vars(key)
         body = fields["_value_buffer"]
         if key.disposed:

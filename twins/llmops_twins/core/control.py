@@ -226,7 +226,7 @@ class Control(ABC, Generic[Info]):
     def running(self, home: Path) -> Info | None:
         """Returns the twin that twin.json describes, if its process exists and answers; else None."""
         recorded = _recorded(home)
-        if not recorded or not _ours(recorded["pids"].get("twin", 0), home):
+        if not recorded or not _runs_in(recorded["pids"].get("twin", 0), home):
             return None
         try:
             self.ask(home, recorded["url"], "health")
@@ -254,7 +254,7 @@ class Control(ABC, Generic[Info]):
             with urlopen(request, timeout=60, context=self.trust(home)) as answer:
                 return json.loads(answer.read())
         except HTTPError as e:
-            raise KitError(f"the twin refuses: {_told(e.read())}", where=f"{url}/_twin/{route}") from e
+            raise KitError(f"the twin refuses: {_error_text(e.read())}", where=f"{url}/_twin/{route}") from e
         except (URLError, OSError) as e:
             raise KitError(f"the twin does not answer: {e}", where=url, fix=self._up(home)) from e
 
@@ -329,7 +329,7 @@ class Control(ABC, Generic[Info]):
 
     def _stop(self, home: Path, say: Callable[[str], None]) -> None:
         pid = _recorded(home).get("pids", {}).get("twin", 0)
-        if not _ours(pid, home):
+        if not _runs_in(pid, home):
             return
         say("stopping the twin")
         process = psutil.Process(pid)
@@ -363,7 +363,7 @@ def _recorded(home: Path) -> dict[str, Any]:
         return {}
 
 
-def _ours(pid: int, home: Path) -> bool:
+def _runs_in(pid: int, home: Path) -> bool:
     """Returns whether a process (still) belongs to this home; process ids are reused, for example after a reboot."""
     try:
         process = psutil.Process(pid)
@@ -382,14 +382,14 @@ def _tail(log: Path, lines: int = 12) -> list[str]:
 def _end_leftovers(home: Path) -> None:
     """Ends the children of a killed twin."""
     for pid in _recorded(home).get("pids", {}).values():
-        if _ours(pid, home):
+        if _runs_in(pid, home):
             with suppress(psutil.NoSuchProcess):
                 process = psutil.Process(pid)
                 process.kill()
                 process.wait(STOP_SECONDS)
 
 
-def _told(body: bytes) -> str:
+def _error_text(body: bytes) -> str:
     try:
         return json.loads(body)["error"]
     except (ValueError, KeyError, TypeError):

@@ -74,7 +74,7 @@ class Containers:
         """
         address = (where.host, where.port)
         try:
-            connection = self._kept(address) or _connected(address)
+            connection = self._idle_connection(address) or _connected(address)
         except OSError as e:
             raise ContainerError("lost") from e
         guard = self._watch.guard(connection.sock, client, seconds)
@@ -122,7 +122,7 @@ class Containers:
             if not kept:
                 del self._idle[address]
 
-    def _kept(self, address: tuple[str, int]) -> HTTPConnection | None:
+    def _idle_connection(self, address: tuple[str, int]) -> HTTPConnection | None:
         """Returns an idle connection that the container has not closed; None if there is none."""
         while True:
             with self._lock:

@@ -129,13 +129,13 @@ def _npm_ci(program: NodeProgram, folder: Path, node: Path, env: Mapping[str, st
         failure = f"npm did not end within {INSTALL_SECONDS} s"
     if failure or not (folder / "node_modules" / program.needs).exists():
         raise KitError(
-            f"the packages of {program.name} can't be installed: {_said(failure)}",
+            f"the packages of {program.name} can't be installed: {_error_message(failure)}",
             where="npm ci",
             fix=f"they are fetched once, through npm's own settings: try again with a network, or {program.instead}",
         )
 
 
-def _said(failure: str) -> str:
+def _error_message(failure: str) -> str:
     """Returns npm's error message for a failure, in one line, without the location of its log."""
     lines = [line.removeprefix("npm error").strip() for line in failure.splitlines()]
     told = [line for line in lines if line and not line.startswith(("at ", "A complete log"))]

@@ -63,7 +63,7 @@ class BaseTwin:
         self._ended = False
 
     def every(self, seconds: float, tick: Callable[[], None]) -> None:
-        """Calls `tick` at least every so many seconds, in the background, with the lock held."""
+        """Calls `tick` at least once in this many seconds, in the background, with the lock held."""
         self._ticks.append(_Tick(seconds, tick))
         self._awake()
 

@@ -33,7 +33,7 @@ UNJUDGED = [
     "permissions: web identity tokens of a real issuer are refused: the twin accepts only those that it issued",
 ]
 # Calls with a policy: its parameter, and its kind. As on AWS, a faulty policy is refused when it is stored.
-_BROUGHT = {
+_POLICY_PARAMETERS = {
     ("iam", "CreateRole"): ("AssumeRolePolicyDocument", "trust"),
     ("iam", "UpdateAssumeRolePolicy"): ("PolicyDocument", "trust"),
     ("iam", "PutRolePolicy"): ("PolicyDocument", "identity"),
@@ -193,7 +193,7 @@ class AwsPermissionJudge:
         ]
 
     def _question(self, who: AwsIdentity, access: JudgedAction, policy: str | None, base: Context) -> PolicyQuestion:
-        context = {**base, **access.context, **self._owned(access)}
+        context = {**base, **access.context, **self._owner_keys(access)}
         if access.action.startswith("kms:"):
             context = {**self.account.conditions_of_key(access.resource), **context}
         policies = (_ALL,) if who.is_root else who.policies
@@ -217,7 +217,7 @@ class AwsPermissionJudge:
             policy,
         )
 
-    def _owned(self, access: JudgedAction) -> Context:
+    def _owner_keys(self, access: JudgedAction) -> Context:
         """Returns the condition keys that name the resource's owner."""
         owner = self.account.owner_of(access.resource)
         return {"aws:ResourceAccount": owner, **({"s3:ResourceAccount": owner} if access.action[:3] == "s3:" else {})}
@@ -243,7 +243,7 @@ class AwsPermissionJudge:
                 self.account.owner_of(access.resource),
                 access.action,
                 access.asked,
-                {**base, **access.context, **self._owned(access)},
+                {**base, **access.context, **self._owner_keys(access)},
                 resource_policy=self.account.policy_of(access.action, access.resource),
             )
             for access in accesses
@@ -278,7 +278,7 @@ class AwsPermissionJudge:
                 )
 
     def _judge_policy(self, call: ApiCall) -> None:
-        parameter, kind = _BROUGHT.get((call.service, call.operation), ("", ""))
+        parameter, kind = _POLICY_PARAMETERS.get((call.service, call.operation), ("", ""))
         text = call.parameters.get(parameter)
         if not text:
             return

@@ -95,7 +95,7 @@ class QuotaJudge:
             rule(call)
 
     def limit(self, quota: str) -> int:
-        """Returns how much of a quota is allowed: the twin's setting, else AWS's default."""
+        """Returns the limit of a quota: that of the setting `quotas`, or else the twin's default."""
         own = self._twin.settings.quotas
         if quota in own:
             return int(own[quota])

@@ -266,7 +266,7 @@ def _fire(twin: AccountTwin, region: str, schedule: Document, due: float) -> Non
     except AwsApiError as e:
         last["error"] = str(e)
         log.warning("schedule %s failed: %s", schedule["Arn"], e)
-        _bury(twin, target, text, e)
+        _send_to_dead_letters(twin, target, text, e)
     schedule["last"] = last
     twin.changed()
 
@@ -330,7 +330,7 @@ def _send(twin: AccountTwin, arn: str, text: str) -> None:
         raise AwsApiError("ResourceNotFoundException", str(e)) from e
 
 
-def _bury(twin: AccountTwin, target: Document, text: str, error: AwsApiError) -> None:
+def _send_to_dead_letters(twin: AccountTwin, target: Document, text: str, error: AwsApiError) -> None:
     """Sends an undeliverable event to the dead-letter queue, if there is one."""
     arn = target.get("DeadLetterConfig", {}).get("Arn")
     if arn:

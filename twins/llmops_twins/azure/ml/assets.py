@@ -78,7 +78,7 @@ def _install(twin: TenantTwin, family: _Family) -> None:
 
 
 def _undeletable(_twin: TenantTwin, _call: ArmCall, document: Document) -> None:
-    """Refuses to delete an asset, the strict reading: the maintainers say so for data
+    """Refuses to delete an asset, by the strict reading of the sources: the maintainers say so for data
     (https://github.com/microsoft/vscode-tools-for-ai/issues/1761), and the tools can no longer delete environments
     (https://github.com/Azure/azure-cli/issues/21957). Models can be deleted:
     https://github.com/Azure/azureml-examples/pull/3743.

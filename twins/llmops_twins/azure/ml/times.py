@@ -61,7 +61,7 @@ def next_after(trigger: Document, when: datetime) -> datetime | None:
     try:
         found = next(CronSim(trigger["expression"], after.astimezone(zone)), None)
     except CronSimError as e:
-        message = f"{trigger['expression']!r} is not a cron expression of minutes, hours, days, months and weekdays: {e}."
+        message = f"{trigger['expression']!r} is not a cron expression of minutes, hours, days, months, weekdays: {e}."
         raise ArmError(400, "UserError", message, f"{_WHERE}.expression") from e
     return found if found and (end is None or found <= end) else None
 

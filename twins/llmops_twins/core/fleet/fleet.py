@@ -226,7 +226,7 @@ class Fleet:
                 self._ending[-1].end()
             for instance in [i for i in wanted if i not in endpoint.workers]:
                 identity, container = wanted[instance]
-                endpoint.workers[instance] = Worker(identity, container, self._context, self._tell)
+                endpoint.workers[instance] = Worker(identity, container, self._context, self._notify)
                 endpoint.workers[instance].start()
             if not wanted:
                 del self._endpoints[plan.id]
@@ -297,7 +297,7 @@ class Fleet:
         self._logs.end()
         self.counts.flush()
 
-    def _tell(self) -> None:
+    def _notify(self) -> None:
         with self._changed:
             self._changed.notify_all()
 
@@ -323,7 +323,7 @@ class Fleet:
         an idle supervisor.
         """
         while not self._closed:
-            for work in (self._logs.read, self._measure, self._crash, self._rest):
+            for work in (self._logs.read, self._measure, self._crash, self._end_idle_supervisor):
                 self._guard(work)
             time.sleep(_LOOK_SECONDS)
 
@@ -346,7 +346,7 @@ class Fleet:
                 if wanted:
                     worker.kill()
 
-    def _rest(self) -> None:
+    def _end_idle_supervisor(self) -> None:
         with self._context.supervising:
             with self._changed:
                 self._ending = [worker for worker in self._ending if worker.alive]

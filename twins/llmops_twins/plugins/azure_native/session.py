@@ -189,7 +189,7 @@ def _credential(
     """
     options = {"authority": cloud.login, "disable_instance_discovery": True, "transport": transport(connections)}
     if settings["useDefaultAzureCredential"] == "true":
-        _need(settings, "using the Default Azure Credential", "subscriptionId")
+        _require(settings, "using the Default Azure Credential", "subscriptionId")
         mine = [environ.get(f"AZURE_{name}", "") for name in ("TENANT_ID", "CLIENT_ID", "CLIENT_SECRET")]
         if all(mine):
             return ClientSecretCredential(*mine, **options)
@@ -197,13 +197,13 @@ def _credential(
     client = settings["tenantId"], settings["clientId"]
     if settings["clientSecret"]:
         how = "as a Service Principal using a Client Secret"
-        _need(settings, how, "subscriptionId", "tenantId", "clientId")
+        _require(settings, how, "subscriptionId", "tenantId", "clientId")
         return ClientSecretCredential(*client, settings["clientSecret"], **options)
     if settings["useOidc"] == "true":
-        _need(settings, "with OIDC", "subscriptionId", "tenantId", "clientId")
+        _require(settings, "with OIDC", "subscriptionId", "tenantId", "clientId")
         return ClientAssertionCredential(*client, lambda: _oidc_token(connections, settings), **options)
     if settings["useMsi"] == "true":
-        _need(settings, "as a Managed Identity using MSI", "subscriptionId")
+        _require(settings, "as a Managed Identity using MSI", "subscriptionId")
         return _ManagedIdentity(connections, settings["clientId"], environ)
     raise ProviderError(
         "no credentials: set ARM_CLIENT_ID, ARM_CLIENT_SECRET and ARM_TENANT_ID, as `twins azure env` prints "
@@ -211,7 +211,7 @@ def _credential(
     )
 
 
-def _need(settings: Mapping[str, str], how: str, *names: str) -> None:
+def _require(settings: Mapping[str, str], how: str, *names: str) -> None:
     words = {"subscriptionId": "Subscription ID", "tenantId": "Tenant ID", "clientId": "Client ID"}
     if absent := [words[name] for name in names if not settings[name]]:
         raise ProviderError(f"A {absent[0]} must be configured when authenticating {how}.")

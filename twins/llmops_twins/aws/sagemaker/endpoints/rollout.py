@@ -23,7 +23,7 @@ _SHORTEST_TIMEOUT_SECONDS = 1.0
 _SHORTEST_BAKE_SECONDS = 0.5
 _LONGEST_LOOK_SECONDS = 1.0
 _ALARM = "One or more configured alarms for the deployment went into ALARM state."
-"""No document or report that was found has AWS's words, or says that they name the alarm: nobody may rely on that."""
+"""Assumed: no source was found for AWS's text, nor for whether it names the alarm."""
 
 
 class EndpointRollout:

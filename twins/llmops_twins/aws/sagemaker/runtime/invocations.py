@@ -30,7 +30,7 @@ STREAM_SECONDS = 480.0
 BODY_BYTES = 6_291_456
 """Maximum size of a request, and of an answer in one piece."""
 _SERVERLESS_BYTES = 4 << 20
-_TOLD_BYTES = 2048  # kept of a container's error
+_ERROR_BYTES = 2048  # kept of a container's error
 ATTRIBUTES = "X-Amzn-SageMaker-Custom-Attributes"
 SESSION = "X-Amzn-SageMaker-Session-Id"
 _NEW_SESSION = "X-Amzn-SageMaker-New-Session-Id"
@@ -188,7 +188,7 @@ class InvocationOperations:
             text = f"The response has more than {most} bytes"
             raise self.model_error(answer.invocation, answer.lease, answer.exchange.status, text)
         if answer.exchange.status >= 300:
-            text = body[:_TOLD_BYTES].decode(errors="replace")
+            text = body[:_ERROR_BYTES].decode(errors="replace")
             raise self.model_error(answer.invocation, answer.lease, answer.exchange.status, text)
         return body
 

@@ -58,11 +58,11 @@ def of_deployment(twin: TenantTwin, deployment: Document) -> RunFailure | None:
         for need in wanted:
             if failure := _first_denied(twin, identity_id, identity["principalId"], [need]):
                 # unsure (40 %): the troubleshooting page grants the account where this asks for one container
-                return RunFailure("BadArgument", _words(need, failure))
+                return RunFailure("BadArgument", _message(need, failure))
     return None
 
 
-def _words(need: IdentityNeed, denied: str) -> str:
+def _message(need: IdentityNeed, denied: str) -> str:
     """Returns the message for a missing permission: for the registry as in
     https://github.com/MicrosoftDocs/azure-docs/issues/107890; for storage, the part before the colon is from the
     troubleshooting page.
