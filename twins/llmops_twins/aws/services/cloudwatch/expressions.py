@@ -43,7 +43,7 @@ def evaluate(expression: str, values: Mapping[str, float | None]) -> MathValue:
     """Returns an expression's value at a time from those of the time series in it.
 
     Raises:
-        AwsApiError: the expression is malformed, names an unknown metric, or uses a function that the twin does not judge.
+        AwsApiError: the expression is malformed, names an unknown metric, or uses what the twin does not judge.
     """
     return _Parser(expression, values).parse()
 
