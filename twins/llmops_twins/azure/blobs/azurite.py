@@ -57,7 +57,7 @@ class Azurite:
         self._child: Child | None = None
         self._port = 0
         self._closed = False
-        self.starts = 0  # number of starts
+        self.starts = 0
 
     def request(
         self,

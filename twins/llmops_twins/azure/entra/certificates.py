@@ -32,7 +32,7 @@ def make(home: Path) -> Path:
         authority = trustme.CA(organization_name="llmops twin of Azure")
         server = authority.issue_cert(*_NAMES)
         write_atomic(folder / AUTHORITY, authority.cert_pem.bytes().decode())
-        write_atomic(folder / _SERVER, server.private_key_and_cert_chain_pem.bytes().decode())  # last: then all exist
+        write_atomic(folder / _SERVER, server.private_key_and_cert_chain_pem.bytes().decode())  # last: `make` checks it
     (folder / _KEPT_BEFORE).unlink(missing_ok=True)
     return folder
 

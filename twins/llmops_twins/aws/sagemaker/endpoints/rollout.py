@@ -169,7 +169,7 @@ class EndpointRollout:
         found = [variants.containers(self._twin, region, variant) for variant in variants.all_of(config)]
         return any(each is None or obstacles.are_silent(self._twin, each) for each in found)
 
-    # -- ends ---------------------------------------------------------------------------------------------------------
+    # -- end of a rollout ---------------------------------------------------------------------------------------------
 
     def _finish(self, endpoint: Document) -> None:
         rollout = endpoint["rollout"]
@@ -282,7 +282,7 @@ class EndpointRollout:
     def _complete(self, endpoint: Document, group: str) -> bool:
         return self._twin.fleet.progress(endpoint["EndpointArn"], group).complete
 
-    # -- descriptions -------------------------------------------------------------------------------------------------
+    # -- descriptions of a rollout ------------------------------------------------------------------------------------
 
     def _pending(self, endpoint: Document, retained: Mapping[str, Document]) -> Document:
         region, _ = _place(endpoint)

@@ -129,9 +129,8 @@ class TrainingJobRun(JobRun):
             with self._job() as document:
                 states.enter(self._twin, document, "Training")
             specs = [(self._spec(job, node, image, network), record.of(node.host)) for node in nodes]
-            containers.extend(
-                hosting_jobs.start(spec, said) for spec, said in specs
-            )  # after a failure, `cleanup` ends those that started
+            # Adds one by one: after a failure, `cleanup` ends those that started.
+            containers.extend(hosting_jobs.start(spec, said) for spec, said in specs)
             outcome = self._watch(job, containers, nodes, record, outputs)
         return self._uploaded(job, outcome, outputs)
 

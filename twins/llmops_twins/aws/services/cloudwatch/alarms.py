@@ -76,7 +76,7 @@ class MetricAlarms:
         wanted = call.parameters
         others = (
             "ChildrenOfAlarmName" in wanted or "ParentsOfAlarmName" in wanted
-        )  # concern composite alarms, which the twin lacks
+        )  # of composite alarms: there are none
         known = (
             []
             if others or "MetricAlarm" not in wanted.get("AlarmTypes", ["MetricAlarm"])
@@ -157,9 +157,7 @@ class MetricAlarms:
         begin = {"StateValue": "INSUFFICIENT_DATA", "StateReason": _UNCHECKED, "StateUpdatedTimestamp": now()}
         begin["StateTransitionedTimestamp"] = begin["StateUpdatedTimestamp"]
         alarm.update({key: old[key] for key in kept if key in old} if old else begin)
-        if (
-            old and old["StateValue"] == "ALARM"
-        ):  # the state stays at first, even if the new configuration does not breach
+        if old and old["StateValue"] == "ALARM":  # the new configuration keeps the state at first
             alarm["held"] = now() + _HELD_SECONDS
         alarms(self._twin, call.region)[name] = alarm
         tags = shelf(self._twin, SERVICE, "tags", call.region)
