@@ -41,7 +41,7 @@ def test_a_variant_is_judged_as_what_its_discriminator_says() -> None:
     job: dict[str, Any] = {"jobType": "Command", "command": "a", "environmentId": "e", "distribution": pytorch}
     ml_bodies.judge("JobBase", {"properties": job})
 
-    with pytest.raises(ArmError, match="parameterServerCount: is no member"):
+    with pytest.raises(ArmError, match="parameterServerCount: is not a known member"):
         ml_bodies.judge("JobBase", {"properties": {**job, "distribution": {**pytorch, "parameterServerCount": 1}}})
 
 
