@@ -1,4 +1,4 @@
-"""Whose bucket a name is: names are unique in a partition, so a bucket may be another account's.
+"""Finds the owner of a bucket: names are unique in a partition, so a bucket may belong to another account.
 
 https://docs.aws.amazon.com/AmazonS3/latest/userguide/bucket-owner-condition.html (a refusal is AccessDenied, with 403)
 https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_condition-keys.html (aws:ResourceAccount)
@@ -39,7 +39,7 @@ def owner_of(twin: AccountTwin, name: str) -> str:
 
     for account, backends in list(s3_backends.items()):
         if account != twin.account and any(name in backend.buckets for backend in list(backends.values())):
-            # What moto finds others' buckets by; it is not among what a twin keeps when it ends.
+            # moto finds other accounts' buckets by this mapping, which is not part of a twin's saved state.
             s3_backends.bucket_accounts.setdefault(name, (_PARTITION, account))
             return str(account)
     return twin.account
@@ -58,7 +58,7 @@ def refuse_other_owner(twin: AccountTwin, call: ApiCall) -> None:
 
 
 def make_strangers(twin: AccountTwin, name: str, account: str = STRANGER) -> None:
-    """Creates a bucket of another account that lets everybody in: what a thief would have data written to."""
+    """Creates a bucket of another account with access for everybody, as a target for stolen data."""
     from moto.s3.models import s3_backends
 
     bucket = f"arn:{_PARTITION}:s3:::{name}"

@@ -63,7 +63,7 @@ class AwsControl(common.Control[AwsTwinInfo]):
         write_atomic(home / "config", f"[default]\nregion = {running.region}\n")
         write_atomic(home / "credentials", "")
         return {
-            # One service's own address would win over the address of all.
+            # The address of one service would take precedence over AWS_ENDPOINT_URL.
             **{name: None for name in os.environ if name.startswith("AWS_ENDPOINT_URL_")},
             "AWS_ENDPOINT_URL": running.url,
             "AWS_REGION": running.region,

@@ -28,7 +28,7 @@ class AwsKeeper(Keeper):
         self._twin = twin
         self._folder = twin.home / BODIES
         self._pickles = StatePickles(self._folder)
-        self._used: set[str] | None = None  # bodies that were there at the last save; None: not known
+        self._used: set[str] | None = None  # the bodies at the last save; None: not known
         self._unused: set[str] = set()
 
     def save(self) -> None:

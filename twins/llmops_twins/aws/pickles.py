@@ -1,5 +1,5 @@
 """Pickles of the twin's state: each of its documents and each of moto's backends is a separate part, and so is each
-of S3's objects, which are pickled again only when they have changed: they are most of what an account has.
+of S3's objects, which are pickled again only when they have changed: they are most of an account.
 """
 
 import copyreg
@@ -46,11 +46,11 @@ class StatePickles:
     """Pickles a twin's documents and moto's backends, and restores them.
 
     Backends refer to each other by name, and to S3's objects by the name of the object's part. Nothing else may belong
-    to two parts: it would become two things. After `pickled`, `bodies` has the names of the files of all objects.
+    to two parts: it would be restored as two objects. After `pickled`, `bodies` has the file names of all objects.
     """
 
     def __init__(self, folder: Path) -> None:
-        """Reads nothing yet; `folder` is that of S3's bodies."""
+        """Reads nothing yet; `folder` holds S3's bodies."""
         self.bodies: set[str] = set()
         self._folder = folder
         self._numbers = itertools.count()
@@ -74,9 +74,9 @@ class StatePickles:
         return parts | {found.name: found.content for found in self._objects.values()}
 
     def unpickled(self, parts: Mapping[str, bytes]) -> dict[str, Any]:
-        """Makes moto's backends those of the parts; returns the documents."""
+        """Replaces the contents of moto's backends by those of the parts; returns the documents."""
         self._parts, self._restored = parts, {}
-        # All before the first is filled, since they refer to each other.
+        # Creates all before filling the first, because they refer to each other.
         contents = [
             (_backend(*name.removeprefix(_BACKEND).split("/")), content)
             for name, content in parts.items()
@@ -115,7 +115,7 @@ class StatePickles:
         return _Unpickler(io.BytesIO(content), self).load()
 
     def _prepare(self, backends: set[type]) -> None:
-        """Sets what is pickled in another way than by default, by its type alone: all else takes pickle's fast path."""
+        """Fills the table of types that are not pickled by default; all others take pickle's fast path."""
         if self._types == backends:
             return
         strict = (t for t in _subclasses(dict) if t.__module__.startswith("moto."))
@@ -124,13 +124,13 @@ class StatePickles:
             _LOCKS[0]: lambda _: (threading.Lock, ()),
             _LOCKS[1]: lambda _: (threading.RLock, ()),
             defaultdict: _reduce_default,
-            WeakValueDictionary: lambda mapping: (WeakValueDictionary, (dict(mapping),)),  # moto's Lambda
+            WeakValueDictionary: lambda mapping: (WeakValueDictionary, (dict(mapping),)),  # moto's Lambda has some
             **dict.fromkeys(backends, lambda backend: (_backend, self._names[id(backend)])),
             **dict.fromkeys((FakeKey, *_subclasses(FakeKey)), lambda key: (_object, (self._pickled_object(key).name,))),
             ObjectBody: self._reduce_body,
             **dict.fromkeys(_key_types(_PRIVATE_KEYS), _reduce_private),
             **dict.fromkeys(_key_types(_PUBLIC_KEYS), _reduce_public),
-            # moto's mappings with their own rules, which would be applied to what went through them already
+            # moto's mappings convert what is set in them, and must not convert it a second time
             **dict.fromkeys(strict, _reduce_mapping),
         }
 
@@ -145,14 +145,14 @@ class StatePickles:
         else:
             name = known.name if known else f"{_OBJECT}{next(self._numbers)}"
             found = _PickledObject(key, name, list(fields.values()), metadata.copy())
-            self._seen[id(key)] = found  # before its content, in which it may be met again
+            self._seen[id(key)] = found  # before its content is pickled, which may refer to it
             found.content = self._dumped((type(key), fields))
         if found.body:
             self.bodies.add(found.body)
         return found
 
     def _fields(self, key: FakeKey) -> dict[str, Any]:
-        """Returns an object's fields, whose body is in a file."""
+        """Returns an object's fields, after writing its body into a file."""
         fields = vars(key)
         body = fields["_value_buffer"]
         if key.disposed:
@@ -172,7 +172,7 @@ class StatePickles:
 
 @dataclass(eq=False)
 class _PickledObject:
-    """An object of S3 as it was pickled. That keeps its id from being given to another one."""
+    """An object of S3 as it was pickled. It refers to the object, so that Python does not reuse its id."""
 
     key: FakeKey
     name: str
@@ -185,7 +185,7 @@ class _PickledObject:
         body: ObjectBody | None = None if self.key.disposed else fields["_value_buffer"]
         self.body = body.path.name if body and body.path else ""
         self.settled = all(type(fields[name]) in _FIXED for name in fields.keys() - {"_metadata", "_transitions"})
-        """Whether nothing in it changes without being replaced, but for the metadata."""
+        """Whether all its fields are replaced rather than changed, except the metadata."""
 
 
 class _Unpickler(pickle.Unpickler):
@@ -212,7 +212,7 @@ def _plain(metadata: Any) -> dict[str, Any]:
 
 
 def _backend(package: str, account: str, region: str) -> BaseBackend:
-    name: Any = package  # its type lists all of moto's packages
+    name: Any = package  # get_backend's parameter is a Literal of all of moto's packages
     return get_backend(name)[account][region]
 
 

@@ -59,7 +59,7 @@ class AwsFront:
         return self._respond(environ)(environ, start_response)
 
     def _make_strangers(self, body: bytes) -> Response:
-        """Creates a bucket of another account that lets everybody in."""
+        """Creates a bucket of another account with access for everybody."""
         buckets.make_strangers(self._twin, json.loads(body)["bucket"])
         return answer({}, 201)
 
@@ -109,7 +109,7 @@ class AwsFront:
                 raise
             except NotImplementedError as e:
                 raise _not_implemented(call) from e
-            except Exception as e:  # moto's own faults: a 5xx would be repeated by every SDK
+            except Exception as e:  # a failure of moto itself: SDKs would retry a 5xx
                 log.exception("%s:%s failed", call.service, call.operation)
                 raise AwsApiError("TwinFailure", f"The twin failed on {call.operation}: {type(e).__name__}: {e}") from e
             finally:

@@ -173,7 +173,7 @@ def give_body(key: Any, body: Path) -> None:
 
 def write_body(key: Any, target: Path, start: int = 0, length: int = -1) -> None:
     """Appends a range of one of moto's objects or parts to a file; a `length` of -1 reads to its end. Call with the
-    twin's lock held: another file may hold the content a moment later.
+    twin's lock held, because a save may move the content to another file.
     """
     length = key.size - start if length < 0 else length
     body = key._value_buffer
@@ -195,7 +195,7 @@ def _copy_sparsely(source: int, target: int, at: int, length: int) -> None:
     while at < end:
         try:
             at = os.lseek(source, at, os.SEEK_DATA)
-        except OSError:  # nothing but a hole to the end
+        except OSError:  # only a hole up to the end
             return
         stop = min(os.lseek(source, at, os.SEEK_HOLE), end)
         while at < stop:

@@ -45,12 +45,12 @@ def serve(home: Path, port: int, settings: TwinSettings, region: str, stand_in: 
     """Serves the twin of a folder until SIGTERM or SIGINT. Its state is saved then, and soon after each change."""
     stopped = prepare(home)
     os.environ.update(MOTO_ACCOUNT_ID=TWIN_ACCOUNT, MOTO_ALLOW_NONEXISTENT_REGION="true")
-    # moto's public machine images are most of a state that is written again and again, and nothing here starts one.
+    # moto's public machine images would be most of each saved state, and nothing here uses them.
     os.environ["MOTO_EC2_LOAD_DEFAULT_AMIS"] = "false"
-    # No page of another site, in a browser of this machine, may read what moto answers.
+    # Pages of other sites, in a browser on this machine, must not be able to read moto's answers.
     os.environ["MOTO_DISABLE_GLOBAL_CORS"] = "true"
     warnings.filterwarnings("ignore", message="Exception.* does not match an error shape")
-    warnings.filterwarnings("ignore", category=ResourceWarning)  # objects of S3 that a reset drops
+    warnings.filterwarnings("ignore", category=ResourceWarning)  # a reset drops open S3 objects
     from werkzeug.serving import make_server
 
     from llmops_twins.aws.persistence import AwsKeeper

@@ -12,7 +12,7 @@ from llmops_twins.core import control as common
 from llmops_twins.core import node_programs, root
 
 _UNSET = (
-    "AZURE_CLIENT_SECRET",  # with it DefaultAzureCredential would ask Microsoft's own host whether the twin's is known
+    "AZURE_CLIENT_SECRET",  # with it DefaultAzureCredential would ask Microsoft's host whether it knows the twin's
     "AZURE_CLIENT_CERTIFICATE_PATH",
     "AZURE_CLIENT_CERTIFICATE_PASSWORD",
     "AZURE_FEDERATED_TOKEN_FILE",

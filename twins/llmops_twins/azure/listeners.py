@@ -74,7 +74,7 @@ class Listeners:
         server = make_server(BIND, port, app, threaded=True, request_handler=Handler)
         if tls:
             server.ssl_context = self._context
-            # Each connection's own thread greets its client (Handler.setup): none keeps the others waiting.
+            # Handler.setup makes the handshake in the connection's own thread, so that no client blocks the others.
             server.socket = self._context.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
         threading.Thread(target=server.serve_forever, args=[0.2], name=f"http {name}", daemon=True).start()
         return server

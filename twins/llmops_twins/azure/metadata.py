@@ -44,7 +44,7 @@ def document(twin: TenantTwin) -> dict[str, Any]:
     host = twin.url.removeprefix("https://")
     return {
         "name": CLOUD,
-        "portal": f"{twin.url}/portal.azure.com",  # of its end azure-ai-ml makes the audience https://ml.azure.com
+        "portal": f"{twin.url}/portal.azure.com",  # azure-ai-ml derives the audience https://ml.azure.com from its end
         "resourceManager": f"{twin.url}/",
         "authentication": {
             "loginEndpoint": f"{twin.url}/",

@@ -51,7 +51,7 @@ class Runner:
 
     def resume(self) -> None:
         """Adopts what the last process left running; called once, when the state was loaded. Does not wait."""
-        if self._resumed:  # a snapshot holds nothing that runs
+        if self._resumed:  # called again after a restore, and snapshots contain nothing that runs
             return
         self._resumed = True
         with self._twin.lock:

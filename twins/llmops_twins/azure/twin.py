@@ -41,13 +41,13 @@ class TenantTwin(BaseTwin):
         self.url = url
         self.kinds: dict[str, ResourceKind] = {}
         self.data_planes: dict[str, Wsgi] = {}
-        self.listen: Callable[[str, Wsgi, bool], str] | None = None  # both are set by the process that serves
+        self.listen: Callable[[str, Wsgi, bool], str] | None = None  # set by the serving process, like `unlisten`
         self.unlisten: Callable[[str], None] | None = None
-        self.restorers: list[Callable[[], None]] = []  # called when a snapshot took the state's place
+        self.restorers: list[Callable[[], None]] = []  # called after a snapshot replaced the state
         self.around: Callable[[str, Wsgi], Wsgi] = lambda service, app: app  # set by faults
-        self.resumers: list[Callable[[], None]] = []  # called when the state of an earlier process is there again
-        self.instances: Callable[[], list[Any]] = list  # what runs now, as `status` tells of it
-        # (object id, action, scope, data, attributes of the request that conditions ask for)
+        self.resumers: list[Callable[[], None]] = []  # called after the state of an earlier process was loaded
+        self.instances: Callable[[], list[Any]] = list  # the running instances, for `status`
+        # (object id, action, scope, data, attributes of the request, for conditions)
         self.judge_of_roles: Callable[[str, str, str, bool, Mapping[str, str]], bool] | None = None
         self.judges: list[Callable[[ArmCall, Id], None]] = []  # may refuse an ARM call that the roles allow
         self._verbs: dict[tuple[str, str, str], tuple[Action, str | None]] = {}

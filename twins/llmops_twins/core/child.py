@@ -18,7 +18,7 @@ class Child:
         self._process: subprocess.Popen[bytes] | None = None
         started = threading.Event()
         arguments = (command, folder, log, environ, started)
-        # The death signal comes when the thread that started it ends, so it is none of a request.
+        # The kernel sends the death signal when the starting thread ends, so a request's thread must not start it.
         threading.Thread(target=self._keep, args=arguments, name=log.stem, daemon=True).start()
         started.wait()
         self._log = log

@@ -35,7 +35,7 @@ from llmops_twins.core.twin import TwinSettings
 
 LOG_FILE = "twin.log"
 START_SECONDS = 120
-STOP_SECONDS = 60  # containers finish their streams, which may take half of it
+STOP_SECONDS = 60  # containers may take half of it to finish their streams
 BIND = "127.0.0.1"
 _KEPT_VARIABLES = (
     "PATH",
@@ -119,9 +119,9 @@ class Control(ABC, Generic[Info]):
         Args:
             home: the twin's folder, created if missing.
             port: port on 127.0.0.1; 0: the previous one, or a free one that is kept from then on.
-            judge: of permissions: strict or off; a running twin adopts judge, pace and containers.
+            judge: check of permissions, strict or off; a running twin adopts judge, pace and containers.
             pace: seconds of a status transition.
-            containers: of endpoints and jobs: run or none.
+            containers: run; or none: endpoints and jobs only change their status.
             say: called with one line for each step.
             place: default `region` or `location` of clients.
 
@@ -226,7 +226,7 @@ class Control(ABC, Generic[Info]):
     def running(self, home: Path) -> Info | None:
         """Returns the twin that twin.json describes, if its process exists and answers; else None."""
         recorded = _recorded(home)
-        if not recorded or not _ours(recorded["pids"].get("twin", 0), home):
+        if not recorded or not _runs_in(recorded["pids"].get("twin", 0), home):
             return None
         try:
             self.ask(home, recorded["url"], "health")
@@ -254,7 +254,7 @@ class Control(ABC, Generic[Info]):
             with urlopen(request, timeout=60, context=self.trust(home)) as answer:
                 return json.loads(answer.read())
         except HTTPError as e:
-            raise KitError(f"the twin refuses: {_told(e.read())}", where=f"{url}/_twin/{route}") from e
+            raise KitError(f"the twin refuses: {_error_text(e.read())}", where=f"{url}/_twin/{route}") from e
         except (URLError, OSError) as e:
             raise KitError(f"the twin does not answer: {e}", where=url, fix=self._up(home)) from e
 
@@ -268,7 +268,7 @@ class Control(ABC, Generic[Info]):
         return locked(home / ".lock", say, f"waiting for another command that holds {home}")
 
     def _require_free(self, home: Path, port: int) -> None:
-        deadline = time.monotonic() + 3  # a twin that was killed just now
+        deadline = time.monotonic() + 3  # a twin killed just now may still hold the port
         while not is_free(BIND, port) and time.monotonic() < deadline:
             time.sleep(0.05)
         if not is_free(BIND, port):
@@ -301,7 +301,7 @@ class Control(ABC, Generic[Info]):
         while time.monotonic() < deadline and process.poll() is None:
             info = self.running(home)
             if info and info.pids["twin"] == process.pid and (info.provider != "stand-in" or info.provider_port):
-                process.returncode = 0  # it outlives us: nothing to warn of when the object goes
+                process.returncode = 0  # it outlives this command: without a code, Popen would warn about it
                 return info
             time.sleep(0.02)
         ended = process.poll() is not None
@@ -329,7 +329,7 @@ class Control(ABC, Generic[Info]):
 
     def _stop(self, home: Path, say: Callable[[str], None]) -> None:
         pid = _recorded(home).get("pids", {}).get("twin", 0)
-        if not _ours(pid, home):
+        if not _runs_in(pid, home):
             return
         say("stopping the twin")
         process = psutil.Process(pid)
@@ -363,7 +363,7 @@ def _recorded(home: Path) -> dict[str, Any]:
         return {}
 
 
-def _ours(pid: int, home: Path) -> bool:
+def _runs_in(pid: int, home: Path) -> bool:
     """Returns whether a process (still) belongs to this home; process ids are reused, for example after a reboot."""
     try:
         process = psutil.Process(pid)
@@ -382,14 +382,14 @@ def _tail(log: Path, lines: int = 12) -> list[str]:
 def _end_leftovers(home: Path) -> None:
     """Ends the children of a killed twin."""
     for pid in _recorded(home).get("pids", {}).values():
-        if _ours(pid, home):
+        if _runs_in(pid, home):
             with suppress(psutil.NoSuchProcess):
                 process = psutil.Process(pid)
                 process.kill()
                 process.wait(STOP_SECONDS)
 
 
-def _told(body: bytes) -> str:
+def _error_text(body: bytes) -> str:
     try:
         return json.loads(body)["error"]
     except (ValueError, KeyError, TypeError):

@@ -14,9 +14,9 @@ from http.client import HTTPConnection, HTTPException, HTTPResponse
 from typing import IO, Any, Literal, Protocol
 
 _PIECE_BYTES = 1 << 16
-_IDLE = 32  # connections kept to one container
+_IDLE = 32  # idle connections kept per container
 _SWEEP_SECONDS = 10.0
-_TICK_SECONDS = 0.5  # how late the end of an exchange's time may be seen
+_TICK_SECONDS = 0.5  # a time limit is noticed at most this late
 _LEFT = select.EPOLLRDHUP | select.EPOLLHUP | select.EPOLLERR
 Reason = Literal["lost", "late", "left"]
 
@@ -74,7 +74,7 @@ class Containers:
         """
         address = (where.host, where.port)
         try:
-            connection = self._kept(address) or _connected(address)
+            connection = self._idle_connection(address) or _connected(address)
         except OSError as e:
             raise ContainerError("lost") from e
         guard = self._watch.guard(connection.sock, client, seconds)
@@ -122,7 +122,7 @@ class Containers:
             if not kept:
                 del self._idle[address]
 
-    def _kept(self, address: tuple[str, int]) -> HTTPConnection | None:
+    def _idle_connection(self, address: tuple[str, int]) -> HTTPConnection | None:
         """Returns an idle connection that the container has not closed; None if there is none."""
         while True:
             with self._lock:
@@ -170,7 +170,7 @@ class Exchange:
         except (OSError, HTTPException, ValueError) as e:
             raise ContainerError(self.guard.reason or "lost") from e
         if not piece:
-            if self.guard.reason or self.response.length:  # bytes that were promised
+            if self.guard.reason or self.response.length:  # bytes of Content-Length are missing
                 raise ContainerError(self.guard.reason or "lost")
             self.whole = True
         return piece
@@ -262,13 +262,13 @@ class _ExchangeWatch:
 
     def _run(self, epoll: Any) -> None:
         while True:
-            with suppress(ValueError):  # closed
+            with suppress(ValueError):  # `close` was called
                 epoll.poll(_TICK_SECONDS)
             now = time.monotonic()
             with self._lock:
                 if self._epoll is not epoll:
                     return
-                # Asked again with the lock: what was seen before may be of a client whose number is another's by now.
+                # Polls again under the lock: since the first poll, a descriptor may have been closed and reused.
                 for client, _ in epoll.poll(0):
                     epoll.unregister(client)
                     self._stop(self._clients.pop(client, None), "left")

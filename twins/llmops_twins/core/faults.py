@@ -134,7 +134,7 @@ class Faults:
 
     def use(self, kind: str, fault: Fault) -> None:
         """Uses an active fault up once; removes it after the last time."""
-        fault["met"] = fault.get("met", 0) + 1  # one that an older twin kept has no count
+        fault["met"] = fault.get("met", 0) + 1  # faults saved by earlier versions have no count
         if fault.get("times"):
             fault["times"] -= 1
             if not fault["times"]:

@@ -29,7 +29,7 @@ class Handler(WSGIRequestHandler):
 
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
-    timeout = 120  # of a connection on which nothing comes, or whose client takes nothing
+    timeout = 120  # seconds until a connection without traffic is closed
 
     def setup(self) -> None:
         """Makes the TLS handshake in the connection's own thread, so that a silent client blocks nobody."""
@@ -85,7 +85,7 @@ class Handler(WSGIRequestHandler):
             names.add("content-length")
         chunked = not bodiless and "content-length" not in names and self.request_version != "HTTP/1.0"
         if not bodiless and not chunked and "content-length" not in names:
-            self.close_connection = True  # which is how a client of HTTP/1.0 sees the end
+            self.close_connection = True  # the only end of a body that HTTP/1.0 knows
         self._begin(int(code), reason, headers, chunked)
         if chunked:
             self.flush_headers()
@@ -130,7 +130,7 @@ class _WsgiAnswer:
         self.headers: list[tuple[str, str]] = []
         self._given = app(environ, self._start)
         self.pieces: Iterable[bytes] = self._given
-        if not self.status:  # a generator, which begins with its first piece
+        if not self.status:  # a generator calls start_response when its first piece is read
             pieces = iter(self._given)
             self.pieces = chain([next(pieces, b"")], pieces)
 
@@ -144,7 +144,7 @@ class _WsgiAnswer:
 
 
 def _no_write(_data: bytes) -> object:
-    raise NotImplementedError("an application answers with what it returns")
+    raise NotImplementedError("write() is not supported: return the body")
 
 
 class _Chunks(DechunkedInput):

@@ -117,9 +117,9 @@ def _make(program: NodeProgram, home: Path, node: Path, env: Mapping[str, str], 
 
 def _npm_ci(program: NodeProgram, folder: Path, node: Path, env: Mapping[str, str]) -> None:
     npm = find_npm(node, env)
-    # It keeps the user's own settings of the environment, and none of a cloud's secrets.
+    # npm gets the user's environment, with its own settings, but no cloud's secrets.
     kept = {name: value for name, value in env.items() if not name.startswith(("AWS_", "AZURE_", "ARM_", "PULUMI_"))}
-    # npm leaves its compiled code in the temporary folder, and a rehearsal would find the word PRIVATE KEY in it.
+    # Node would cache npm's compiled code in the temporary folder, where a rehearsal would find the words PRIVATE KEY.
     kept["NODE_DISABLE_COMPILE_CACHE"] = "1"
     command = [*npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"]
     try:
@@ -129,13 +129,13 @@ def _npm_ci(program: NodeProgram, folder: Path, node: Path, env: Mapping[str, st
         failure = f"npm did not end within {INSTALL_SECONDS} s"
     if failure or not (folder / "node_modules" / program.needs).exists():
         raise KitError(
-            f"the packages of {program.name} can't be installed: {_said(failure)}",
+            f"the packages of {program.name} can't be installed: {_error_message(failure)}",
             where="npm ci",
             fix=f"they are fetched once, through npm's own settings: try again with a network, or {program.instead}",
         )
 
 
-def _said(failure: str) -> str:
+def _error_message(failure: str) -> str:
     """Returns npm's error message for a failure, in one line, without the location of its log."""
     lines = [line.removeprefix("npm error").strip() for line in failure.splitlines()]
     told = [line for line in lines if line and not line.startswith(("at ", "A complete log"))]

@@ -17,7 +17,7 @@ DEBOUNCE_SECONDS = 0.2
 SNAPSHOT = "snapshot"
 SELDOM_SECONDS = 5.0
 """How long high-churn state (`BaseTwin.seldom`) may be unsaved."""
-_RESTS = 5  # times that a writing took are between it and the next: nothing else runs meanwhile
+_RESTS = 5  # a save is followed by a pause of this many times its duration: it blocks everything else
 log = logging.getLogger("twins")
 
 
@@ -39,7 +39,7 @@ class Keeper(ABC):
         """
         self._base = twin
         self._log = StateLog(twin.home, writer, f"{reset} --home {twin.home}")
-        self._saving = threading.Lock()  # taken before the twin's
+        self._saving = threading.Lock()  # acquired before the twin's lock
         twin.snapshot, twin.restore = self.snapshot, self.restore
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._run, name="keeper", daemon=True)
@@ -77,12 +77,12 @@ class Keeper(ABC):
         """Returns a copy of each part of the state, by name; the lock is held."""
 
     def _encoded(self, copies: dict[str, bytes]) -> Mapping[str, bytes]:
-        """Returns copies as the file has them; the lock is not held."""
+        """Returns copies in the encoding of the file; the lock is not held."""
         return copies
 
     @abstractmethod
     def _take(self, parts: Mapping[str, bytes]) -> None:
-        """Makes the file's parts the state."""
+        """Replaces the state by the parts of the file."""
 
     def start(self) -> None:
         self._thread.start()
@@ -102,7 +102,7 @@ class Keeper(ABC):
             _link(self._base.home, self._base.home / SNAPSHOT, (STATE_FILE, *self.folders))
 
     def restore(self) -> None:
-        """Puts the snapshot's state and folders in the place of the present ones.
+        """Replaces state and folders by those of the snapshot.
 
         Raises:
             KitError: there is no snapshot.
@@ -116,7 +116,7 @@ class Keeper(ABC):
 
     def _seen(self) -> None:
         """Marks all changes up to now as being written; the lock is held."""
-        self._writing = True  # before what `described` reads first
+        self._writing = True  # set before `dirty` is cleared, so that `described` never misses a change
         self._base.dirty.clear()
         self._base.stale.clear()
 
@@ -127,21 +127,21 @@ class Keeper(ABC):
                 continue
             if self._ended.wait(rest(took)):
                 return
-            began = time.thread_time()  # not the clock's: what a busy machine made it wait is no reason to rest
+            began = time.thread_time()  # CPU time: waiting on a busy machine must not lengthen the pause
             try:
                 with self._saving:
                     self.save()
                 self._writing = False
                 took = time.thread_time() - began
                 self._failure = ""
-            except Exception as e:  # the twin works on; `status` says that its state is not kept
+            except Exception as e:  # the twin keeps running; `status` reports that its state is not saved
                 self._failure = f"{type(e).__name__}: {e}"
                 log.exception("the state could not be written")
 
 
 def rest(took: float) -> float:
-    """Returns the seconds between a change and its writing, if the writing before took `took` seconds of processor
-    time: what a killed twin loses of its state.
+    """Returns the seconds to wait before a save, if the last one took `took` seconds of processor time. A killed twin
+    loses the changes of that time.
     """
     return min(max(DEBOUNCE_SECONDS, _RESTS * took), SELDOM_SECONDS)
 

@@ -99,7 +99,7 @@ class Process:
         if self._provider and self._provider.poll() is not None:
             log.error("the stand-in plugin ended with status %s", self._provider.returncode)
             self._provider = None
-            self._failed = not self._port_file.exists()  # it never was ready: another would not be either
+            self._failed = not self._port_file.exists()  # it was never ready, so a restart would fail too
             if not self._failed:
                 self._start_provider()
 
@@ -125,8 +125,8 @@ def prepare(home: Path) -> StopSignal:
     """Prepares this process to serve until a signal: files for its user only, as many open files as allowed."""
     os.umask(0o077)
     no_core_files()
-    sys.setswitchinterval(0.001)  # a stream's next piece waits no longer than that for a thread that computes
+    sys.setswitchinterval(0.001)  # limits how long a computing thread delays the next piece of a stream
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # an open file for each object that is read
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # each object that is being read is an open file
     home.mkdir(parents=True, exist_ok=True, mode=0o700)
     return StopSignal()

@@ -19,7 +19,7 @@ from llmops_kit.core.errors import KitError
 OWN_ROUTES = "own routes"
 """Purpose of the derived key for /_twin/."""
 ROOT_FILE = "root.secret"
-_BYTES = 30  # 40 characters, as AWS's secret access keys have
+_BYTES = 30  # 40 characters of base64url, the length of AWS's secret access keys
 _OTHERS = stat.S_IRWXG | stat.S_IRWXO
 
 
@@ -39,7 +39,7 @@ def make(home: Path) -> None:
             file.write(secrets.token_urlsafe(32))
             file.flush()
             os.fsync(file.fileno())
-        with suppress(FileExistsError):  # another process was first: its secret holds
+        with suppress(FileExistsError):  # another process was first: its secret is used
             path.hardlink_to(partial)
         partial.unlink()
     _secret(path)

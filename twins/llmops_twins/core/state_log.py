@@ -1,7 +1,7 @@
 """A twin's state on disk: named parts in one file, to which each write appends the parts that changed.
 
-The file begins with a line of JSON that names what wrote it. Frames follow: a line of JSON with the names and lengths
-of parts, those that are gone, and the SHA-256 of all that; then the parts' bytes. Of each part the last frame counts.
+The file begins with a line of JSON that names its writer. Frames follow: a line of JSON with the names and lengths
+of parts, those that are gone, and the SHA-256 of all that; then the parts' bytes. The last frame of a part counts.
 """
 
 import hashlib
@@ -16,7 +16,7 @@ from llmops_kit.local_runtime.files import write_atomic
 
 STATE_FILE = "state.log"
 _OLDER_FILES = ("state.pickle", "state.json")
-"""What earlier versions of the kit saved a whole state in."""
+"""Files in which earlier versions of the kit saved the whole state."""
 _MOST_OUTDATED = 4
 """The file is rewritten once it has this many times the bytes of its parts, but not below `_SMALL`."""
 _SMALL = 1 << 20
@@ -48,7 +48,7 @@ class StateLog:
         self._writer = dict(writer)
         self._reset = reset
         self._parts: dict[str, bytes] = {}
-        self._appendable = False  # to a file that this object wrote
+        self._appendable = False  # True once this object has written the file
 
     def read(self) -> dict[str, bytes] | None:
         """Returns the parts, by name; None if there is no file.
@@ -88,7 +88,7 @@ class StateLog:
         return parts
 
     def write(self, parts: Mapping[str, bytes]) -> None:
-        """Makes these the state's parts. Does nothing where they already are."""
+        """Saves these parts as the state: appends those that changed, or rewrites the file."""
         if self._appendable and self._file.exists() and self._file.stat().st_nlink == 1:
             changed = {name: content for name, content in parts.items() if self._parts.get(name) != content}
             gone = [name for name in self._parts if name not in parts]

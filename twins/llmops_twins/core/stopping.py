@@ -18,7 +18,7 @@ class StopSignal:
     def __init__(self) -> None:
         self._reader, writer = os.pipe()
         os.set_blocking(writer, False)
-        signal.set_wakeup_fd(writer, warn_on_full_buffer=False)  # full: it is known well enough
+        signal.set_wakeup_fd(writer, warn_on_full_buffer=False)  # a full pipe wakes `wait` too
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, operator.is_)
 

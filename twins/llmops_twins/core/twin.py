@@ -46,12 +46,12 @@ class BaseTwin:
         self.settings = settings or TwinSettings()
         self.lock = threading.RLock()
         self.state: dict[str, Any] = {}
-        self.unjudged: list[str] = []  # what `status` says that this twin does not judge
-        self.seeds: list[Callable[[], None]] = []  # called on an empty account: what the cloud has from the start
+        self.unjudged: list[str] = []  # shown by `status` as not judged
+        self.seeds: list[Callable[[], None]] = []  # called on an empty account, to create its initial contents
         self.closers: list[Callable[[], None]] = []  # called when the process ends
-        self.describe: Callable[[], dict[str, Any]] = dict  # what the process says of itself
-        self.unkept: list[Callable[[], str]] = []  # what a snapshot would lose; "": nothing
-        self.snapshot: Callable[[], None]  # set by the keeper of the state
+        self.describe: Callable[[], dict[str, Any]] = dict  # returns the process's part of `status`
+        self.unkept: list[Callable[[], str]] = []  # each returns what a snapshot would lose; "" for nothing
+        self.snapshot: Callable[[], None]  # set by `Keeper`
         self.restore: Callable[[], None]
         self.dirty = threading.Event()
         self.stale = threading.Event()
@@ -63,7 +63,7 @@ class BaseTwin:
         self._ended = False
 
     def every(self, seconds: float, tick: Callable[[], None]) -> None:
-        """Calls `tick` at least every so many seconds, in the background, with the lock held."""
+        """Calls `tick` at least once in this many seconds, in the background, with the lock held."""
         self._ticks.append(_Tick(seconds, tick))
         self._awake()
 
@@ -179,7 +179,7 @@ class BaseTwin:
     def _guard(self, function: Callable[..., None], *args: Any) -> None:
         try:
             function(*args)
-        except Exception:  # one service's fault must not stop the others' time
+        except Exception:  # one failing tick must not stop the others
             log.exception("%s failed", getattr(function, "__qualname__", function))
 
 

@@ -18,9 +18,9 @@ from llmops_twins.core import root
 
 _PURPOSE = "web identities"
 _HEADER = {"alg": "HS256", "typ": "JWT"}
-_SECONDS = 600  # as GitHub's
+_SECONDS = 600  # as long as GitHub's tokens
 _GITHUB = "https://token.actions.githubusercontent.com"
-_IMMUTABLE = "use_immutable_subject"  # what GitHub's API calls a repository's setting; no claim
+_IMMUTABLE = "use_immutable_subject"  # a repository's setting, by its name in GitHub's API; not a claim
 
 
 def issue(home: Path, claims: Mapping[str, Any], purpose: str = _PURPOSE) -> str:
@@ -67,7 +67,7 @@ def claims_of(home: Path, token: str, purpose: str = _PURPOSE) -> dict[str, Any]
     """
     text, _, signature = token.rpartition(".")
     if not hmac.compare_digest(signature.encode(), _signature(home, text, purpose).encode()):
-        raise ValueError("its signature is not one of this twin, which makes the tokens of all issuers")
+        raise ValueError("this twin did not sign it, and accepts no tokens of other issuers")
     payload = text.partition(".")[2]
     claims = json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
     if claims["exp"] < time.time():

@@ -10,7 +10,7 @@ from llmops_twins.plugins.plugin import ProviderError
 if TYPE_CHECKING:
     import psutil
 
-_LOOKS, _LOOK_SECONDS = 5, 0.1  # a look that falls between two changes of the system's tables misses
+_LOOKS, _LOOK_SECONDS = 5, 0.1  # a read of the system's table while it changes may miss the connection
 
 
 def environment_of(peer: str) -> Mapping[str, str]:

@@ -20,10 +20,10 @@ from llmops_twins.plugins.plugin import Provider
 def run(module: str, provider: Callable[[str], Provider[Any]]) -> None:
     """Serves the provider that `provider` creates for the twin's URL, until a signal or the parent's end."""
     parser = argparse.ArgumentParser(prog=f"python -m {module}", description=__doc__)
-    parser.add_argument("--twin", default="", help="the twin's URL, where a provider's own inputs name none")
-    parser.add_argument("--port", type=int, default=0, help="0 takes a free one")
-    parser.add_argument("--port-file", type=Path, help="the port is also written here, once it answers")
-    parser.add_argument("engine", nargs="?", default="", help="the engine's address, as the engine gives it")
+    parser.add_argument("--twin", default="", help="the twin's URL, for providers whose inputs name none")
+    parser.add_argument("--port", type=int, default=0, help="port on 127.0.0.1; 0: a free one")
+    parser.add_argument("--port-file", type=Path, help="file to which the port is written once it answers")
+    parser.add_argument("engine", nargs="?", default="", help="the engine's address, passed by the engine")
     options, _ = parser.parse_known_args()  # an engine adds flags for logs and traces
     if options.twin and not is_loopback(options.twin):
         sys.exit(f"error: {options.twin} is not on this machine\n  fix: give the address of a twin")
@@ -42,4 +42,4 @@ def run(module: str, provider: Callable[[str], Provider[Any]]) -> None:
             while not over.wait(0.5) and os.getppid() == parent:
                 pass
     except RuntimeError as error:
-        sys.exit(f"error: port {options.port} can't be had: {error}")
+        sys.exit(f"error: port {options.port} can't be opened: {error}")

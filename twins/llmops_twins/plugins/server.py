@@ -2,7 +2,7 @@
 
 The protocol is documented with the engine:
 https://pulumi-developer-docs.readthedocs.io/latest/docs/_generated/proto/provider.html One process serves several
-provider resources, each of which has a connection, and so a configuration, of its own.
+provider resources, each with its own connection, and so its own configuration.
 """
 
 import contextlib
@@ -70,7 +70,7 @@ class Servicer(provider_pb2_grpc.ResourceProviderServicer, Generic[S]):
         self._sessions: OrderedDict[str, S] = OrderedDict()
         self._lock = threading.Lock()
 
-    # The protocol's own names, in the order in which an engine calls.
+    # The protocol's names, in the order in which an engine calls them.
 
     def Handshake(self, request: Any, context: Any) -> Any:  # noqa: N802
         return provider_pb2.ProviderHandshakeResponse(accept_secrets=True, supports_autonaming_configuration=True)
@@ -86,20 +86,20 @@ class Servicer(provider_pb2_grpc.ResourceProviderServicer, Generic[S]):
         return provider_pb2.GetSchemaResponse(schema=schema)
 
     def CheckConfig(self, request: Any, context: Any) -> Any:  # noqa: N802
-        with _answering(context):
+        with _reporting_errors(context):
             news, _ = decode(request.news)
             failures = self._provider.check_config(news)
             return provider_pb2.CheckResponse(inputs=request.news, failures=_failures(failures))
 
     def DiffConfig(self, request: Any, context: Any) -> Any:  # noqa: N802
-        with _answering(context):
+        with _reporting_errors(context):
             olds, news = decode(request.old_inputs)[0], decode(request.news)[0]
             changed = [n for n in sorted({*olds, *news} - {"version"}) if olds.get(n) != news.get(n)]
             kinds = provider_pb2.DiffResponse.DiffChanges
             return provider_pb2.DiffResponse(changes=kinds.DIFF_SOME if changed else kinds.DIFF_NONE, diffs=changed)
 
     def Configure(self, request: Any, context: Any) -> Any:  # noqa: N802
-        with _answering(context):
+        with _reporting_errors(context):
             config, _ = decode(request.args)
             for key, value in request.variables.items():
                 config.setdefault(key.rpartition(":")[2], value)
@@ -113,7 +113,7 @@ class Servicer(provider_pb2_grpc.ResourceProviderServicer, Generic[S]):
             )
 
     def Check(self, request: Any, context: Any) -> Any:  # noqa: N802
-        with _answering(context):
+        with _reporting_errors(context):
             olds, _ = decode(request.olds)
             news, secret = decode(request.news)
             options = request.autonaming if request.HasField("autonaming") else None
@@ -127,7 +127,7 @@ class Servicer(provider_pb2_grpc.ResourceProviderServicer, Generic[S]):
             return provider_pb2.CheckResponse(inputs=encode(inputs, secret), failures=_failures(failures))
 
     def Diff(self, request: Any, context: Any) -> Any:  # noqa: N802
-        with _answering(context):
+        with _reporting_errors(context):
             state, old_inputs, news = (decode(m)[0] for m in (request.olds, request.old_inputs, request.news))
             if request.ignoreChanges:
                 news = _ignoring(request.ignoreChanges, old_inputs, news)
@@ -135,7 +135,7 @@ class Servicer(provider_pb2_grpc.ResourceProviderServicer, Generic[S]):
             return _diff_response(found)
 
     def Create(self, request: Any, context: Any) -> Any:  # noqa: N802
-        with _answering(context):
+        with _reporting_errors(context):
             inputs, secret = decode(request.properties)
             secret = self._provider.follows(secret)
             call = self._request(request, context)
@@ -151,7 +151,7 @@ class Servicer(provider_pb2_grpc.ResourceProviderServicer, Generic[S]):
             return provider_pb2.CreateResponse(id=made, properties=encode(outputs, secret))
 
     def Read(self, request: Any, context: Any) -> Any:  # noqa: N802
-        with _answering(context):
+        with _reporting_errors(context):
             state, state_secret = decode(request.properties)
             inputs, input_secret = decode(request.inputs)
             found = self._provider.read(self._request(request, context), request.id, state, inputs)
@@ -163,7 +163,7 @@ class Servicer(provider_pb2_grpc.ResourceProviderServicer, Generic[S]):
             )
 
     def Update(self, request: Any, context: Any) -> Any:  # noqa: N802
-        with _answering(context):
+        with _reporting_errors(context):
             state, old_inputs = decode(request.olds)[0], decode(request.old_inputs)[0]
             news, secret = decode(request.news)
             if request.ignoreChanges:
@@ -182,12 +182,12 @@ class Servicer(provider_pb2_grpc.ResourceProviderServicer, Generic[S]):
             return provider_pb2.UpdateResponse(properties=encode(outputs, secret))
 
     def Delete(self, request: Any, context: Any) -> Any:  # noqa: N802
-        with _answering(context):
+        with _reporting_errors(context):
             self._provider.delete(self._request(request, context), request.id, decode(request.properties)[0])
             return empty_pb2.Empty()
 
     def Invoke(self, request: Any, context: Any) -> Any:  # noqa: N802
-        with _answering(context):
+        with _reporting_errors(context):
             arguments, _ = decode(request.args)
             session = self._session(context)
             result, failures = self._provider.invoke(session, request.tok, arguments)
@@ -222,14 +222,14 @@ class Servicer(provider_pb2_grpc.ResourceProviderServicer, Generic[S]):
 
 
 @contextlib.contextmanager
-def _answering(context: Any) -> Iterator[None]:
+def _reporting_errors(context: Any) -> Iterator[None]:
     """Reports a provider's error to the engine with its own message, and any other as an internal error."""
     try:
         yield
     except ProviderError as error:
         context.abort(grpc.StatusCode.UNKNOWN, str(error))
     except Exception as error:
-        if context.code() is None:  # else it is abort's own exception
+        if context.code() is None:  # otherwise `abort` raised it
             log.exception("the stand-in plugin failed")
             context.abort(grpc.StatusCode.INTERNAL, f"the stand-in plugin failed: {type(error).__name__}: {error}")
         raise

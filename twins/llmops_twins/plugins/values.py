@@ -63,6 +63,6 @@ def _plain(value: Any) -> tuple[Any, bool]:
     if kind == SECRET:
         return _plain(value.get("value"))[0], True
     if kind in (ASSET, ARCHIVE):
-        raise ValueError("assets and archives are not taken here")
+        raise ValueError("assets and archives are not supported")
     items = {name: _plain(item) for name, item in value.items()}
     return {n: item for n, (item, _) in items.items()}, any(s for _, s in items.values())

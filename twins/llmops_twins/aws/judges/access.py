@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 class JudgedAction:
     """An action on one resource, with the condition keys that the request itself fills.
 
-    `resource` is an ARN, `*` for an action that has no resources, or an ARN with a `*` where AWS makes a name that
-    nobody knows before (`arn:aws:ec2:us-east-1:000000000000:vpc/*`).
+    `resource` is an ARN, `*` for an action that has no resources, or an ARN with a `*` where AWS generates a
+    name that is unknown before the call (`arn:aws:ec2:us-east-1:000000000000:vpc/*`).
     """
 
     action: str

@@ -295,14 +295,14 @@ class JudgedAccount:
 
         parts = arn.split(":")
         if len(parts) < 6:
-            return {}  # `*`: what the action makes, or all of a service
+            return {}  # `*`: a resource that the action creates, or all of a service's
         region = parts[3] or "us-east-1"
         if parts[2] == "sagemaker":
             tags = self.describe("sagemaker", "ListTags", region, ResourceArn=arn).get("Tags", [])
             return {tag["Key"]: tag["Value"] for tag in tags}
         if parts[2] == "iam" and parts[5].startswith("role/"):
             return self._tags("role", parts[5].rpartition("/")[2])
-        if parts[2] == "ec2":  # which has tags for more than the one API tells
+        if parts[2] == "ec2":  # the one API lacks some of EC2's resources
             return self._ec2_tags(parts[5].rpartition("/")[2], region)
         if own := dict(self.twin.tagged()).get(arn):
             return own

@@ -67,7 +67,7 @@ def _kms(call: ApiCall, account: JudgedAccount) -> list[str] | None:
         return [alias, *keys]
     if "KeyId" in given:
         return [account.key_arn(given["KeyId"], call.region)]
-    if "CiphertextBlob" in given:  # only the ciphertext says which key
+    if "CiphertextBlob" in given:  # the ciphertext contains the id of its key
         return [f"arn:{account.partition}:kms:{call.region}:{account.id}:key/{_key_of(given['CiphertextBlob'])}"]
     return None
 
@@ -124,7 +124,7 @@ def _autoscaling(call: ApiCall, account: JudgedAccount) -> list[str] | None:
 
 def _ec2(call: ApiCall, account: JudgedAccount) -> list[str] | None:
     base = f"arn:{account.partition}:ec2:{call.region}:{account.id}"
-    if call.operation == "DisassociateRouteTable":  # only the association says which
+    if call.operation == "DisassociateRouteTable":  # the association has the route table and the subnet
         return [f"{base}:{each}" for each in account.associated(call.parameters["AssociationId"], call.region)]
     ids = call.parameters.get("Resources" if call.operation in ("CreateTags", "DeleteTags") else "ResourceIds", [])
     found = [f"{base}:{operation_tables.EC2_IDS.get(each.partition('-')[0], '*')}/{each}" for each in ids]

@@ -46,7 +46,7 @@ class Mapping:
             return
         action = self._reference.action(name)
         if action is None:
-            # the twin's own: who is not known to be allowed is refused
+            # the twin's own: a call whose action is unknown is refused
             raise AwsApiError(
                 "AccessDeniedException",
                 f"IAM's reference has no action {name}: this twin can't say who may call it",

@@ -32,8 +32,8 @@ UNJUDGED = [
     "permissions: service control policies, VPC endpoint policies, multi-factor authentication, source addresses",
     "permissions: web identity tokens of a real issuer are refused: the twin accepts only those that it issued",
 ]
-# What a document is, where a call brings a policy: a faulty one is refused when it is put, as AWS does.
-_BROUGHT = {
+# Calls with a policy: its parameter, and its kind. As on AWS, a faulty policy is refused when it is stored.
+_POLICY_PARAMETERS = {
     ("iam", "CreateRole"): ("AssumeRolePolicyDocument", "trust"),
     ("iam", "UpdateAssumeRolePolicy"): ("PolicyDocument", "trust"),
     ("iam", "PutRolePolicy"): ("PolicyDocument", "identity"),
@@ -48,8 +48,8 @@ _BROUGHT = {
 
 
 class AwsPermissionJudge:
-    """Refuses, with the service's own error, what a principal may not do. Starts no process if permissions are not
-    judged.
+    """Refuses calls that a principal may not make, with the service's own error. Starts no process if permissions are
+    not judged.
 
     Raises:
         KitError: on creation, if Node or its packages are missing and can't be installed.
@@ -61,7 +61,7 @@ class AwsPermissionJudge:
         self._recorded: set[tuple[str, str, str, bool]] = set()
         twin.unjudged += UNJUDGED
         if twin.settings.judge != "off":
-            _ = self._evaluator  # starts now, in the background
+            _ = self._evaluator  # starts in the background
 
     @cached_property
     def _installation(self) -> Installation:
@@ -175,7 +175,7 @@ class AwsPermissionJudge:
         if "_evaluator" in vars(self):
             self._evaluator.close()
 
-    # -- asking -------------------------------------------------------------------------------------------------------
+    # -- questions to the evaluator -----------------------------------------------------------------------------------
 
     def _verdicts(self, who: AwsIdentity, accesses: list[JudgedAction], region: str) -> list[PolicyVerdict]:
         base: Context = {}
@@ -193,7 +193,7 @@ class AwsPermissionJudge:
         ]
 
     def _question(self, who: AwsIdentity, access: JudgedAction, policy: str | None, base: Context) -> PolicyQuestion:
-        context = {**base, **access.context, **self._owned(access)}
+        context = {**base, **access.context, **self._owner_keys(access)}
         if access.action.startswith("kms:"):
             context = {**self.account.conditions_of_key(access.resource), **context}
         policies = (_ALL,) if who.is_root else who.policies
@@ -217,7 +217,7 @@ class AwsPermissionJudge:
             policy,
         )
 
-    def _owned(self, access: JudgedAction) -> Context:
+    def _owner_keys(self, access: JudgedAction) -> Context:
         """Returns the condition keys that name the resource's owner."""
         owner = self.account.owner_of(access.resource)
         return {"aws:ResourceAccount": owner, **({"s3:ResourceAccount": owner} if access.action[:3] == "s3:" else {})}
@@ -243,7 +243,7 @@ class AwsPermissionJudge:
                 self.account.owner_of(access.resource),
                 access.action,
                 access.asked,
-                {**base, **access.context, **self._owned(access)},
+                {**base, **access.context, **self._owner_keys(access)},
                 resource_policy=self.account.policy_of(access.action, access.resource),
             )
             for access in accesses
@@ -278,7 +278,7 @@ class AwsPermissionJudge:
                 )
 
     def _judge_policy(self, call: ApiCall) -> None:
-        parameter, kind = _BROUGHT.get((call.service, call.operation), ("", ""))
+        parameter, kind = _POLICY_PARAMETERS.get((call.service, call.operation), ("", ""))
         text = call.parameters.get(parameter)
         if not text:
             return
@@ -294,7 +294,7 @@ class AwsPermissionJudge:
     def _record(self, principal: str, access: JudgedAction, allowed: bool) -> None:
         entry = (principal, access.action, access.resource, allowed)
         if not self._twin.state.get("recorded"):
-            self._recorded.clear()  # the twin was reset
+            self._recorded.clear()  # a reset of the twin dropped the records
         if entry not in self._recorded:
             self._recorded.add(entry)
             self._twin.record(*entry)

@@ -1,8 +1,8 @@
 """Accesses of SageMaker under an execution role: those of an endpoint and of a training job.
 
-The lists follow AWS's documents, not anybody's roles: "How to use SageMaker execution roles" (CreateModel and
+The lists follow AWS's documents, not the roles of a stack: "How to use SageMaker execution roles" (CreateModel and
 CreateTrainingJob), "Deployment guardrails" (auto-rollback reads the alarms), "Protect data at rest" and "Using
-server-side encryption with AWS KMS keys" (S3 asks the key for what it reads and writes).
+server-side encryption with AWS KMS keys" (S3 uses the key to read and write objects).
 """
 
 from collections.abc import Iterator, Mapping
@@ -27,7 +27,7 @@ _NETWORK_READS = (
 
 @dataclass(frozen=True)
 class _Workload:
-    """A SageMaker resource on whose behalf the platform accesses others: its account, region and way to S3."""
+    """A SageMaker resource on whose behalf the platform accesses others: its account, region and path to S3."""
 
     account: JudgedAccount
     region: str
@@ -124,8 +124,8 @@ def accesses_of_upload(twin: AccountTwin, job: Mapping[str, Any], uri: str, key:
     Args:
         twin: the account.
         job: DescribeTrainingJob's answer.
-        uri: of the object.
-        key: the KMS key that it is to be encrypted with; empty: as the bucket does.
+        uri: the object's URI.
+        key: the KMS key that encrypts it; empty: the bucket's default.
     """
     name = job["TrainingJobName"]
     workload = _Workload.of(twin, job.get("TrainingJobArn", ""), f"training-job/{name}", job.get("VpcConfig"))

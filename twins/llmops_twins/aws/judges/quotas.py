@@ -37,7 +37,7 @@ ACROSS_ENDPOINTS = "Number of instances across active endpoints"
 ACROSS_JOBS = "Number of instances across all training jobs"
 LIMIT_OF_A_TYPE = 10
 LIMITS = {ACROSS_ENDPOINTS: 40, ACROSS_JOBS: 20}
-# AWS gives nobody these without being asked: their quotas are 0 until they are raised.
+# AWS grants these types on request only: their quotas are 0 until they are raised.
 _ON_REQUEST = re.compile(r"ml\.(p4d|p4de|p5|p5e|p5en|p6|trn1n|trn2)[.-]")
 _ECR = re.compile(r"(\d{12})\.dkr\.ecr\.([a-z0-9-]+)\.amazonaws\.com(?:\.cn)?/([^:@]+)(?::([^@]+))?(?:@(.+))?")
 
@@ -95,7 +95,7 @@ class QuotaJudge:
             rule(call)
 
     def limit(self, quota: str) -> int:
-        """Returns how much of a quota is allowed: the twin's setting, else AWS's default."""
+        """Returns the limit of a quota: that of the setting `quotas`, or else the twin's default."""
         own = self._twin.settings.quotas
         if quota in own:
             return int(own[quota])
@@ -126,7 +126,7 @@ class QuotaJudge:
         running = jobs_of(self.account, call.region)
         self.check_instances(_job_uses(running), _job_uses([InstanceDemand.of_job(call.parameters)]))
 
-    # -- what a call names --------------------------------------------------------------------------------------------
+    # -- references of a call -----------------------------------------------------------------------------------------
 
     def _role(self, call: ApiCall) -> None:
         arn = call.parameters.get("ExecutionRoleArn") or call.parameters.get("RoleArn")
@@ -147,7 +147,7 @@ class QuotaJudge:
         for image in _images(call.parameters):
             found = _ECR.fullmatch(image)
             if found is None or found[1] != self.account.id:
-                continue  # another account's registry can't be looked into from here
+                continue  # the twin doesn't hold other accounts' registries
             if not self._has_image(found[2], found[3], found[4], found[5]):
                 # unsure (60 %): these are the words of CreateModel; CreateTrainingJob has others, as in
                 # https://github.com/aws/amazon-sagemaker-examples/issues/1476
@@ -205,7 +205,7 @@ class QuotaJudge:
     def _network(self, call: ApiCall) -> None:
         network = call.parameters.get("VpcConfig")
         if not network:
-            return  # importing moto's EC2 takes more than a second of processor time
+            return  # avoids importing moto's EC2, which takes more than a second of processor time
         from moto.ec2.models import ec2_backends
 
         backend = ec2_backends[self.account.id][call.region]

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-# What boto3 calls a service, where IAM's prefix differs: the signing name, mostly.
+# boto3's name of a service -> IAM's prefix, if it differs: mostly the signing name.
 PREFIXES = {
     "sagemaker-runtime": "sagemaker",
     "sagemaker-metrics": "sagemaker",

@@ -129,7 +129,7 @@ def _of_object(call: ApiCall, account: JudgedAccount, bucket: str, context: Cont
             yield JudgedAction(extra, arn, context)
     missing = account.bucket(given["Bucket"]) and not account.has_object(given["Bucket"], given["Key"])
     if action == "s3:GetObject" and missing:
-        # Who may not list is not told that an object is missing: S3 answers AccessDenied instead of NoSuchKey.
+        # Without permission to list, S3 answers AccessDenied for a missing object instead of NoSuchKey.
         yield JudgedAction("s3:ListBucket", bucket, {**context, "s3:prefix": given["Key"]})
 
 

@@ -17,7 +17,7 @@ from llmops_twins.aws.policy_evaluator.installation import Installation
 END_SECONDS = 5
 _MOMENT = ("aws:currenttime", "aws:epochtime")
 """Condition keys that differ with each request; few policies mention them."""
-_KEPT_VERDICTS = 5_000  # some 3 kB each
+_KEPT_VERDICTS = 5_000  # about 3 kB each
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ class Evaluator:
             env={},
             text=True,
             bufsize=1,
-            start_new_session=True,  # the terminal's Ctrl-C is for the twin, which closes this one
+            start_new_session=True,  # Ctrl-C in the terminal must reach the twin only, which ends this process
         )
         self._lock = threading.Lock()
         self._sent: set[str] = set()
@@ -104,7 +104,7 @@ class Evaluator:
             assert self._process.stdin
             assert self._process.stdout
             assert self._process.stderr
-            with contextlib.suppress(BrokenPipeError):  # of a process that died, which never read the last question
+            with contextlib.suppress(BrokenPipeError):  # the process died before it read the last question
                 self._process.stdin.close()
             try:
                 self._process.wait(END_SECONDS)
@@ -188,4 +188,4 @@ def _key(question: PolicyQuestion) -> Hashable:
 @lru_cache(1_000)
 def _mentions_time(policy: str) -> bool:
     lower = policy.lower()
-    return any(name in lower for name in (*_MOMENT, "\\u"))  # or may mention it, by JSON's escapes
+    return any(name in lower for name in (*_MOMENT, "\\u"))  # JSON's escapes may hide such a name

@@ -1,7 +1,7 @@
 """Installs the permission judge's Node program and its packages, once for each lock, into the cache.
 
-The evaluator (npm: @cloud-copilot/iam-simulate) is licensed AGPL-3.0-or-later. It is no part of the kit: npm installs
-it on the user's machine from the lock beside `judge.mjs`, and it runs as a separate program, spoken to over pipes.
+The evaluator (npm: @cloud-copilot/iam-simulate) is licensed AGPL-3.0-or-later. It is not part of the kit: npm installs
+it on the user's machine from the lock beside `judge.mjs`, and it runs as a separate program, connected by pipes.
 """
 
 from collections.abc import Callable, Mapping
@@ -40,7 +40,7 @@ def install(environ: Mapping[str, str] | None = None, say: Callable[[str], None]
         KitError: there is no Node, no npm, or npm can't fetch the packages.
     """
     installed = node_programs.install(JUDGE, environ, say)
-    # The script lies beside its packages, where Node looks for them.
+    # The script is stored beside node_modules, where Node looks for its packages.
     script = installed.folder / f"judge-{node_programs.digest(JUDGE.sources, 'judge.mjs')}.mjs"
     if not script.exists():
         write_atomic(script, (JUDGE.sources / "judge.mjs").read_text())

@@ -40,7 +40,7 @@ def holder(twin: AccountTwin, authorization: str) -> Holder | None:
     kind, _, credentials = authorization.partition(" ")
     try:
         user, _, password = base64.b64decode(credentials, validate=True).decode().partition(":")
-    except ValueError:  # no base64, or no text
+    except ValueError:  # not base64, or not text
         return None
     if kind.lower() != "basic" or user != USER:
         return None

@@ -19,7 +19,7 @@ from llmops_twins.core.registry import pull_names as common
 from llmops_twins.core.registry.registry_api import PULLS, Asked, RegistryError, RegistryFront, unsupported
 from llmops_twins.core.registry.registry_storage import Storage
 
-# What ECR asks a caller's policies for.
+# Registry operation -> the IAM action that ECR checks.
 _ACTIONS = {
     "read manifest": "BatchGetImage",
     "write manifest": "PutImage",
@@ -30,7 +30,7 @@ _ACTIONS = {
     "write layer": "UploadLayerPart",
     "end layer": "CompleteLayerUpload",
 }
-# ECR's codes of its API's errors as the registry's API has them.
+# Error code of ECR's API -> code and status of the registry's API.
 _CODES = {
     "RepositoryNotFoundException": ("NAME_UNKNOWN", 404),
     "ImageNotFoundException": ("MANIFEST_UNKNOWN", 404),

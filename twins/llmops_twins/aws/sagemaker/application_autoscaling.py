@@ -188,7 +188,7 @@ def _refuse_moved_variants(twin: AccountTwin, call: ApiCall) -> None:
     name = call.parameters["EndpointName"]
     types = scaling.instance_types(twin, call.region, call.parameters["EndpointConfigName"])
     found = scaling.endpoint(twin, call.region, f"endpoint/{name}/variant/")
-    if types is None or found is None:  # SageMaker says what is missing
+    if types is None or found is None:  # SageMaker's own check refuses the call
         return
     now_types = scaling.instance_types(twin, call.region, found["EndpointConfigName"]) or {}
     scaled = {target["ResourceId"] for target in shelf(twin, SERVICE, "targets", call.region).values()}
@@ -239,7 +239,7 @@ def _refuse_unknown(twin: AccountTwin, region: str, given: Document) -> None:
     resource, dimension = given["ResourceId"], given["ScalableDimension"]
     if given["ServiceNamespace"] != "sagemaker" or dimension != _DIMENSION or not _RESOURCE.match(resource):
         if given["ServiceNamespace"] == "sagemaker" and dimension.startswith("sagemaker:inference-component"):
-            raise AwsApiError("ValidationException", f"This twin scales variants of endpoints alone, not {dimension}.")
+            raise AwsApiError("ValidationException", f"This twin only scales variants of endpoints, not {dimension}.")
         text = "Unsupported service namespace, resource type or scalable dimension"
         raise AwsApiError("ValidationException", text)
     if scaling.variant(twin, region, resource) is None:

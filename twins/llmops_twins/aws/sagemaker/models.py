@@ -72,7 +72,7 @@ class Models:
         return store.page_of(call, CONFIG, store.documents(self._twin, CONFIG, call.region), _CONFIGS)
 
     def delete_endpoint_config(self, call: ApiCall) -> None:
-        # One in use too, as on AWS: the endpoint serves on, and its next update does not find it.
+        # As on AWS, one in use can be deleted: the endpoint continues to serve, but its next update fails.
         store.delete(self._twin, CONFIG, call.region, call.parameters["EndpointConfigName"])
 
     def _check_container(self, container: Document) -> None:

@@ -124,7 +124,7 @@ class Packages:
 
     def _versioned(self, call: ApiCall, given: Document) -> Document:
         group = self._group(call, given["ModelPackageGroupName"])
-        # A number is never given twice, even when the last version was deleted.
+        # A version number is never reused, even if the last version was deleted.
         version = group["last"] = group.get("last", 0) + 1
         name = group["ModelPackageGroupName"]
         arn = store.arn_of(self._twin, PACKAGE, call.region, f"{name}/{version}")

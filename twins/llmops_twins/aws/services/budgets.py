@@ -9,7 +9,7 @@ from llmops_twins.aws.service_documents import Document, implement_methods, now,
 from llmops_twins.aws.twin import AccountTwin, Tagged
 
 _EVERYWHERE = "aws"  # budgets belong to no region
-_END_OF_TIME = 3706473600.0  # 2087-06-15, what AWS answers for a budget without an end
+_END_OF_TIME = 3706473600.0  # 2087-06-15, AWS's end of a budget without one
 _COST_TYPES = {
     **dict.fromkeys(("IncludeCredit", "IncludeDiscount", "IncludeOtherSubscription", "IncludeRecurring"), True),
     **dict.fromkeys(("IncludeRefund", "IncludeSubscription", "IncludeSupport", "IncludeTax", "IncludeUpfront"), True),
@@ -207,7 +207,7 @@ def _refuse_bad_budget(budget: Document) -> None:
 
 
 def _amount(text: str) -> str:
-    # AWS answers "100" as "100.0", and keeps what has a fraction.
+    # AWS returns "100" as "100.0", and leaves amounts with a fraction unchanged.
     return text if "." in text else f"{text}.0"
 
 

@@ -42,7 +42,7 @@ class _CostExplorer:
         for entry in call.parameters["CostAllocationTagsStatus"]:
             if entry["TagKey"] in known:
                 self._kept()[entry["TagKey"]] = {"Status": entry["Status"], "LastUpdatedDate": _date(now())}
-            else:  # the API's reference has the form of an error, and no codes: this one's is a guess
+            else:  # the API's reference has the form of an error, but no codes: this one is a guess
                 text = f"Tag key {entry['TagKey']} was not found."
                 errors.append({"TagKey": entry["TagKey"], "Code": "TagKeysNotFoundException", "Message": text})
         return {"Errors": errors}

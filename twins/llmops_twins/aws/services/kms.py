@@ -82,11 +82,11 @@ class _Kms:
     def refuse_unusable(self, call: ApiCall) -> None:
         if "KeyId" in call.parameters:
             key = _key(call)
-        else:  # Decrypt and ReEncrypt find it in the ciphertext, which begins with its id here
+        else:  # Decrypt and ReEncrypt: moto's ciphertext begins with the key's id
             name = call.parameters.get("CiphertextBlob", b"")[:_ID_LENGTH].decode("ascii", "replace")
             try:
                 key = _key(ApiCall(call.service, call.operation, {"KeyId": name}, "", call.region, ""))
-            except AwsApiError:  # moto says what is wrong with it
+            except AwsApiError:  # moto refuses it with its own error
                 return
         if key.key_state == "Disabled":
             raise AwsApiError("DisabledException", f"{key.arn} is disabled.")

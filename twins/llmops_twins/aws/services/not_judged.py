@@ -8,7 +8,7 @@ from llmops_twins.aws.twin import AccountTwin
 _OPERATIONS = {
     "application-autoscaling": ("PutScheduledAction", "DeleteScheduledAction"),
     "cloudwatch": ("PutCompositeAlarm", "PutAnomalyDetector", "PutMetricStream"),
-    "sts": ("AssumeRoleWithSAML",),  # nobody verifies an assertion here, and moto would give credentials of any role
+    "sts": ("AssumeRoleWithSAML",),  # the twin can't verify assertions, and moto would issue credentials of any role
 }
 _PRICES = ("GetProducts", "DescribeServices", "GetAttributeValues", "ListPriceLists", "GetPriceListFileUrl")
 

@@ -69,7 +69,7 @@ class _CronExpression:
         self._hours = _numbers(hours, 0, 23)
         self._months = _numbers(months, 1, 12, _MONTHS)
         self._years = _numbers(years, 1970, 2199)
-        self._matches(datetime(2024, 1, 1, tzinfo=UTC))  # whether the days can be read
+        self._matches(datetime(2024, 1, 1, tzinfo=UTC))  # raises if the days are invalid
 
     def next_after(self, when: datetime) -> float | None:
         day = when.replace(hour=0, minute=0, second=0, microsecond=0)

@@ -232,7 +232,7 @@ def _fire_due(twin: AccountTwin) -> None:
             expression, zone = schedule["ScheduleExpression"], schedule["ScheduleExpressionTimezone"]
             try:
                 due = schedule_expressions.next_after(expression, schedule["looked_at"], zone)
-            except AwsApiError:  # kept by an earlier version, which read it
+            except AwsApiError:  # stored by an earlier version that accepted it
                 continue
             if due is None or due > now():
                 continue
@@ -247,7 +247,7 @@ def _fire_due(twin: AccountTwin) -> None:
 
 
 def _fire(twin: AccountTwin, region: str, schedule: Document, due: float) -> None:
-    execution = secrets.token_hex(8)  # in the form of the documents' example, d32c5kddcf5bb8c3
+    execution = secrets.token_hex(8)  # as long as the example in AWS's documents, d32c5kddcf5bb8c3
     target = schedule["Target"]
     replaced = {
         "<aws.scheduler.schedule-arn>": schedule["Arn"],
@@ -266,7 +266,7 @@ def _fire(twin: AccountTwin, region: str, schedule: Document, due: float) -> Non
     except AwsApiError as e:
         last["error"] = str(e)
         log.warning("schedule %s failed: %s", schedule["Arn"], e)
-        _bury(twin, target, text, e)
+        _send_to_dead_letters(twin, target, text, e)
     schedule["last"] = last
     twin.changed()
 
@@ -330,11 +330,11 @@ def _send(twin: AccountTwin, arn: str, text: str) -> None:
         raise AwsApiError("ResourceNotFoundException", str(e)) from e
 
 
-def _bury(twin: AccountTwin, target: Document, text: str, error: AwsApiError) -> None:
+def _send_to_dead_letters(twin: AccountTwin, target: Document, text: str, error: AwsApiError) -> None:
     """Sends an undeliverable event to the dead-letter queue, if there is one."""
     arn = target.get("DeadLetterConfig", {}).get("Arn")
     if arn:
         try:
             _send(twin, arn, text)
         except AwsApiError as e:
-            log.warning("the dead-letter queue %s takes nothing: %s, after %s", arn, e, error)
+            log.warning("the dead-letter queue %s refuses the event: %s, after %s", arn, e, error)

@@ -79,5 +79,5 @@ class _Quotas:
 
     def _require_service(self, call: ApiCall) -> None:
         if call.parameters["ServiceCode"] != _CODE:
-            text = f"This twin knows the quotas of {_CODE} alone, not of {call.parameters['ServiceCode']}."
+            text = f"This twin only knows the quotas of {_CODE}, not of {call.parameters['ServiceCode']}."
             raise AwsApiError("NoSuchResourceException", text)

@@ -120,7 +120,7 @@ def _of_url(twin: AccountTwin, request: Request) -> RequestSigner:
     place = reading.path_style(request.host, request.raw_path)
     url = urlsplit(f"http://{request.host}{request.raw_path}?{request.query_string.decode('latin-1')}")
     auth = HmacV1Auth(Credentials(access_key, key.secret))
-    auth._get_date = lambda: expires  # in a URL the time of its end stands for the date
+    auth._get_date = lambda: expires  # a signed URL has its expiry time in place of the date
     expected = auth.get_signature(request.method, url, headers, auth_path=place)
     if not hmac.compare_digest(expected.encode(), signature.encode()):
         raise refusals.wrong_signature()

@@ -1,7 +1,7 @@
 """Passes judged calls to moto, so that moto carries out exactly the judged call.
 
 moto determines service, operation, region and parameters of a request by itself: from host, path, User-Agent, target
-header, query, form or JSON, whichever it meets first. To keep that from differing from what was judged, moto receives a
+header, query, form or JSON, whichever it meets first. To prevent a difference from the judged call, moto receives a
 request rewritten from the parsed one (`written`), it is routed to the service that was signed for, and it is stopped
 before it carries out anything else (`_agree`).
 """
@@ -27,8 +27,8 @@ _UNSAFE_HEADERS = ("HTTP_X_AMZ_SECURITY_TOKEN", "HTTP_X_AMZ_DATE")
 _OBJECT_HEADERS = ("HTTP_CACHE_CONTROL", "HTTP_CONTENT_DISPOSITION", "HTTP_CONTENT_LANGUAGE", "HTTP_EXPIRES")
 _COPIES = ("CopyObject", "UploadPartCopy")
 _OBJECTS = ("PutObject", "UploadPart", "CreateMultipartUpload")
-# What moto's S3 answers as itself. For any other sub-resource it would do what the path alone asks for: delete the
-# bucket of `DELETE /bucket?analytics`.
+# The operations that moto's S3 knows. It would ignore any other sub-resource: `DELETE /bucket?analytics` would delete
+# the bucket.
 _S3 = frozenset(
     (
         *("ListBuckets", "HeadBucket", "CreateBucket", "DeleteBucket", "ListObjects", "ListObjectsV2"),
@@ -92,7 +92,7 @@ def written(call: ApiCall, read: Reading, environ: dict[str, Any]) -> dict[str, 
     else:
         environ["wsgi.input"].seek(0)
         query = _modelled(request.args, read)
-        if call.service != "s3":  # else moto looks for parameters in the body's text, or among the headers
+        if call.service != "s3":  # without a query, moto looks for parameters in the body's text or the headers
             query["x-id"] = call.operation
         elif call.operation not in _OBJECTS:
             kept["CONTENT_TYPE"] = "application/xml"
@@ -148,7 +148,7 @@ class _Dispatcher(DomainDispatcherApplication):
             backend = self._backends.get(host) or self.get_backend_for_host(host)
             if backend is None:
                 raise NotImplementedError(host)
-            self._backends[host] = backend  # to find it, moto lists its folders
+            self._backends[host] = backend  # cached, because moto lists its folders to find it
             if backend not in self.app_instances:
                 self.app_instances[backend] = _with_checked_views(self.create_app(backend))
             return self.app_instances[backend]
@@ -192,7 +192,7 @@ def _agree_on_s3(self: Any, bucket_name: str | None = None, key_name: str | None
 
 def _disagreement(call: ApiCall, other: str) -> AwsApiError:
     text = f"The request reads as {call.service}:{call.operation}, and as {other}: the twin answers neither."
-    # the twin's own: nobody may be judged for one call and answered by another
+    # the twin's own: no call may be judged as one operation and carried out as another
     return AwsApiError("AmbiguousRequest", text, 400)
 
 

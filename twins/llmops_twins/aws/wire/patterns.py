@@ -28,7 +28,7 @@ _CLASSES = {"d": _POSIX["Digit"], "s": _POSIX["Space"], "w": "a-zA-Z_0-9"}
 _PROPERTIES = {"LD": r"\p{L}\p{Nd}", "all": r"\s\S"}
 _ANY = r"[^\n\r\u0085\u2028\u2029]"
 _TOKEN = regex.compile(
-    r"\\u[dD][89abAB]\p{XDigit}{2}\\u[dD][c-fC-F]\p{XDigit}{2}"  # a character as its two surrogates
+    r"\\u[dD][89abAB]\p{XDigit}{2}\\u[dD][c-fC-F]\p{XDigit}{2}"  # a pair of surrogates
     r"|\\u\p{XDigit}{4}|\\x\{\p{XDigit}+\}|\\x\p{XDigit}{2}|\\[pP](?:\{\^?\w+\}|\w)|\\.|&&|.",
     regex.DOTALL,
 )

@@ -23,7 +23,7 @@ from werkzeug.exceptions import NotFound
 from llmops_twins.aws.calls import AwsApiError
 from llmops_twins.aws.wire.refusals import Refusals
 
-# Where a request's signing name, or IAM's name of the service, is not what boto3 calls the service.
+# Signing name, or IAM's name, of a service -> boto3's name, if it differs.
 _BOTO_NAMES = {
     "monitoring": "cloudwatch",
     "tagging": "resourcegroupstaggingapi",
@@ -112,7 +112,7 @@ def read(request: Request, service: str) -> Reading:
                 "url_params": labels,
             }
         )
-    except Exception as e:  # the parsers raise whatever a malformed body makes them stumble over
+    except Exception as e:  # the parsers raise any kind of error for a malformed body
         raise AwsApiError("SerializationException", f"The request could not be read: {e}") from e
     return Reading(service, operation, protocol, parameters)
 

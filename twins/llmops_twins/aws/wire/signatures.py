@@ -235,7 +235,7 @@ def _normalised(path: str) -> str:
 
 
 def _iso(date: str) -> str:
-    """Returns a Date header in the form of X-Amz-Date; one in neither form stays as it is."""
+    """Returns a Date header in the form of X-Amz-Date; one in neither form is unchanged."""
     from email.utils import parsedate_to_datetime
 
     try:

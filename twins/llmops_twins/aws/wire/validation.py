@@ -14,7 +14,7 @@ from llmops_twins.aws.calls import AwsApiError
 from llmops_twins.aws.wire.patterns import compiled
 from llmops_twins.aws.wire.reading import Reading
 
-# Services that word their errors otherwise, or whose models say too little to judge by: moto judges their requests.
+# Services with their own error messages, or models with too few constraints: moto validates their requests.
 _UNJUDGED = {"s3", "s3control", "ec2"}
 _CODES = {
     "logs": "InvalidParameterException",
@@ -110,7 +110,7 @@ def _of_string(shape: Any, value: str, path: str) -> Iterator[str]:
 def _fits(pattern: str, value: str) -> bool:
     try:
         return compiled(pattern).fullmatch(value) is not None
-    except ValueError as e:  # no constraint goes unjudged in silence
+    except ValueError as e:  # no constraint is skipped silently
         raise AwsApiError("TwinFailure", f"The twin can't judge '{value}': {e}") from e
 
 

@@ -168,7 +168,7 @@ def _patch(twin: TenantTwin, call: ArmCall, kind: ResourceKind, there: Document 
     shown_now = {name: value for name, value in there.items() if not name.startswith("_")}
     given = _object(call)
     call.body = merged(shown_now, given)
-    if isinstance(given.get("tags"), dict):  # they are replaced as a whole
+    if isinstance(given.get("tags"), dict):  # tags are replaced as a whole
         call.body["tags"] = {name: value for name, value in given["tags"].items() if value is not None}
     return _put(twin, call, kind, there, "PATCH")
 

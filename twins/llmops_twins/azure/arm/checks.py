@@ -71,7 +71,7 @@ def check_parents(twin: TenantTwin, parsed: Id, *, verb: str, of_collection: boo
     if parsed.group and (parsed.type != RESOURCE_GROUPS or of_collection):
         _check_group(twin, parsed, verb)
     if "/providers/" in parsed.scope.lower() and twin.find(parsed.scope) is None and verb == "write":
-        raise not_found(parsed.scope)  # what lay on a resource that is gone can still be seen, and deleted
+        raise not_found(parsed.scope)  # extensions of a deleted resource can still be read and deleted
     types = parsed.type.split("/")
     segments = parsed.resource.split("/")
     depth = len(parsed.names) if of_collection else len(parsed.names) - 1
@@ -111,7 +111,7 @@ def check_scope(kind: ResourceKind, parsed: Id) -> None:
     if where not in kind.scopes:
         message = f"A resource of type '{kind.type}' can't be created at the scope of a {where}."
         code = "MethodNotAllowed" if kind.type == SUBSCRIPTIONS else "InvalidResourceScope"
-        # unsure (60 %): no source found for the code: assumed from what the template language says of scopes
+        # unsure (60 %): no source found for the code: assumed from the template language's rules for scopes
         raise ArmError(405 if kind.type == SUBSCRIPTIONS else 400, code, message)
 
 

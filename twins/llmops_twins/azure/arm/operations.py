@@ -93,7 +93,7 @@ def end(twin: TenantTwin, operation_id: str) -> None:
         _complete(twin, operation)
     except ArmError as e:
         _fail(twin, operation, e)
-    except Exception as e:  # whoever polls must learn of it
+    except Exception as e:  # clients that poll must see the failure
         log.exception("the end of an operation on %s failed", operation["resource"])
         _fail(twin, operation, ArmError(500, "InternalServerError", f"The twin failed: {type(e).__name__}: {e}"))
     else:

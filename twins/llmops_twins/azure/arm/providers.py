@@ -108,7 +108,7 @@ def _type(twin: TenantTwin, namespace: str, type_: str) -> dict[str, Any]:
 
 
 def _register(twin: TenantTwin, namespace: str, *, registered: bool) -> dict[str, Any]:
-    document(twin, namespace)  # it exists
+    document(twin, namespace)  # raises if the provider does not exist
     without: list[str] = twin.state.setdefault("unregistered", [])
     if registered and namespace.lower() in without:
         without.remove(namespace.lower())

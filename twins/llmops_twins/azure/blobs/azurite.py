@@ -38,11 +38,12 @@ AZURITE = node_programs.NodeProgram(
 )
 SLOTS = 1000
 _SCRIPT = "node_modules/azurite/dist/src/blob/main.js"
-# The death of a parent with several threads is told several times; Azurite writes what it has after the first.
+# A parent with several threads sends several death signals; the first makes Azurite save, and the others must not end
+# it meanwhile.
 _PATIENT = "data:text/javascript,process.on('SIGTERM',()=>{})"
 _START_SECONDS = 60
-_WAIT_SECONDS = 300  # of a connection on which nothing comes
-_VERSION = "2020-10-02"  # of the signature's form
+_WAIT_SECONDS = 300  # time limit of a connection without traffic
+_VERSION = "2020-10-02"  # of the signature's format
 _LAST_DAY = "2999-01-01T00:00:00Z"
 
 
@@ -56,7 +57,7 @@ class Azurite:
         self._child: Child | None = None
         self._port = 0
         self._closed = False
-        self.starts = 0  # how often it was started
+        self.starts = 0
 
     def request(
         self,

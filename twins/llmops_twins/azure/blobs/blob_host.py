@@ -28,12 +28,12 @@ from llmops_twins.core.relay import RelayedAnswer, pieces_of
 
 log = logging.getLogger("llmops_twins.azure.blobs.blobs")
 _PATH = "@resource[microsoft.storage/storageaccounts/blobservices/containers/blobs:path]"
-# What belongs to a connection, says who asks, or has no sense for Azurite.
-_HELD_BACK = {
+# Headers of one connection, of the caller's identity, or without a meaning for Azurite.
+_NOT_FORWARDED = {
     *("host", "connection", "keep-alive", "transfer-encoding", "te", "upgrade", "expect", "accept-encoding"),
     *("authorization", "x-ms-copy-source-authorization", "x-ms-blob-public-access"),
 }
-_NOT_PASSED_BACK = {"connection", "keep-alive", "transfer-encoding", "server", "date"}
+_NOT_RETURNED = {"connection", "keep-alive", "transfer-encoding", "server", "date"}
 
 
 class BlobApp:
@@ -147,7 +147,7 @@ class BlobApp:
 
     def _relay(self, account: Document, asked: BlobRequest, host: str) -> Response:
         azurite = blobs.store(self._twin).azurite
-        headers = {name.lower(): value for name, value in asked.headers.items() if name.lower() not in _HELD_BACK}
+        headers = {name.lower(): value for name, value in asked.headers.items() if name.lower() not in _NOT_FORWARDED}
         headers |= {"content-length": str(asked.length)} if asked.length is not None else {}
         if source := asked.headers.get("x-ms-copy-source"):
             headers["x-ms-copy-source"] = self._source(account, asked, source, host)
@@ -156,7 +156,7 @@ class BlobApp:
         response = Response(status=found.status)
         response.headers.clear()
         for name, value in found.headers.items():
-            if name.lower() not in _NOT_PASSED_BACK:
+            if name.lower() not in _NOT_RETURNED:
                 response.headers.add(name, value)
         if asked.method == "HEAD" or found.length == 0 or found.status in (204, 304):
             found.close()

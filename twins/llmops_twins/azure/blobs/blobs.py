@@ -47,7 +47,7 @@ class BlobStore:
     def __init__(self, folder: Path) -> None:
         self.azurite = Azurite(folder, "twins azure up")
         self._lock = threading.Lock()
-        self._made: dict[tuple[int, str], int] = {}  # in which run of Azurite: the end of one that was killed is lost
+        self._made: dict[tuple[int, str], int] = {}  # by run of Azurite: a killed one loses its last changes
 
     def forget(self, twin: TenantTwin, slot: int, container: str) -> None:
         """Marks a container as deleted; its content is deleted when a container of that name is needed again."""

@@ -96,7 +96,7 @@ def _headers(asked: BlobRequest) -> Headers:
 
 
 def _refuse_source(found: HTTPResponse, *, ranged: bool) -> None:
-    empty = ranged and found.headers["Content-Length"] == "0"  # Azurite's answer to a range behind the end
+    empty = ranged and found.headers["Content-Length"] == "0"  # Azurite's answer to a range beyond the end
     if found.status < 300 and not empty:
         return
     if found.status == 416 or empty:

@@ -18,7 +18,7 @@ FOLDER = "tls"
 AUTHORITY = "ca.pem"
 BUNDLE = "bundle.pem"
 _SERVER = "server.pem"
-_KEPT_BEFORE = "ca.key"  # by earlier versions
+_KEPT_BEFORE = "ca.key"  # the authority's key, which earlier versions kept
 _CERTIFICATE = re.compile(
     r"-----BEGIN (?:TRUSTED )?CERTIFICATE-----.*?-----END (?:TRUSTED )?CERTIFICATE-----", re.DOTALL
 )
@@ -32,7 +32,7 @@ def make(home: Path) -> Path:
         authority = trustme.CA(organization_name="llmops twin of Azure")
         server = authority.issue_cert(*_NAMES)
         write_atomic(folder / AUTHORITY, authority.cert_pem.bytes().decode())
-        write_atomic(folder / _SERVER, server.private_key_and_cert_chain_pem.bytes().decode())  # last: all is there
+        write_atomic(folder / _SERVER, server.private_key_and_cert_chain_pem.bytes().decode())  # last: `make` checks it
     (folder / _KEPT_BEFORE).unlink(missing_ok=True)
     return folder
 

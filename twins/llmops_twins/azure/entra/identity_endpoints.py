@@ -86,7 +86,7 @@ def _answer(twin: TenantTwin, request: Request, secret: str) -> Reply:
         caller = _wanted(twin, request, allowed)
         token_service.require_resource(twin, resource)
         body: dict[str, Any] = token_service.answer_of(twin, caller, resource)
-    body = {name: str(value) for name, value in body.items()}  # numbers are texts here
+    body = {name: str(value) for name, value in body.items()}  # this protocol sends numbers as strings
     return Reply(200, {**body, "client_id": caller.app_id, "not_before": str(int(time.time()))})
 
 

@@ -33,7 +33,7 @@ _COMPARE: dict[str, Callable[[str, str], bool]] = {
     "guidequals": lambda found, wanted: found.lower() == wanted.lower(),
     "guidnotequals": lambda found, wanted: found.lower() != wanted.lower(),
 }
-# Of an attribute with one value these are the same; `All` is asked of what the value must not be.
+# An attribute has one value here, so the first quantifier doesn't matter; `AllValues` is for negated comparisons.
 _QUANTIFIERS = {"foranyofanyvalues": any, "foranyofallvalues": all, "forallofanyvalues": any, "forallofallvalues": all}
 
 

@@ -78,7 +78,7 @@ def _install(twin: TenantTwin, family: _Family) -> None:
 
 
 def _undeletable(_twin: TenantTwin, _call: ArmCall, document: Document) -> None:
-    """Refuses to delete an asset, the strict reading: the maintainers say so for data
+    """Refuses to delete an asset, by the strict reading of the sources: the maintainers say so for data
     (https://github.com/microsoft/vscode-tools-for-ai/issues/1761), and the tools can no longer delete environments
     (https://github.com/Azure/azure-cli/issues/21957). Models can be deleted:
     https://github.com/Azure/azureml-examples/pull/3743.
@@ -146,7 +146,7 @@ def _check_unchanged(family: _Family, there: Document, body: Document) -> None:
         if not same(old["properties"].get(name), new["properties"].get(name)):
             message = f"{name} of version {there['name']} of {family.segment} can't be changed: versions are immutable."
             raise ArmError(400, "UserError", message, f"properties.{name}")
-    for name in ("isAnonymous", "osType", "autoRebuild"):  # what was filled in may be left out
+    for name in ("isAnonymous", "osType", "autoRebuild"):  # a PUT may omit members that have defaults
         if name in old["properties"]:
             new["properties"].setdefault(name, old["properties"][name])
     refuse_changes(family.version, old, new, what)

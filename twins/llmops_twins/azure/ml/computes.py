@@ -83,7 +83,7 @@ def _check_unchanged(there: Document, body: Document, cluster: Document) -> None
             message = f"{name} of compute {there['name']} can't be changed in place: delete the compute first."
             raise ArmError(400, "BadRequest", message, f"properties.properties.{name}")
     old = writable("ComputeResource", there)
-    for name in ("computeLocation", "disableLocalAuth"):  # what was filled in may be left out
+    for name in ("computeLocation", "disableLocalAuth"):  # a PUT may omit members that have defaults
         body["properties"].setdefault(name, old["properties"][name])
     refuse_changes("ComputeResource", old, body, f"compute {there['name']}")
 

@@ -26,7 +26,7 @@ def install(twin: TenantTwin) -> None:
             TYPE,
             put=_put,
             deleting=_deleting,
-            patch=False,  # the specification has none, of assets neither
+            patch=False,  # the specification has no PATCH, as for assets
             listed=_listed,
             show=_show,
             name=r"[a-zA-Z0-9][a-zA-Z0-9_]{0,254}",

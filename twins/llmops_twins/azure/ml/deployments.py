@@ -60,7 +60,7 @@ def _put(twin: TenantTwin, call: ArmCall, there: Document | None) -> Document:
         raise ArmError(400, "UserError", message, "properties.endpointComputeType")
     endpoint_id = call.id.rsplit("/deployments/", 1)[0]
     endpoint = twin.find(endpoint_id)
-    assert endpoint is not None  # the parent was looked for
+    assert endpoint is not None  # ARM has checked the parent
     _check_state(endpoint, there)
     workspace = twin.find(references.workspace_of(call.id))
     assert workspace is not None

@@ -201,7 +201,7 @@ def _regenerate_keys(twin: TenantTwin, call: ArmCall, document: Document) -> Rep
 
 
 def _token(twin: TenantTwin, call: ArmCall, document: Document) -> Reply:
-    _require_mode(document, "AMLToken", "a token of Azure Machine Learning")
+    _require_mode(document, "AMLToken", "tokens of Azure Machine Learning")
     expires = datetime.now(UTC) + timedelta(seconds=TOKEN_SECONDS)
     return Reply(
         200,
@@ -222,4 +222,4 @@ def token_audience(endpoint: Document) -> str:
 def _require_mode(endpoint: Document, mode: str, what: str) -> None:
     there = endpoint["properties"]["authMode"]
     if there != mode:
-        raise ArmError(400, "BadRequest", f"The endpoint has authMode {there}: there is no {what} for it.", "authMode")
+        raise ArmError(400, "BadRequest", f"The endpoint has authMode {there}, so it has no {what}.", "authMode")

@@ -87,14 +87,14 @@ def _validator(definition: str) -> Draft202012Validator:
 def _problems(error: ValidationError) -> Iterator[tuple[str, str]]:
     path = ".".join(str(part) for part in error.absolute_path)
     schema: Mapping[str, Any] = error.schema if isinstance(error.schema, Mapping) else {}
-    if error.validator == "anyOf" and error.context:  # a definition or null: what the definition says
+    if error.validator == "anyOf" and error.context:  # "or null": reports the violations of the definition
         for inner in error.context:
             if inner.relative_schema_path[0] == 0:
                 yield from _problems(inner)
     elif error.validator == "additionalProperties" and isinstance(error.instance, Mapping):
         for name in sorted(set(error.instance) - set(schema.get("properties", {}))):
             read_only = name in schema.get("readOnly", ())
-            yield ".".join(filter(None, (path, name))), "is read-only." if read_only else "is no member that is known."
+            yield ".".join(filter(None, (path, name))), "is read-only." if read_only else "is not a known member."
     elif error.validator == "required":
         missing = [name for name in schema["required"] if name not in error.instance]
         yield from ((".".join(filter(None, (path, name))), "is required.") for name in missing)

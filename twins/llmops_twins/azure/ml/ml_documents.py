@@ -52,7 +52,7 @@ def seconds(duration: str, target: str) -> float:
     """
     match = _DURATION.fullmatch(duration)
     if not match or not any(match.groups()):
-        raise ArmError(400, "ValidationError", f"{duration!r} is no ISO 8601 duration.", target)
+        raise ArmError(400, "ValidationError", f"{duration!r} is not an ISO 8601 duration.", target)
     days, hours, minutes, rest = (float(part or 0) for part in match.groups())
     return days * 86_400 + hours * 3600 + minutes * 60 + rest
 

@@ -39,7 +39,7 @@ class VmSize:
         return f"Standard {self.family} Family Cluster Dedicated vCPUs"
 
     def cores_for(self, instances: int) -> int:
-        """Returns the cores of quota that so many instances of a deployment need."""
+        """Returns the cores that this many instances of a deployment take from the quota."""
         return math.ceil(RESERVE * instances) * self.cores if self.reserve else instances * self.cores
 
 

@@ -61,7 +61,7 @@ def next_after(trigger: Document, when: datetime) -> datetime | None:
     try:
         found = next(CronSim(trigger["expression"], after.astimezone(zone)), None)
     except CronSimError as e:
-        message = f"{trigger['expression']!r} is no cron expression of minutes, hours, days, months and weekdays: {e}."
+        message = f"{trigger['expression']!r} is not a cron expression of minutes, hours, days, months, weekdays: {e}."
         raise ArmError(400, "UserError", message, f"{_WHERE}.expression") from e
     return found if found and (end is None or found <= end) else None
 
@@ -70,7 +70,7 @@ def _zone(name: str) -> ZoneInfo:
     try:
         return ZoneInfo(ZONES.get(name, name))
     except (ZoneInfoNotFoundError, ValueError) as e:
-        raise ArmError(400, "UserError", f"{name!r} is no time zone that is known.", f"{_WHERE}.timeZone") from e
+        raise ArmError(400, "UserError", f"{name!r} is not a known time zone.", f"{_WHERE}.timeZone") from e
 
 
 def _time(trigger: Document, name: str, zone: ZoneInfo) -> datetime | None:
@@ -79,5 +79,5 @@ def _time(trigger: Document, name: str, zone: ZoneInfo) -> datetime | None:
     try:
         found = datetime.fromisoformat(trigger[name].replace("Z", "+00:00"))
     except ValueError as e:
-        raise ArmError(400, "UserError", f"{trigger[name]!r} is no time.", f"{_WHERE}.{name}") from e
+        raise ArmError(400, "UserError", f"{trigger[name]!r} is not a time.", f"{_WHERE}.{name}") from e
     return found if found.tzinfo else found.replace(tzinfo=zone)

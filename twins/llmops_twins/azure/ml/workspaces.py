@@ -105,7 +105,7 @@ def _check_dependencies(twin: TenantTwin, properties: Document) -> None:
     for name, type_ in needs.OWN.items():
         found = twin.find(properties[name]) if properties.get(name) else None
         if properties.get(name) and (found is None or found["type"].lower() != type_.lower()):
-            message = f"The resource {properties[name]} was not found, or is no {type_}."
+            message = f"The resource {properties[name]} was not found, or is not of type {type_}."
             raise ArmError(400, "BadRequest", message, f"properties.{name}")
 
 

@@ -107,7 +107,7 @@ class AlertRules:
         """
         end = time.time()
         window = seconds(rule["properties"]["windowSize"], "windowSize")
-        if parse(condition["query"]).table != tables.CONSOLE:  # a container's lines come in real time
+        if parse(condition["query"]).table != tables.CONSOLE:  # containers write lines in real time
             window = max(SHORTEST_SECONDS, self._twin.scaled(window))
 
         def table(name: str) -> kql.Table:

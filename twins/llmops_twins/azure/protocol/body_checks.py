@@ -94,7 +94,9 @@ def judged(body: Document, schema: Schema, stricter: Stricter | None = None) -> 
     """Returns a copy of a body that fits a schema; `properties` may be missing if nothing in them is required."""
     whole = copy.deepcopy(body) | {"properties": body.get("properties") or {}}
     own = {*schema.get("readOnly", ()), *OWN} - schema.get("properties", {}).keys()
-    location = [name for name in schema.get("required", ()) if name != "location"]  # if it is needed is ARM's own rule
+    location = [
+        name for name in schema.get("required", ()) if name != "location"
+    ]  # ARM checks itself whether it is required
     properties = {"properties": {}, **schema.get("properties", {})}
     top = {**schema, "properties": properties, "required": location, "readOnly": sorted(own)}
     return _Judge(stricter or Stricter()).value(whole, top, "", "")
@@ -181,7 +183,7 @@ def _scalar(value: Any, kind: str, schema: Schema, path: str) -> Any:
     if schema.get("format") == "date-time":
         _check_date(value, path)
     if schema.get("format") == "duration" and not _DURATION.fullmatch(value):
-        raise BodyError(f"The value {value!r} is no duration.", path)
+        raise BodyError(f"The value {value!r} is not a duration.", path)
     if kind == "string":
         least, most, pattern = schema.get("minLength", 0), schema.get("maxLength", len(value)), schema.get("pattern")
         if not least <= len(value) <= most or (pattern and not re.search(pattern, value)):

@@ -100,7 +100,7 @@ class _AcrRepository:
             registry.delete(self.twin, self.registry, self.name, digest)
         try:
             self.storage.delete(self.stored, digest)
-        except (KitError, OSError) as e:  # it is gone for every client; its layers stay on the disk
+        except (KitError, OSError) as e:  # clients no longer see the image; its layers stay on disk
             raise RegistryError("UNKNOWN", f"the registry's files stay: {e}", 500) from e
 
 

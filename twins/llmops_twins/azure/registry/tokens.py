@@ -24,7 +24,7 @@ TOKEN_USER = "00000000-0000-0000-0000-000000000000"
 _AUDIENCES = (*tokens.MANAGEMENT, "https://containerregistry.azure.net")
 _REFRESH_SECONDS = 3 * 3600
 _ACCESS_SECONDS = 75 * 60
-# What each action of a scope needs; these are actions of Resource Manager, not data actions.
+# Action of a scope -> the action of Resource Manager that it needs (not a data action).
 _NEEDS = {
     "pull": "pull/read",
     "metadata_read": "pull/read",

@@ -23,7 +23,7 @@ _GRAINS = ("Monthly", "Quarterly", "Annually", "BillingMonth", "BillingQuarter",
 _DATES = {"properties.timePeriod.startDate": body_checks.DATE, "properties.timePeriod.endDate": body_checks.DATE}
 _BODIES = {
     TYPES[0]: body_checks.Body(TYPES[0], values=_DATES),
-    # Without reservations' grains: a budget of costs, which has an amount.
+    # Cost budgets only: they have an amount, and no time grains of reservations.
     TYPES[1]: body_checks.Body(
         TYPES[1], values=_DATES | {"properties.timeGrain": _GRAINS}, required=("properties.amount",)
     ),
@@ -104,5 +104,5 @@ def _check_notification(name: str, notification: Document) -> None:
         raise body_checks.refused("Somebody must be told: contactEmails, contactRoles or contactGroups.", path, "400")
     for address in notification.get("contactEmails") or []:
         if not re.fullmatch(r"[^@\s]+@[^@\s]+", address):
-            raise body_checks.refused(f"{address!r} is no e-mail address.", f"{path}.contactEmails", "400")
+            raise body_checks.refused(f"{address!r} is not an e-mail address.", f"{path}.contactEmails", "400")
     notification.setdefault("thresholdType", "Actual")

@@ -44,7 +44,9 @@ _DEFAULTS: Document = {
     "publicNetworkAccess": "Enabled",
     "zoneRedundancy": "Disabled",
 }
-_BODY = body_checks.Body(REGISTRIES, values={"sku.name": body_checks.TEXT})  # its refusal has its own code
+_BODY = body_checks.Body(
+    REGISTRIES, values={"sku.name": body_checks.TEXT}
+)  # an invalid SKU is refused with its own code
 _OF_PREMIUM = {
     "dataEndpointEnabled": True,
     "publicNetworkAccess": "Disabled",

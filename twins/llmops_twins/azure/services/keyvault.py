@@ -34,7 +34,7 @@ _INVALID = "BadRequest"
 _VAULT = body_checks.Body(VAULTS, code=_INVALID)
 _KEY = body_checks.Body(
     vault_documents.KEYS,
-    # Refused with the code that the vault's own API has for them.
+    # `keys.make` checks these, with the codes of the vault's own API.
     values={
         "properties.kty": body_checks.TEXT,
         "properties.curveName": body_checks.TEXT,
@@ -62,9 +62,7 @@ def install(twin: TenantTwin) -> None:
             seconds=CREATE_SECONDS,
             delete_seconds=0.0,
             change_seconds=0.0,
-            polled={
-                "PUT": ()
-            },  # VaultProvisioningState of the specification has "Succeeded" and "RegisteringDns" alone
+            polled={"PUT": ()},  # VaultProvisioningState of the specification only has "Succeeded" and "RegisteringDns"
             creating="RegisteringDns",
             soft_delete=soft,
             codes=(200, 200),
@@ -133,7 +131,7 @@ def _put(twin: TenantTwin, call: ArmCall, there: Document | None) -> Document:
         **{k: v for k, v in given.items() if k != "createMode"},
     }
     if there is None:
-        vault.forget(twin, parsed.name)  # what another vault of this name held, whose days are over
+        vault.forget(twin, parsed.name)  # the contents of an expired vault of this name
     document: Document = {"location": body.get("location") or (there or {}).get("location")}
     tags = body.get("tags", (there or {}).get("tags"))
     return {**document, "tags": tags or {}, "properties": merged}

@@ -14,7 +14,7 @@ from llmops_twins.azure.twin import TenantTwin
 
 IDENTITIES = "Microsoft.ManagedIdentity/userAssignedIdentities"
 MOST_CREDENTIALS = 20
-_IDENTITY = body_checks.Body(IDENTITIES, more={"properties.isolationScope": body_checks.TEXT})  # later versions have it
+_IDENTITY = body_checks.Body(IDENTITIES, more={"properties.isolationScope": body_checks.TEXT})  # in later API versions
 _CREDENTIAL = body_checks.Body(
     CREDENTIALS,
     required=tuple(f"properties.{name}" for name in ("issuer", "subject", "audiences")),

@@ -29,7 +29,7 @@ _NAME = r"[a-zA-Z0-9]([a-zA-Z0-9_.-]{0,78}[a-zA-Z0-9_])?"
 _NETWORK = body_checks.Body(
     NETWORKS,
     required=("properties.addressSpace", "properties.addressSpace.addressPrefixes"),
-    more={"properties.defaultPublicNatGateway": READ_ONLY},  # later versions have it
+    more={"properties.defaultPublicNatGateway": READ_ONLY},  # in later API versions
 )
 _SUBNET = body_checks.Body(
     SUBNETS,
@@ -59,7 +59,7 @@ _ENDPOINT = body_checks.Body(
     more={
         "properties.ipVersionType": body_checks.TEXT,
         "properties.resourceGuid": READ_ONLY,
-    },  # later versions have them
+    },  # in later API versions
 )
 _ZONE_CONFIG = "properties.privateDnsZoneConfigs[]"
 _ZONE_GROUP = body_checks.Body(
@@ -118,7 +118,7 @@ def _keep_subnet(twin: TenantTwin, call: ArmCall, subnet_id: str, given: Documen
 
 def _put_subnet(twin: TenantTwin, call: ArmCall, _there: Document | None) -> Document:
     network = twin.find(call.id.rsplit("/", 2)[0])
-    assert network  # ARM has looked
+    assert network  # ARM has checked the parent
     prefixes = network["properties"]["addressSpace"]["addressPrefixes"]
     return _subnet(twin, call, [_network(each, "properties.addressSpace") for each in prefixes])
 

@@ -50,7 +50,7 @@ _CONTAINER_NAME = r"[a-z0-9](-?[a-z0-9]){2,62}|\$web|\$root|\$logs"
 _INVALID = storage_rules.INVALID
 _ACCOUNT = body_checks.Body(
     blobs.ACCOUNTS, values={"properties.networkAcls.bypass": body_checks.TEXT}, code=_INVALID
-)  # any of its words together: storage_rules judges it
+)  # any combination of its words: storage_rules checks it
 _SERVICE = body_checks.Body(SERVICES, code=_INVALID)
 _CONTAINER = body_checks.Body(blobs.CONTAINERS, code=_INVALID)
 _POLICY = body_checks.Body(POLICIES, required=("properties.policy",), code="InvalidRequestPropertyValue")
@@ -93,7 +93,7 @@ def install(twin: TenantTwin) -> None:
             SERVICES,
             put=_put_service,
             deleting=_undeletable,
-            patch=False,  # BlobServices_SetServiceProperties is a PUT, and there is no other
+            patch=False,  # the specification only has BlobServices_SetServiceProperties, a PUT
             name="default",
             provisioning=False,
             codes=(200, 200),

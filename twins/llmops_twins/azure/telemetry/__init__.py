@@ -1,1 +1,1 @@
-"""What servers leave for Azure Monitor: lines and counts."""
+"""Lines and counts of servers, stored for Azure Monitor."""

@@ -33,7 +33,7 @@ _USES = {
     "unwrapkey": "unwrapKey",
 }
 _ACTIONS = {"wrapkey": "wrap", "unwrapkey": "unwrap"}
-# Method, sort and what follows a name (a version aside): what is done, and its data action below vaults/SORT/
+# Method, sort and verb -> the operation, and its data action below vaults/SORT/.
 _OPERATIONS = {
     ("POST", "keys", "create"): ("create", "create/action"),
     ("PUT", "secrets", ""): ("set", "setSecret/action"),

@@ -1,7 +1,7 @@
 """The containers of a twin's endpoints: starts them, distributes requests among them, and counts.
 
-They run under a supervisor of the twin's own (llmops_kit.local_runtime), so that they outlive a killed twin; the next
-process adopts them.
+The twin's own supervisor (llmops_kit.local_runtime) runs them, so that they outlive a killed twin; the next process
+adopts them.
 """
 
 import logging
@@ -55,8 +55,8 @@ class Lease:
     """The use of an instance by one request: `with fleet.lease(id) as lease:`. The instance is not ended before its
     leases are.
 
-    Where to send the request: `host`, `port`. The instance that answers: `variant`, `instance`, `image`; `instances` is
-    the number of them in service.
+    `host` and `port` are the address for the request. `variant`, `instance` and `image` describe the instance that
+    answers; `instances` is the number in service.
     """
 
     def __init__(self, fleet: "Fleet", worker: Worker, instances: int, streams: bool) -> None:
@@ -204,7 +204,7 @@ class Fleet:
             worker.in_flight -= 1
             worker.streams -= streams
 
-    # -- what should be, and what is
+    # -- desired and actual state
 
     def want(self, plan: FleetPlan) -> None:
         """Applies an endpoint's plan: traffic at once, containers in the background."""
@@ -226,7 +226,7 @@ class Fleet:
                 self._ending[-1].end()
             for instance in [i for i in wanted if i not in endpoint.workers]:
                 identity, container = wanted[instance]
-                endpoint.workers[instance] = Worker(identity, container, self._context, self._tell)
+                endpoint.workers[instance] = Worker(identity, container, self._context, self._notify)
                 endpoint.workers[instance].start()
             if not wanted:
                 del self._endpoints[plan.id]
@@ -259,7 +259,7 @@ class Fleet:
             found.append(whose | worker.describe())
         return found
 
-    # -- the twin's life
+    # -- start and end of the twin
 
     def resume(self, plans: Iterable[FleetPlan]) -> None:
         """Adopts the last process's containers that still run, and replaces the others."""
@@ -269,7 +269,7 @@ class Fleet:
             self._logs.forget()
         for plan in wanted:
             self.want(plan)
-            if endpoint := self._endpoints.get(plan.id):  # one without instances is not there
+            if endpoint := self._endpoints.get(plan.id):  # `want` drops endpoints without instances
                 endpoint.resumed_until = time.monotonic() + _RESUME_SECONDS
         known = {instance for plan in wanted for g in plan.groups for v in g.variants for instance in v.instances}
         strays = [name for name in self._daemon.programs() if name.rpartition("-")[0] not in known]
@@ -278,7 +278,7 @@ class Fleet:
 
     def clear(self) -> None:
         """Ends every container without waiting, because the account is being emptied."""
-        self._logs.end()  # lines and counts of the old account are none of the new one's
+        self._logs.end()  # lines and counts must not appear in the new account
         self.counts.forget()
         for plan in [endpoint.plan for endpoint in list(self._endpoints.values())]:
             self.want(plan.model_copy(update={"groups": []}))
@@ -297,7 +297,7 @@ class Fleet:
         self._logs.end()
         self.counts.flush()
 
-    def _tell(self) -> None:
+    def _notify(self) -> None:
         with self._changed:
             self._changed.notify_all()
 
@@ -309,7 +309,7 @@ class Fleet:
     def _fault(self, kind: str, image: str, meets: bool) -> dict[str, Any] | None:
         if not self._twin.state.get("faults"):
             return None
-        with self._twin.lock:  # these faults last: that one is met is only counted
+        with self._twin.lock:  # `take` counts these faults, but does not end them
             faults = self._cloud.faults()
             return (faults.take if meets else faults.find)(kind, image=image)
 
@@ -323,14 +323,14 @@ class Fleet:
         an idle supervisor.
         """
         while not self._closed:
-            for work in (self._logs.read, self._measure, self._crash, self._rest):
+            for work in (self._logs.read, self._measure, self._crash, self._end_idle_supervisor):
                 self._guard(work)
             time.sleep(_LOOK_SECONDS)
 
     def _guard(self, work: Callable[[], None]) -> None:
         try:
             work()
-        except Exception:  # lines that could not be kept must not end the counting
+        except Exception:  # one failing task must not stop the others
             self._log.exception("%s failed", getattr(work, "__qualname__", work))
 
     def _measure(self) -> None:
@@ -346,7 +346,7 @@ class Fleet:
                 if wanted:
                     worker.kill()
 
-    def _rest(self) -> None:
+    def _end_idle_supervisor(self) -> None:
         with self._context.supervising:
             with self._changed:
                 self._ending = [worker for worker in self._ending if worker.alive]

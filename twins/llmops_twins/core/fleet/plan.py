@@ -71,7 +71,7 @@ class GroupPlan(Part):
     """Variants that share a part of the endpoint's requests."""
 
     id: str
-    name: str = Field(default="", description="What the cloud calls it: on AWS the endpoint's configuration.")
+    name: str = Field(default="", description="The cloud's name of the group; on AWS, of the endpoint's configuration.")
     share: float
     variants: list[VariantPlan]
 

@@ -28,12 +28,12 @@ from llmops_twins.core.fleet.plan import ContainerPlan, Probe
 
 WORKERS, LOGS, RECORD = "workers", "logs", "worker.json"
 """Folders of the supervisor's home, and in a worker's folder the file that records what it runs."""
-_MOST_ENDS = 2
+_MAX_ENDS = 2
 """A container that ends this often before it is ready is given up."""
 _LOOK_SECONDS = 0.1
 _RETRY_SECONDS = 10.0
 _RESTART_SECONDS = 2.0
-_DRAIN_SECONDS = 60.0  # what an invocation may take
+_DRAIN_SECONDS = 60.0  # the time limit of an invocation
 _DRAIN_STREAM_SECONDS = 480.0
 _ENDS_AT_ONCE = ["/bin/sh", "-c", "echo 'exec /usr/bin/serve: exec format error' >&2; exit 1"]
 
@@ -51,9 +51,8 @@ class CannotServeError(Exception):
 
 @dataclass(frozen=True)
 class WorkerContext:
-    """What all workers of a twin share. `fault(kind, image, meets)` returns an active fault of containers, if any
-    (`meets`: it is used up once); `supervising` is held while the supervisor may end, and while a program is added to
-    it.
+    """Shared by all workers of a twin. `fault(kind, image, meets)` returns an active fault of containers, if any
+    (`meets`: it is used up once); `supervising` is held while the supervisor may end, and while a program is added.
     """
 
     twin: Twin
@@ -93,7 +92,7 @@ class Worker:
         self._suspect = threading.Event()
         self._thread = threading.Thread(target=self._run, name=identity.id, daemon=True)
 
-    # -- what others ask of it
+    # -- called by the fleet
 
     def start(self) -> None:
         self._thread.start()
@@ -153,7 +152,7 @@ class Worker:
             "requests": self.in_flight,
         }
 
-    # -- its life
+    # -- run on its own thread
 
     def _run(self) -> None:
         while not self.ending:
@@ -162,7 +161,7 @@ class Worker:
                 self._watch()
             except CannotServeError as e:
                 self._fail(str(e))
-            except Exception as e:  # of the machine: no disk, no process
+            except Exception as e:  # a failure of this machine, such as a full disk
                 self._log.exception("instance %s of %s", self.identity.id, self.identity.endpoint)
                 self._fail(self._trouble("internal", f"{type(e).__name__}: {e}"))
         self._drain()
@@ -181,7 +180,7 @@ class Worker:
             self._begin()
         self._context.logs.add(self.identity, self._context.daemon.home / self._log_file(self._program))
         self._await_ready()
-        self._context.logs.read(self.identity.id)  # what it said of itself is known before it takes a request
+        self._context.logs.read(self.identity.id)  # the lines of its start are stored before its first request
         self.ready, self.served, self.problem = not self.ending, True, ""
         self._told()
 
@@ -229,7 +228,7 @@ class Worker:
                 target = self._folder() / "data" / str(number)
                 target.mkdir(parents=True)
                 self._context.cloud.fetch(self.identity, source, target)
-                _let_read(target)
+                _make_readable(target)
                 found[source.path] = str(target)
         except ModelDataError as e:
             raise CannotServeError(self._trouble("data", str(e))) from e
@@ -242,17 +241,17 @@ class Worker:
         before = max(0, daemon.started(self._program).starts - 1)
         while not self.ending:
             state, lasted = daemon.started(self._program), time.monotonic() - began
-            pretended, limit = self._pretended()
-            if lasted >= pretended and self._asks(self.plan.ready):
+            delay, limit = self._start_times()
+            if lasted >= delay and self._probe_succeeds(self.plan.ready):
                 self.restarts = max(0, state.starts - 1)
                 return
             ends = state.starts - before - state.running
-            if ends >= _MOST_ENDS or lasted > limit:
+            if ends >= _MAX_ENDS or lasted > limit:
                 self._context.logs.read(self.identity.id)
-                raise CannotServeError(self._trouble("not_ready", "ended" if ends >= _MOST_ENDS else "silent"))
+                raise CannotServeError(self._trouble("not_ready", "ended" if ends >= _MAX_ENDS else "silent"))
             self._ending.wait(_LOOK_SECONDS / 2)
 
-    def _pretended(self) -> tuple[float, float]:
+    def _start_times(self) -> tuple[float, float]:
         """Returns the seconds for which a fault delays the container's readiness, and the time limit for it."""
         limit, scaled = self.plan.start_seconds, self._context.twin.scaled
         if self._fault("silent"):
@@ -269,40 +268,40 @@ class Worker:
     def _watch(self) -> None:
         """Checks the process and the probes of a serving container until it is to end."""
         daemon, probe = self._context.daemon, self.plan.ready
-        missed, next_ask = _Missed(), time.monotonic() + probe.every
+        missed, next_ask = _ProbeFailures(), time.monotonic() + probe.every
         pid = daemon.started(self._program).pid
         while not self.ending:
             self._suspect.wait(_LOOK_SECONDS)
             state = daemon.started(self._program)
             if not state.running or state.pid != pid:
                 pid, self.ready, self.restarts = state.pid, False, max(0, state.starts - 1)
-                missed = _Missed()
-                self._see_to_supervisor()
+                missed = _ProbeFailures()
+                self._await_restart()
             if self.ready and not self._suspect.is_set() and time.monotonic() < next_ask:
                 continue
             self._suspect.clear()
             next_ask = time.monotonic() + probe.every
-            answers = bool(pid) and self._asks(probe)
+            answers = bool(pid) and self._probe_succeeds(probe)
             missed.ready = 0 if answers else missed.ready + 1
             ready = answers or (self.ready and missed.ready < probe.failures)
             if ready != self.ready and not self.ending:
                 self.ready = ready
                 self._told()
             if pid:
-                self._see_to_life(missed)
+                self._check_liveness(missed)
 
-    def _see_to_life(self, missed: "_Missed") -> None:
+    def _check_liveness(self, missed: "_ProbeFailures") -> None:
         """Kills a container that fails its liveness probe; the supervisor restarts it."""
         probe = self.plan.live
         if not probe or time.monotonic() < missed.next_live:
             return
         missed.next_live = time.monotonic() + probe.every
-        missed.live = 0 if self._asks(probe) else missed.live + 1
+        missed.live = 0 if self._probe_succeeds(probe) else missed.live + 1
         if missed.live >= probe.failures:
             missed.live = 0
             self.kill()
 
-    def _see_to_supervisor(self) -> None:
+    def _await_restart(self) -> None:
         """Waits for the restart of the container, and restarts the supervisor if it takes too long."""
         deadline = time.monotonic() + _RESTART_SECONDS
         while not self._context.daemon.started(self._program).running:
@@ -326,7 +325,7 @@ class Worker:
             try:
                 self._context.daemon.remove([self._program])
                 runtimes.clean(self._spec, self._context.daemon.home, [self._program])
-            except Exception:  # the supervisor may be ended meanwhile, by who ends them all
+            except Exception:  # `end_containers` may end the supervisor meanwhile
                 self._log.exception("instance %s of %s could not be ended", self.identity.id, self.identity.endpoint)
             self._context.logs.close(self.identity.id)
             for file in (self._context.daemon.home / LOGS).glob(f"{self._program}.log*"):
@@ -353,7 +352,7 @@ class Worker:
     def _trouble(self, kind: Trouble, detail: str) -> str:
         return self._context.cloud.trouble(kind, self.identity, self.plan, detail)
 
-    def _asks(self, probe: Probe) -> bool:
+    def _probe_succeeds(self, probe: Probe) -> bool:
         """Returns whether the container answers a probe with a success."""
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=probe.timeout)
         try:
@@ -366,7 +365,7 @@ class Worker:
 
 
 @dataclass
-class _Missed:
+class _ProbeFailures:
     """Consecutive failures of each probe, and the time of the next liveness probe."""
 
     ready: int = 0
@@ -374,7 +373,7 @@ class _Missed:
     next_live: float = 0.0
 
 
-def _let_read(folder: Path) -> None:
+def _make_readable(folder: Path) -> None:
     """Makes files readable for any user that a container runs as, and writable for none: a file may be the stored
     object itself.
     """

@@ -43,7 +43,7 @@ class Carrier:
                 self._put(file, self._path(file))
                 self._kept[file] = found[file]
         self._seen.update(found)
-        if self._gone and not (cut and renamed):  # what was renamed is deleted last
+        if self._gone and not (cut and renamed):  # the old names of renamed files are deleted last
             for file in [file for file in self._kept if file not in found]:
                 self._gone(self._path(file))
                 del self._kept[file]

@@ -21,12 +21,12 @@ from llmops_twins.core.jobs.job_files import files
 from llmops_twins.core.twin import BaseTwin
 
 FOLDER = "jobs"
-"""Folder of the containers' folders in a twin's home; a job's are removed when it has ended."""
+"""Folder in a twin's home for the folders of jobs' containers, which are removed when the job has ended."""
 LOOK_SECONDS = 0.05
 
 
 class ClosedError(Exception):
-    """Raised when the twin ends, or the job's document is gone: nothing more is to be done for the job."""
+    """Raised when the twin ends, or the job's document is gone: the thread ends without recording an outcome."""
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ class JobRun(ABC):
     def join(self) -> None:
         self._thread.join()
 
-    # -- what a cloud says --------------------------------------------------------------------------------------------
+    # -- implemented by each cloud ------------------------------------------------------------------------------------
 
     @abstractmethod
     def attempt(self) -> Outcome:
@@ -105,14 +105,14 @@ class JobRun(ABC):
 
         Raises:
             EndError: the attempt must end.
-            ClosedError: nothing more is to be done.
+            ClosedError: the twin ends, or the job's document is gone.
         """
 
     @abstractmethod
     def faults(self) -> Faults:
         """Returns the faults of the twin; with its lock held."""
 
-    # -- what is the same everywhere ----------------------------------------------------------------------------------
+    # -- shared by all clouds -----------------------------------------------------------------------------------------
 
     def _run(self) -> None:
         try:
@@ -153,7 +153,7 @@ class JobRun(ABC):
         with self.twin.lock:
             faults = self.faults()
             for fault in faults.matching("spot_reclaim", job=self.name):
-                # A state that an older twin kept has no `after_file`.
+                # Faults saved by earlier versions have no `after_file`.
                 if seconds >= fault["after_seconds"] and self._has_written(fault.get("after_file", "")):
                     faults.use("spot_reclaim", fault)
                     return True
@@ -180,7 +180,7 @@ class JobRun(ABC):
             grace: seconds between SIGTERM and SIGKILL.
 
         Raises:
-            ClosedError: nothing more is to be done.
+            ClosedError: the twin ends, or the job's document is gone.
         """
         began = time.monotonic()
 
@@ -242,7 +242,7 @@ def remove(folder: Path) -> None:
 
 
 def clean(home: Path) -> None:
-    """Ends and removes what the jobs of a killed twin left behind."""
+    """Ends containers and removes folders that the jobs of a killed twin left behind."""
     folder = home / FOLDER
     if folder.exists():
         hosting_jobs.end_leftovers(home, docker=True)

@@ -22,8 +22,8 @@ from llmops_twins.core.relay import RelayedAnswer, pieces_of
 log = logging.getLogger("twins.registry")
 _PATH = re.compile(r"/v2/(?P<name>.+)/(?P<kind>manifests|blobs|tags)/(?P<rest>.*)$")
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}$")
-_MOST_MANIFEST_BYTES = 4 << 20
-# What is asked for, by what is called; the reference of a manifest or blob is `ITEM`.
+_MAX_MANIFEST_BYTES = 4 << 20
+# Operation by method, kind and path; `ITEM` stands for a tag, a digest or the id of an upload.
 _OPERATIONS = {
     ("GET", "manifests", "ITEM"): "read manifest",
     ("HEAD", "manifests", "ITEM"): "read manifest",
@@ -39,8 +39,8 @@ _OPERATIONS = {
 }
 PULLS = ("read manifest", "find layer", "read layer")
 """The operations that a pull consists of."""
-_PASSED_ON = ("Content-Type", "Content-Range", "Range", "Accept", "If-None-Match")
-_PASSED_BACK = (
+_FORWARDED_HEADERS = ("Content-Type", "Content-Range", "Range", "Accept", "If-None-Match")
+_RETURNED_HEADERS = (
     "Content-Type",
     "Content-Length",
     "Content-Range",
@@ -65,8 +65,8 @@ class RegistryError(Exception):
 
 @dataclass(frozen=True)
 class Asked:
-    """A request for something in a repository. `name` is the repository's in the path; `kind` manifests, blobs or tags;
-    `item` a reference, a digest or the id of an upload.
+    """A request to a repository. `name` is the repository's name in the path; `kind` is manifests, blobs or tags;
+    `item` is a reference, a digest or the id of an upload.
     """
 
     operation: str
@@ -137,7 +137,7 @@ class RegistryFront:
             response = self._respond(request)
         except RegistryError as e:
             response = refusal(e)
-        except KitError as e:  # Docker shows the words of 4xx alone
+        except KitError as e:  # Docker shows the message only if the status is 4xx
             response = refusal(RegistryError("UNAVAILABLE", f"{e.what}. {e.fix}", 400))
         except (OSError, HTTPException) as e:
             log.exception("%s %s failed", request.method, request.path)
@@ -147,7 +147,7 @@ class RegistryFront:
 
     def _respond(self, request: Request) -> Response:
         if found := _PATH.match(request.path):
-            asked = _asked(request, found)
+            asked = _parsed(request, found)
             return self._carry_out(request, asked, self._cloud.open(request, asked))
         self._cloud.greet(request)
         if request.path == "/v2/":
@@ -164,33 +164,35 @@ class RegistryFront:
             repository.delete(asked.item)
             return Response(status=202)
         if asked.kind == "manifests":
-            return self._hand_on(request, asked, repository, f"manifests/{repository.digest(asked.item)}")
-        # A layer of another repository is uploaded again: nobody's right to that one was asked for.
+            return self._forward(request, asked, repository, f"manifests/{repository.digest(asked.item)}")
+        # Without `mount` and `from`: the caller's permission on the other repository was not checked, so the layer is
+        # uploaded again.
         query = "" if asked.operation == "begin layer" else request.query_string.decode()
-        return self._hand_on(request, asked, repository, f"blobs/{asked.item}{f'?{query}' if query else ''}")
+        return self._forward(request, asked, repository, f"blobs/{asked.item}{f'?{query}' if query else ''}")
 
     def _put_manifest(self, request: Request, asked: Asked, repository: RegistryRepository) -> Response:
-        body = request.input_stream.read(_MOST_MANIFEST_BYTES + 1)
-        if len(body) > _MOST_MANIFEST_BYTES:
+        body = request.input_stream.read(_MAX_MANIFEST_BYTES + 1)
+        if len(body) > _MAX_MANIFEST_BYTES:
             raise RegistryError("MANIFEST_INVALID", "The manifest has more than 4 MiB.", 413)
         digest = f"sha256:{hashlib.sha256(body).hexdigest()}"
         tag = "" if _DIGEST.match(asked.item) else asked.item
         if not tag and asked.item != digest:
             raise RegistryError("DIGEST_INVALID", "The digest is not the manifest's.", 400)
         repository.check_tag(tag)
-        answer = self._hand_on(request, asked, repository, f"manifests/{digest}", body)
+        answer = self._forward(request, asked, repository, f"manifests/{digest}", body)
         if answer.status_code >= 300:
             return answer
-        repository.put(body.decode(), request.content_type or "", tag)  # someone else may have had the tag meanwhile
+        # Refuses an immutable tag that another push has taken since `check_tag`.
+        repository.put(body.decode(), request.content_type or "", tag)
         return answer
 
-    def _hand_on(
+    def _forward(
         self, request: Request, asked: Asked, repository: RegistryRepository, path: str, body: bytes | None = None
     ) -> Response:
         """Passes a request to the storage, streaming body and answer; `body` is the request's body if it was read
         already.
         """
-        headers = {name: request.headers[name] for name in _PASSED_ON if name in request.headers}
+        headers = {name: request.headers[name] for name in _FORWARDED_HEADERS if name in request.headers}
         pieces: Any = body
         if body is None and request.method in ("POST", "PATCH", "PUT"):
             pieces = pieces_of(request)
@@ -207,7 +209,7 @@ class RegistryFront:
         except BaseException:
             connection.close()
             raise
-        return _passed_back(request, asked, repository.stored, connection, found)
+        return _relayed(request, asked, repository.stored, connection, found)
 
 
 def unsupported() -> RegistryError:
@@ -222,7 +224,7 @@ def refusal(error: RegistryError) -> Response:
     return response
 
 
-def _asked(request: Request, found: re.Match[str]) -> Asked:
+def _parsed(request: Request, found: re.Match[str]) -> Asked:
     kind, rest = found["kind"], found["rest"]
     uploads = "uploads/" if kind == "blobs" and rest.startswith("uploads/") else ""
     shape = "list" if kind == "tags" else uploads + ("ITEM" if rest != uploads else "")
@@ -232,17 +234,15 @@ def _asked(request: Request, found: re.Match[str]) -> Asked:
     return Asked(operation, found["name"], kind, rest)
 
 
-def _passed_back(
-    request: Request, asked: Asked, stored: str, connection: UnixConnection, found: HTTPResponse
-) -> Response:
+def _relayed(request: Request, asked: Asked, stored: str, connection: UnixConnection, found: HTTPResponse) -> Response:
     response = Response(status=found.status)
     response.headers.clear()
-    for name in _PASSED_BACK:
+    for name in _RETURNED_HEADERS:
         if value := found.headers.get(name):
             response.headers[name] = value
     if location := found.headers.get("Location"):
         response.headers["Location"] = location.replace(f"/v2/{stored}/", f"/v2/{asked.name}/", 1)
-    if request.method == "HEAD" or found.length == 0:  # nobody asks such an answer for its end
+    if request.method == "HEAD" or found.length == 0:  # no body is read to its end, which would close these
         found.close()
         connection.close()
     else:

@@ -12,9 +12,9 @@ from llmops_kit.core.errors import KitError
 from llmops_kit.local_runtime.files import UnixConnection, write_atomic
 from llmops_twins.core.child import Child
 
-_PROGRAMS = ("docker-registry", "registry")  # Debian's name of it, and the vendor's
+_PROGRAMS = ("docker-registry", "registry")  # Debian's name of the program, and upstream's
 _START_SECONDS = 30
-_WAIT_SECONDS = 120  # of a connection on which nothing comes
+_WAIT_SECONDS = 120  # time limit of a connection without traffic
 
 
 class Storage:
@@ -84,14 +84,14 @@ class Storage:
         if self._closed:
             raise KitError("the twin is ending", fix=self._restart)
         (self._folder / "data").mkdir(parents=True, exist_ok=True, mode=0o700)
-        # JSON is YAML. Paths are relative to the folder: that of a unix socket has at most 107 bytes.
+        # JSON is valid YAML. Paths are relative to the folder: a Unix socket's path has at most 107 bytes.
         write_atomic(self._folder / "config.yml", json.dumps(_configuration(self._socket.name)))
         if self._garbage.exists():
             command = [program, "garbage-collect", "config.yml"]
             subprocess.run(command, cwd=self._folder, stdin=subprocess.DEVNULL, capture_output=True)
             self._garbage.unlink(missing_ok=True)
         self._socket.unlink(missing_ok=True)
-        # Nothing of the user's: REGISTRY_… would change the configuration.
+        # Without the user's environment: variables named REGISTRY_… would override the configuration.
         command = [program, "serve", "config.yml"]
         self._child = Child(command, self._folder, self._folder / "registry.log", {})
         self._await_socket(self._child)

@@ -60,7 +60,7 @@ class ResourceOperation:
 
     @property
     def rules(self) -> AwsTypeRules:
-        """What Pulumi's schema says of the resource's type."""
+        """The rules of the resource's type, from Pulumi's schema."""
         return rules(self.request.type)
 
     @property
@@ -89,7 +89,7 @@ class ResourceOperation:
         return self.patiently(lambda: self._call(service, operation, parameters), retry)
 
     def patiently(self, action: Callable[[], Any], retry: Gone, seconds: float = PATIENCE) -> Any:
-        """Repeats a call while it raises one of the errors in `retry`, for so many seconds.
+        """Repeats a call while it raises one of the errors in `retry`, for at most this many seconds.
 
         Raises:
             AwsError: any other error, or the last one.

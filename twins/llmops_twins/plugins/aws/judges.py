@@ -74,7 +74,7 @@ def _prefix(told: list[int], name: str, value: Any, rule: Rule) -> str:
     low, high = told
     length = value.partition("/")[2]
     if not length.isdecimal() or low <= int(length) <= high:
-        return ""  # what is no network is refused as that
+        return ""  # another rule refuses values that are not networks
     return f"expected {name} to contain a network Value with between {low} and {high} significant bits, got: {value}"
 
 

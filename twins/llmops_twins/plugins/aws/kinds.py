@@ -195,7 +195,7 @@ class AwsResourceKind:
         return parse_id(self.id, identity)
 
     def values(self, work: ResourceOperation) -> dict[str, Any]:
-        """Returns what the templates of calls may name: recorded values, overlaid with properties."""
+        """Returns the values for the templates of calls: recorded ones, overlaid with properties."""
         return {**self.recorded(work.id), **work.properties}
 
     @property

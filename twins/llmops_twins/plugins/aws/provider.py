@@ -74,13 +74,13 @@ class AwsProvider(Provider[AwsSession]):
 
     def create(self, request: PluginRequest[AwsSession], inputs: Properties) -> tuple[str, Properties]:
         kind, known = self._kind(request), self._rules(request)
-        work = ResourceOperation(request, inputs=_named(known, _without_defaults(inputs)))
+        work = ResourceOperation(request, inputs=_with_generated_name(known, _without_defaults(inputs)))
         try:
             made, found = kind.make(work)
         except PartlyMadeError as error:
-            raise PartlyMadeError(_told(request, "creating", error), error.id, error.outputs) from None
+            raise PartlyMadeError(_with_urn(request, "creating", error), error.id, error.outputs) from None
         except ProviderError as error:
-            raise ProviderError(_told(request, "creating", error)) from None
+            raise ProviderError(_with_urn(request, "creating", error)) from None
         return made, _state(kind, work, found)
 
     def read(
@@ -94,7 +94,7 @@ class AwsProvider(Provider[AwsSession]):
         try:
             found = kind.find(work)
         except ProviderError as error:
-            raise ProviderError(_told(request, "reading", error)) from None
+            raise ProviderError(_with_urn(request, "reading", error)) from None
         if found is None:
             return None
         new = _state(kind, work, found)
@@ -115,14 +115,14 @@ class AwsProvider(Provider[AwsSession]):
         try:
             found = kind.change(work)
         except ProviderError as error:
-            raise ProviderError(_told(request, "updating", error)) from None
+            raise ProviderError(_with_urn(request, "updating", error)) from None
         return _state(kind, work, found)
 
     def delete(self, request: PluginRequest[AwsSession], identity: str, state: Properties) -> None:
         try:
             self._kind(request).remove(ResourceOperation(request, identity, state=state))
         except ProviderError as error:
-            raise ProviderError(_told(request, "deleting", error)) from None
+            raise ProviderError(_with_urn(request, "deleting", error)) from None
 
     def invoke(self, session: AwsSession, token: str, arguments: Properties) -> tuple[Properties, list[Failure]]:
         return functions.invoke(session, token, arguments)
@@ -136,7 +136,7 @@ class AwsProvider(Provider[AwsSession]):
         except KeyError:
             raise ProviderError(
                 f"the stand-in plugin does not know the type {request.type}: plugins/aws/types.json lists "
-                "those that it knows; with the real plugin installed, that one is used"
+                "the known ones; with the real plugin installed, the twin uses that one"
             ) from None
 
     def _kind(self, request: PluginRequest[AwsSession]) -> AwsResourceKind:
@@ -153,9 +153,9 @@ def _state(kind: AwsResourceKind, work: ResourceOperation, found: Properties) ->
         n: v for n, v in configured.items() if n in known.properties and n not in readable and n not in known.outputs
     }
     for name, value in found.items():
-        new[name] = _in_configured_words(known, name, configured.get(name), value)
+        new[name] = _as_configured(known, name, configured.get(name), value)
     for name in readable - set(found):
-        if _zero(configured.get(name)) and name in configured:
+        if _is_empty(configured.get(name)) and name in configured:
             new[name] = configured[name]
     if known.tagged:
         new["tags"] = tags.own(session, new.get("tagsAll") or {}, configured.get("tags") or {})
@@ -166,15 +166,15 @@ def _state(kind: AwsResourceKind, work: ResourceOperation, found: Properties) ->
     return {n: equivalence.compact(v) if _is_policy(known, n, v) else v for n, v in new.items()}
 
 
-def _in_configured_words(known: AwsTypeRules, path: str, configured: Any, found: Any) -> Any:
+def _as_configured(known: AwsTypeRules, path: str, configured: Any, found: Any) -> Any:
     if configured is None or configured == found or equivalence.same(known, path, configured, found):
         return found if configured is None else configured
     if isinstance(configured, dict) and isinstance(found, dict):
-        kept = {n: v for n, v in configured.items() if n not in found and _zero(v)}
-        inside = {n: _in_configured_words(known, f"{path}.{n}", configured.get(n), v) for n, v in found.items()}
+        kept = {n: v for n, v in configured.items() if n not in found and _is_empty(v)}
+        inside = {n: _as_configured(known, f"{path}.{n}", configured.get(n), v) for n, v in found.items()}
         return kept | inside
     if isinstance(configured, list) and isinstance(found, list) and len(configured) == len(found):
-        return [_in_configured_words(known, f"{path}[]", c, f) for c, f in zip(configured, found, strict=True)]
+        return [_as_configured(known, f"{path}[]", c, f) for c, f in zip(configured, found, strict=True)]
     return found
 
 
@@ -187,12 +187,12 @@ def _refreshed_inputs(known: AwsTypeRules, inputs: Properties, state: Properties
         if name == DEFAULTS or (name not in known.inputs and name != "tagsAll"):
             continue
         if name not in new:
-            if not _zero(value):
+            if not _is_empty(value):
                 del fresh[name]
         elif not equivalence.same(known, name, value, new[name]):
             fresh[name] = _projected(known, name, value, new[name], state.get(name))
     for name in set(known.inputs) - set(inputs) - known.computed:
-        if name in new and not _zero(new[name]) and new[name] != state.get(name):
+        if name in new and not _is_empty(new[name]) and new[name] != state.get(name):
             fresh[name] = new[name]
     return fresh
 
@@ -205,9 +205,9 @@ def _projected(known: AwsTypeRules, path: str, given: Any, new: Any, before: Any
         for name, value in new.items():
             if name in given:
                 kept[name] = _projected(known, f"{path}.{name}", given[name], value, before.get(name))
-            elif value != before.get(name) and f"{path}.{name}" not in known.computed and not _zero(value):
+            elif value != before.get(name) and f"{path}.{name}" not in known.computed and not _is_empty(value):
                 kept[name] = value
-        return kept | {n: v for n, v in given.items() if n not in new and _zero(v)}
+        return kept | {n: v for n, v in given.items() if n not in new and _is_empty(v)}
     if isinstance(given, list) and isinstance(new, list) and len(given) == len(new):
         befores = before if isinstance(before, list) and len(before) == len(new) else [None] * len(new)
         return [_projected(known, f"{path}[]", g, n, b) for g, n, b in zip(given, new, befores, strict=True)]
@@ -215,7 +215,7 @@ def _projected(known: AwsTypeRules, path: str, given: Any, new: Any, before: Any
 
 
 def _imported_inputs(known: AwsTypeRules, new: Properties) -> Properties:
-    inputs = {n: v for n, v in new.items() if n in known.inputs and not (_zero(v) and n not in known.required)}
+    inputs = {n: v for n, v in new.items() if n in known.inputs and not (_is_empty(v) and n not in known.required)}
     inputs |= {n: v for n, v in known.defaults.items() if "." not in n and "[" not in n and n not in inputs}
     return inputs | {DEFAULTS: []}
 
@@ -231,7 +231,7 @@ def _without_defaults(inputs: Properties) -> Properties:
     return {n: v for n, v in inputs.items() if n != DEFAULTS}
 
 
-def _named(known: AwsTypeRules, inputs: Properties) -> Properties:
+def _with_generated_name(known: AwsTypeRules, inputs: Properties) -> Properties:
     """Returns inputs with a name generated by the upstream provider's rule, if Pulumi generated none because a prefix
     was given.
     """
@@ -246,9 +246,9 @@ def _is_policy(known: AwsTypeRules, name: str, value: Any) -> bool:
     return isinstance(value, str) and known.rules.get(name, {}).get("json") == "policy"
 
 
-def _zero(value: Any) -> bool:
+def _is_empty(value: Any) -> bool:
     return value in (None, "", [], {}, False, 0)
 
 
-def _told(request: PluginRequest[AwsSession], doing: str, error: ProviderError) -> str:
+def _with_urn(request: PluginRequest[AwsSession], doing: str, error: ProviderError) -> str:
     return f"{doing} {request.urn}: 1 error occurred:\n\t* {error}\n"

@@ -141,7 +141,7 @@ def open_session(config: Mapping[str, Any], twin: str, environ: Mapping[str, str
     return session
 
 
-_REFUSED = "the stand-in plugin serves twins on a loopback address alone"
+_REFUSED = "the stand-in plugin serves twins on loopback addresses only"
 
 
 def _credentials(settings: Mapping[str, Any], environ: Mapping[str, str]) -> dict[str, str]:

@@ -84,7 +84,7 @@ class ManagerClient:
     def put(
         self, path: str, query: Mapping[str, str], body: Any, waits: bool, deadline: Deadline, method: str = "PUT"
     ) -> dict[str, Any]:
-        """Creates or changes a resource, and returns it as it is when the operation ends.
+        """Creates or changes a resource, and returns its state at the end of the operation.
 
         Raises:
             ArmResponseError: the request was refused.
@@ -99,7 +99,7 @@ class ManagerClient:
             raise AcceptedError(str(error)) from None
 
     def delete(self, path: str, version: str, waits: bool, deadline: Deadline) -> None:
-        """Deletes a resource; a missing one is no error.
+        """Deletes a resource; does nothing if it is missing.
 
         Raises:
             ArmResponseError: the request was refused.

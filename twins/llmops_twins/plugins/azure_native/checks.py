@@ -149,7 +149,7 @@ def _judged_list(path: str, shape: Shape, value: list[Any]) -> list[Failure]:
 
 def _judged_object(path: str, shape: Shape, value: dict[str, Any]) -> list[Failure]:
     if not isinstance(shape, dict) or "is" not in shape:
-        return []  # of several possible objects the API judges which it is
+        return []  # the API decides which of several objects it is
     known = definition(shape["is"])
     found = [_missing(f"{path}.{name}") for name in sorted(known.required) if name not in value]
     for name, inner in known.properties.items():

@@ -30,7 +30,7 @@ def invoke(session: PluginSession, token: str, arguments: Properties) -> tuple[P
         return _called(session, rules(getter), arguments, "")
     raise ProviderError(
         f"the stand-in plugin does not know the function {token}: plugins/azure_native/types.json lists those "
-        "that it knows; with the real plugin installed, that one is used"
+        "that it knows; with the real plugin installed, the twin uses that one"
     )
 
 

@@ -192,7 +192,7 @@ def _rules(request: PluginRequest[PluginSession]) -> TypeRules:
     except KeyError:
         raise ProviderError(
             f"the stand-in plugin does not know the type {request.type}: plugins/azure_native/types.json lists "
-            "those that it knows; with the real plugin installed, that one is used"
+            "the known ones; with the real plugin installed, the twin uses that one"
         ) from None
 
 

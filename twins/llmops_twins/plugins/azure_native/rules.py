@@ -31,7 +31,7 @@ _PARAMETER = re.compile(r"{(\w+)}")
 
 @dataclass(frozen=True)
 class TypeRules:
-    """What azure-native's schema says of a type: its path, its API version, its inputs' shapes and names."""
+    """A type in azure-native's schema: its path, its API version, its inputs' shapes and names."""
 
     token: str
     api_version: str

@@ -46,14 +46,14 @@ VARIABLES = {
     "skipReadOnUpdate": "ARM_SKIP_READ_ON_UPDATE",
 }
 PARTNER_ID = "a90539d8-a7a6-5826-95c4-1fbef22d4b22"
-_REFUSED = "the stand-in plugin serves twins on a loopback address alone"
+_REFUSED = "the stand-in plugin serves twins on loopback addresses only"
 _METADATA = "/metadata/endpoints?api-version=2022-09-01"
-_FRESH_SECONDS = 300  # a token that ends sooner is asked for again
+_FRESH_SECONDS = 300  # a token that expires sooner is renewed
 
 
 @dataclass(frozen=True)
 class CloudAddresses:
-    """What /metadata/endpoints says of a cloud: where to log in, its resource manager, and the tokens' audience."""
+    """A cloud's addresses from /metadata/endpoints: login endpoint, Resource Manager, and the audience of tokens."""
 
     login: str
     resource_manager: str
@@ -82,7 +82,7 @@ class PluginSession(Session):
             ProviderError: the provider's settings are not known yet.
         """
         if self.arm is None:
-            raise ProviderError("the provider's settings are not known yet: nothing can be asked for")
+            raise ProviderError("the provider's settings are not known yet: no call can be made")
         return self.arm
 
     def claims(self) -> dict[str, Any]:
@@ -106,7 +106,7 @@ def check_config(config: Mapping[str, Any]) -> list[Failure]:
     if host and host != UNKNOWN and not is_loopback(f"https://{host}"):
         failures.append(Failure("metadataHost", f"{host} is not on this machine: {_REFUSED}"))
     if config.get("clientCertificatePath"):
-        failures.append(Failure("clientCertificatePath", "a twin takes no certificate of a client: give its secret"))
+        failures.append(Failure("clientCertificatePath", "a twin takes no certificates: give a client secret"))
     return failures
 
 
@@ -189,7 +189,7 @@ def _credential(
     """
     options = {"authority": cloud.login, "disable_instance_discovery": True, "transport": transport(connections)}
     if settings["useDefaultAzureCredential"] == "true":
-        _need(settings, "using the Default Azure Credential", "subscriptionId")
+        _require(settings, "using the Default Azure Credential", "subscriptionId")
         mine = [environ.get(f"AZURE_{name}", "") for name in ("TENANT_ID", "CLIENT_ID", "CLIENT_SECRET")]
         if all(mine):
             return ClientSecretCredential(*mine, **options)
@@ -197,13 +197,13 @@ def _credential(
     client = settings["tenantId"], settings["clientId"]
     if settings["clientSecret"]:
         how = "as a Service Principal using a Client Secret"
-        _need(settings, how, "subscriptionId", "tenantId", "clientId")
+        _require(settings, how, "subscriptionId", "tenantId", "clientId")
         return ClientSecretCredential(*client, settings["clientSecret"], **options)
     if settings["useOidc"] == "true":
-        _need(settings, "with OIDC", "subscriptionId", "tenantId", "clientId")
+        _require(settings, "with OIDC", "subscriptionId", "tenantId", "clientId")
         return ClientAssertionCredential(*client, lambda: _oidc_token(connections, settings), **options)
     if settings["useMsi"] == "true":
-        _need(settings, "as a Managed Identity using MSI", "subscriptionId")
+        _require(settings, "as a Managed Identity using MSI", "subscriptionId")
         return _ManagedIdentity(connections, settings["clientId"], environ)
     raise ProviderError(
         "no credentials: set ARM_CLIENT_ID, ARM_CLIENT_SECRET and ARM_TENANT_ID, as `twins azure env` prints "
@@ -211,7 +211,7 @@ def _credential(
     )
 
 
-def _need(settings: Mapping[str, str], how: str, *names: str) -> None:
+def _require(settings: Mapping[str, str], how: str, *names: str) -> None:
     words = {"subscriptionId": "Subscription ID", "tenantId": "Tenant ID", "clientId": "Client ID"}
     if absent := [words[name] for name in names if not settings[name]]:
         raise ProviderError(f"A {absent[0]} must be configured when authenticating {how}.")

@@ -25,7 +25,7 @@ def test_a_workspace_has_addresses_and_datastores_of_its_own(ml: Workspace) -> N
 
 def test_a_workspace_needs_what_it_names(ml: Workspace) -> None:
     ml.refused("", ml.body(keyVault=None), "Missing dependent resources in workspace json: keyVault")
-    ml.refused("", ml.body(keyVault=ml.account), "is no Microsoft.KeyVault/vaults")
+    ml.refused("", ml.body(keyVault=ml.account), "is not of type Microsoft.KeyVault/vaults")
     ml.refused("", {**ml.body(), "identity": None}, "needs a managed identity")
     identity = {"type": "UserAssigned", "userAssignedIdentities": {ml.identity: {}}}
     ml.refused("", {**ml.body(), "identity": identity}, "primaryUserAssignedIdentity is required")
@@ -76,7 +76,7 @@ def test_bodies_are_judged_by_azures_own_models(ml: Workspace) -> None:
 
     assert {detail["target"]: detail["message"] for detail in answer.body["error"]["details"]} == {
         "properties.workspaceId": "is read-only.",
-        "properties.colour": "is no member that is known.",
+        "properties.colour": "is not a known member.",
     }
     ml.refused("", ml.body(publicNetworkAccess="Sometimes"), "'Sometimes' is not one of")
 

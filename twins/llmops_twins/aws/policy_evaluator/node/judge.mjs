@@ -1,4 +1,4 @@
-// Judges accesses by IAM's rules: one JSON document a line on standard input, one answer a line on standard output.
+// Judges accesses by IAM's rules: one JSON document per line on standard input, one answer per line on standard output.
 //
 //   {"id": 1, "policies": {"<key>": "<text>"}, "questions": [{principal, account, action, resource, context,
 //     identity: [key], boundary: [key] | null, session: key | null, resource_policy: key | null}]}
@@ -7,8 +7,8 @@
 //
 // Policies are sent once and referred to by their keys afterwards. The process ends when its input does.
 //
-// The evaluator's front door drops context keys that it does not know (kms:EncryptionContext:aws:s3:arn among them) and
-// answers without a reason where it does not filter: so its engine is used directly, with the filter below.
+// The evaluator's main function drops context keys that it does not know, such as kms:EncryptionContext:aws:s3:arn, and
+// gives no reasons unless it filters. So its engine is called directly, with the filter below.
 import { createInterface } from 'node:readline'
 import { loadPolicy, validateIdentityPolicy, validateResourcePolicy, validateTrustPolicy } from '@cloud-copilot/iam-policy'
 import { allowedContextKeysForRequest, getDenialReasons, isConditionKeyArray, isWildcardOnlyAction, typeForContextKey } from '@cloud-copilot/iam-simulate'
@@ -86,7 +86,7 @@ async function knownKeys(service, action, resource) {
 }
 
 async function readKeys(service, action, resource) {
-  if (action === 'AssumeRoleWithWebIdentity') return undefined // its keys are named by any issuer
+  if (action === 'AssumeRoleWithWebIdentity') return undefined // its context keys begin with the issuer's name, which can be any
   let keys
   try {
     keys = await allowedContextKeysForRequest(service, action, resource, true)

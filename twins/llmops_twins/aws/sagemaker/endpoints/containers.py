@@ -108,7 +108,7 @@ def _plan_of(endpoint: Document) -> FleetPlan:
 
 
 def _count(live: Document) -> int:
-    return live.get("DesiredInstanceCount", 1)  # a serverless variant: one that never sleeps
+    return live.get("DesiredInstanceCount", 1)  # a serverless variant runs as one instance that never scales to zero
 
 
 def _new_instances(count: int) -> list[str]:

@@ -67,7 +67,7 @@ class Endpoints:
         endpoint = store.find(twin, ENDPOINT, call.region, given["EndpointName"])
         config = store.find(twin, CONFIG, call.region, given["EndpointConfigName"])
         _require_settled(endpoint)
-        # The configuration that serves is needed for the update, and may have been deleted.
+        # An update needs the serving configuration, which may have been deleted.
         store.find(twin, CONFIG, call.region, endpoint["EndpointConfigName"])
         deployment = given.get("DeploymentConfig")
         if given.get("RetainDeploymentConfig"):
@@ -108,19 +108,19 @@ class Endpoints:
     def _forget(self, region: str, arn: str) -> None:
         endpoint = store.documents(self._twin, ENDPOINT, region).get(arn)
         if endpoint and endpoint["EndpointStatus"] == "Deleting":
-            if self._twin.fleet.busy(endpoint["EndpointArn"]):  # with requests that are under way
+            if self._twin.fleet.busy(endpoint["EndpointArn"]):  # requests are still in progress
                 self._twin.later(_LOOK_SECONDS, "sagemaker.delete", region, arn)
             else:
                 store.drop(self._twin, ENDPOINT, endpoint)
 
     def _deregister_scalable_targets(self, region: str, endpoint: Document) -> None:
-        # The caller's right to it was judged with DeleteEndpoint itself.
+        # The caller's permission was judged with DeleteEndpoint.
         if self._twin.handler("application-autoscaling", "DeregisterScalableTarget") is None:
             return
         for variant in endpoint["variants"]:
             resource = f"endpoint/{endpoint['EndpointName']}/variant/{variant}"
             given = {"ServiceNamespace": "sagemaker", "ResourceId": resource, "ScalableDimension": _DIMENSION}
-            with suppress(AwsApiError):  # there is none
+            with suppress(AwsApiError):  # the variant is not a scalable target
                 ask(self._twin, "application-autoscaling", "DeregisterScalableTarget", region, given)
 
 

@@ -18,7 +18,7 @@ _NO_CAPACITY = (
     "Please retry using a different ML instance type or after some time. Consider configuring InstancePools in your "
     "EndpointConfig with multiple instance types for priority-based fallback to improve capacity availability."
 )
-"""As a failed endpoint of 2026 was told: https://github.com/aws/deep-learning-containers, test/vllm."""
+"""The message of a failed endpoint in 2026: https://github.com/aws/deep-learning-containers, test/vllm."""
 
 
 def found(twin: AccountTwin, region: str, endpoint: Document) -> str:
@@ -35,7 +35,7 @@ def found(twin: AccountTwin, region: str, endpoint: Document) -> str:
             continue
         if problem := _of_containers(twin, region, endpoint, variant, containers):
             return problem
-        # Containers that run are asked by the fleet.
+        # The fleet checks containers that run.
         if not fleet.runs(twin) and are_silent(twin, containers) and lasted > twin.scaled(_patience(variant)):
             return (
                 f"The primary container for production variant {variant['VariantName']} did not pass the ping health "

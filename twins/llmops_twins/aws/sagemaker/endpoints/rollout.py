@@ -18,12 +18,12 @@ from llmops_twins.aws.service_documents import Document, now, regions
 from llmops_twins.aws.twin import AWS_TRANSITION_SECONDS, AccountTwin
 
 _LOOK_SECONDS = 0.1
-# A twin whose transitions take no time still needs some for its own work: for an update, and to see an alarm.
+# Even if transitions take no time (pace 0), an update takes some, and so does noticing an alarm.
 _SHORTEST_TIMEOUT_SECONDS = 1.0
 _SHORTEST_BAKE_SECONDS = 0.5
 _LONGEST_LOOK_SECONDS = 1.0
 _ALARM = "One or more configured alarms for the deployment went into ALARM state."
-"""No document or report that was found has AWS's words, or says that they name the alarm: nobody may rely on that."""
+"""Assumed: no source was found for AWS's text, nor for whether it names the alarm."""
 
 
 class EndpointRollout:
@@ -140,7 +140,7 @@ class EndpointRollout:
             self._finish(endpoint)
         return True
 
-    # -- what stops a rollout -----------------------------------------------------------------------------------------
+    # -- interruptions ------------------------------------------------------------------------------------------------
 
     def _interruption(self, region: str, endpoint: Document) -> str:
         """Returns why a rollout can't continue; empty if it can."""
@@ -169,7 +169,7 @@ class EndpointRollout:
         found = [variants.containers(self._twin, region, variant) for variant in variants.all_of(config)]
         return any(each is None or obstacles.are_silent(self._twin, each) for each in found)
 
-    # -- how a rollout ends -------------------------------------------------------------------------------------------
+    # -- end of a rollout ---------------------------------------------------------------------------------------------
 
     def _finish(self, endpoint: Document) -> None:
         rollout = endpoint["rollout"]
@@ -274,7 +274,7 @@ class EndpointRollout:
                 fleet.tell(self._twin, endpoint)
         elif "groups" not in endpoint and not obstacles.lacks_model(self._twin, region, endpoint["config"]):
             endpoint["groups"] = []
-            with suppress(AwsApiError):  # one that can't run here serves nothing
+            with suppress(AwsApiError):  # without containers, an endpoint that can't run here serves nothing
                 group = fleet.add_group(self._twin, region, endpoint, endpoint["config"], endpoint["variants"])
                 fleet.keep_group(endpoint, group)
             fleet.tell(self._twin, endpoint)
@@ -282,7 +282,7 @@ class EndpointRollout:
     def _complete(self, endpoint: Document, group: str) -> bool:
         return self._twin.fleet.progress(endpoint["EndpointArn"], group).complete
 
-    # -- what is shown meanwhile --------------------------------------------------------------------------------------
+    # -- descriptions of a rollout ------------------------------------------------------------------------------------
 
     def _pending(self, endpoint: Document, retained: Mapping[str, Document]) -> Document:
         region, _ = _place(endpoint)

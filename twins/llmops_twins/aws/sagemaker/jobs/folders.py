@@ -148,7 +148,7 @@ def _fill(
         raise AwsApiError("ValidationException", text)
     if source.get("S3DataDistributionType") == _SHARDED:
         found = found[nodes.index(node) :: len(nodes)]
-    if why := object_keys.fault(channel["ChannelName"]):  # SageMaker's own pattern lets "." and ".." through
+    if why := object_keys.fault(channel["ChannelName"]):  # SageMaker's own pattern allows "." and ".."
         raise AwsApiError("ValidationException", f"The channel {object_keys.shown(channel['ChannelName'])} {why}.")
     folder = node.root / _INPUT / channel["ChannelName"]
     folder.mkdir(exist_ok=True)
@@ -169,7 +169,7 @@ def _download(
         going()
         try:
             s3_objects.download(twin, bucket, key, folder / path)
-        except OSError as e:  # a key that is another's folder, or a name too long for a file
+        except OSError as e:  # the key is a folder of another key, or too long for a file name
             text = f"Data download failed: s3://{bucket}/{key} can't be a file: {e.strerror}."
             raise AwsApiError("ValidationException", text) from e
 

@@ -44,7 +44,7 @@ GRACE_SECONDS = 120
 NO_CAPACITY = (
     "CapacityError: Unable to provision requested ML compute capacity. Please retry using a different ML instance type."
 )
-_MOST_SECONDS = 86400  # of a job that names no MaxRuntimeInSeconds
+_MOST_SECONDS = 86400  # default of MaxRuntimeInSeconds
 _FLUSH_SECONDS = 1.0
 _CHECKPOINT_SECONDS = 2.0
 _DOCKER_INTERFACE, _LOOPBACK = "eth0", "lo"
@@ -68,7 +68,7 @@ class TrainingJobRun(JobRun):
         self._created = job["CreationTime"]
         self.begin()
 
-    # -- one attempt after the other ----------------------------------------------------------------------------------
+    # -- attempts -----------------------------------------------------------------------------------------------------
 
     def faults(self) -> Faults:
         """Returns the faults of the twin."""
@@ -129,7 +129,8 @@ class TrainingJobRun(JobRun):
             with self._job() as document:
                 states.enter(self._twin, document, "Training")
             specs = [(self._spec(job, node, image, network), record.of(node.host)) for node in nodes]
-            containers.extend(hosting_jobs.start(spec, said) for spec, said in specs)  # as far as it comes
+            # Adds one by one: after a failure, `cleanup` ends those that started.
+            containers.extend(hosting_jobs.start(spec, said) for spec, said in specs)
             outcome = self._watch(job, containers, nodes, record, outputs)
         return self._uploaded(job, outcome, outputs)
 
@@ -216,7 +217,7 @@ class TrainingJobRun(JobRun):
                 outputs.save_checkpoints()
 
         def outcome_now(codes: list[int | None], seconds: float) -> Outcome | None:
-            # Before the codes: a job that has just ended well still has its results on the machine.
+            # Checked before the exit codes: the results of a job that has just succeeded are still on the machine.
             if not any(codes) and job["EnableManagedSpotTraining"] and self.reclaimed(seconds):
                 return INTERRUPTED
             return outcome_of(codes, nodes) or self._reason_to_end(job, seconds, containers)
@@ -298,7 +299,7 @@ class TrainingJobRun(JobRun):
             yield job
 
     def _document(self) -> Document | None:
-        """Returns the job's document; None if it is gone or another job has the name by now."""
+        """Returns the job's document; None if it is gone, or replaced by another job of that name."""
         job = store.documents(self._twin, JOB, self._region).get(self._arn)
         return job if job and job["CreationTime"] == self._created else None
 

@@ -23,7 +23,7 @@ def outcome_of(codes: list[int | None], nodes: list[JobInstance]) -> Outcome | N
 
 def _failure(path: Path) -> str:
     try:
-        if path.is_symlink():  # a container's link may point anywhere on this machine
+        if path.is_symlink():  # a container may have linked it to any file of this machine
             return ""
         with path.open("rb") as file:
             return file.read(4 * states.LONGEST_REASON).decode(errors="replace").strip()

@@ -17,7 +17,7 @@ from llmops_twins.aws.service_documents import Document
 from llmops_twins.aws.twin import AccountTwin
 from llmops_twins.core.jobs.job_files import Carrier, files
 
-_QUICKEST = 1  # of gzip's levels
+_QUICKEST = 1  # gzip's fastest level
 
 
 class Outputs:
@@ -55,13 +55,13 @@ class Outputs:
         key_id = output.get("KmsKeyId", "")
         place = S3Location.of(output["S3OutputPath"]).below(f"{self._job['TrainingJobName']}/output")
         found: dict[str, Path] = {}
-        for node in self._nodes:  # the first host's come first; others add to them
+        for node in self._nodes:  # of files with the same path, the first host's is kept
             top = node.root / folder
             found = {file.relative_to(top).as_posix(): file for file in files(top)} | found
         if not found and folder == DATA:
             return ""
         if output.get("CompressionType") == "NONE":
-            # Links before what they point to, which is moved away.
+            # Links first, because their targets are moved away.
             for path, file in sorted(found.items(), key=lambda item: (not item[1].is_symlink(), item[0])):
                 self._put(file, place.below(f"{name}/{path}"), key_id, move=True)
             return place.below(f"{name}/").uri

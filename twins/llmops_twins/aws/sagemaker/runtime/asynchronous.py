@@ -26,7 +26,7 @@ _TICK_SECONDS = 0.2
 _IDLE_SECONDS = 1.0  # between two data points of a queue that stays empty
 _MOST_SECONDS = 21_600  # that a request waits
 _MODEL_SECONDS = 900
-_AT_ONCE = 4  # on an instance, where the configuration does not say
+_AT_ONCE = 4  # requests per instance, if the configuration sets no limit
 
 
 class AsyncInvocations:
@@ -155,7 +155,7 @@ class AsyncInvocations:
                 item = copy.deepcopy(shelf(self._twin, store.SERVICE, _QUEUE, region).get(name, {}))
                 endpoints = store.documents(self._twin, ENDPOINT, region)
                 endpoint = copy.deepcopy(endpoints.get(item.get("EndpointArn", "")))
-            if endpoint is None:  # deleted, or the account was emptied
+            if endpoint is None:  # the endpoint was deleted, or the account emptied
                 return
             work = InvocationInProgress(self._twin, self._runtime, region, item, endpoint, folder)
             work.run()

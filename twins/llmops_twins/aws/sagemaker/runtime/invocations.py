@@ -30,13 +30,13 @@ STREAM_SECONDS = 480.0
 BODY_BYTES = 6_291_456
 """Maximum size of a request, and of an answer in one piece."""
 _SERVERLESS_BYTES = 4 << 20
-_TOLD_BYTES = 2048  # of a container's error
+_ERROR_BYTES = 2048  # kept of a container's error
 ATTRIBUTES = "X-Amzn-SageMaker-Custom-Attributes"
 SESSION = "X-Amzn-SageMaker-Session-Id"
 _NEW_SESSION = "X-Amzn-SageMaker-New-Session-Id"
 _CLOSED_SESSION = "X-Amzn-SageMaker-Closed-Session-Id"
 _VARIANT = "x-Amzn-Invoked-Production-Variant"
-# The status that an answer counts as which never came, or not to its end.
+# The status that is counted for an incomplete answer, by its reason.
 _COUNTED = {"lost": 0, "late": 504, "left": 499}
 _UNWANTED = {
     "InferenceComponentName": "Inference Component Name header is not allowed for endpoints to which you dont plan to "
@@ -188,7 +188,7 @@ class InvocationOperations:
             text = f"The response has more than {most} bytes"
             raise self.model_error(answer.invocation, answer.lease, answer.exchange.status, text)
         if answer.exchange.status >= 300:
-            text = body[:_TOLD_BYTES].decode(errors="replace")
+            text = body[:_ERROR_BYTES].decode(errors="replace")
             raise self.model_error(answer.invocation, answer.lease, answer.exchange.status, text)
         return body
 

@@ -19,7 +19,7 @@ _PREFIX = "sagemaker-api-key-"
 _HOST = "sagemaker.amazonaws.com"
 _SERVICE = "sagemaker"
 _MOST_SECONDS = 43_200
-_SKEW = timedelta(minutes=15)  # of a clock that is ahead
+_SKEW = timedelta(minutes=15)  # tolerance for a clock that is ahead
 _CREDENTIAL = re.compile(r"(?P<key>\w+)/(?P<day>\d{8})/(?P<region>[a-z0-9-]+)/sagemaker/aws4_request")
 
 

@@ -24,7 +24,7 @@ from llmops_twins.aws.services.logs import logs
 from llmops_twins.aws.twin import AccountTwin
 
 _INPUT_BYTES = 1 << 30
-_TOLD_BYTES = 128_000  # of an answer in a notice
+_NOTIFIED_BYTES = 128_000  # maximum size of an answer in a notification
 _EXPIRED = "The request waited longer than its RequestTTLSeconds."
 
 
@@ -105,7 +105,7 @@ class InvocationInProgress:
         with self._input.open("rb") as body:
             answer = self._ask(body)
             if answer.exchange.status >= 300:
-                self._runtime.whole_body(answer)  # raises what it tells
+                self._runtime.whole_body(answer)  # raises the error
             asked = time.perf_counter()
             with self._output.open("wb") as file:
                 self._runtime.write_body(answer, file)
@@ -126,7 +126,7 @@ class InvocationInProgress:
         return answer
 
     def _succeeded(self, content_type: str, seconds: float) -> None:
-        told = self._output.read_bytes() if self._output.stat().st_size <= _TOLD_BYTES else b""
+        told = self._output.read_bytes() if self._output.stat().st_size <= _NOTIFIED_BYTES else b""
         if not self._put(self._item["OutputLocation"]):
             return
         backlog, total = self._began - self._item["received"], now() - self._item["received"]
@@ -177,7 +177,7 @@ class InvocationInProgress:
             "eventName": "InferenceResult",
         }
         wanted = f"{kind.upper()}_NOTIFICATION_TOPIC" in notices.get("IncludeInferenceResponseIn", [])
-        if wanted and told and len(told) <= _TOLD_BYTES:
+        if wanted and told and len(told) <= _NOTIFIED_BYTES:
             message["responseBody"] = {"content": base64.b64encode(told).decode(), "encoding": "BASE64"}
         try:
             self._publish(topic, message)
@@ -208,7 +208,7 @@ class InvocationInProgress:
         with self._twin.lock:
             variant = self._endpoint["config"]["ProductionVariants"][0]
             model = store.lookup(self._twin, MODEL, self._region, variant.get("ModelName", ""))
-            if model is None:  # deleted since: its containers go on, and nobody knows their role any longer
+            if model is None:  # deleted meanwhile: its containers continue, but their role is unknown
                 return
             for access in accesses:
                 reason = self._twin.may(model["ExecutionRoleArn"], access.action, access.resource, access.context)

@@ -16,8 +16,8 @@ from llmops_twins.aws.twin import AccountTwin
 
 SERVICE = "cloudwatch"
 _DAY = 86400
-_KEPT_EVENTS = 500  # of the history of all alarms of a region
-_HELD_SECONDS = 5.0  # real ones, that a state which was set by hand lasts: an evaluation's pause on AWS
+_KEPT_EVENTS = 500  # in the history of all alarms of a region
+_HELD_SECONDS = 5.0  # real seconds for which a state set by hand lasts: the interval of evaluations on AWS
 _UNCHECKED = "Unchecked: Initial alarm creation"
 Action = Callable[[str, str, Document, Document], None]
 """Called with the region, the action's ARN, the alarm and the state change."""
@@ -74,7 +74,9 @@ class MetricAlarms:
 
     def describe_alarms(self, call: ApiCall) -> Document:
         wanted = call.parameters
-        others = "ChildrenOfAlarmName" in wanted or "ParentsOfAlarmName" in wanted  # of composite alarms: none are here
+        others = (
+            "ChildrenOfAlarmName" in wanted or "ParentsOfAlarmName" in wanted
+        )  # of composite alarms: there are none
         known = (
             []
             if others or "MetricAlarm" not in wanted.get("AlarmTypes", ["MetricAlarm"])
@@ -155,7 +157,7 @@ class MetricAlarms:
         begin = {"StateValue": "INSUFFICIENT_DATA", "StateReason": _UNCHECKED, "StateUpdatedTimestamp": now()}
         begin["StateTransitionedTimestamp"] = begin["StateUpdatedTimestamp"]
         alarm.update({key: old[key] for key in kept if key in old} if old else begin)
-        if old and old["StateValue"] == "ALARM":  # whatever it watches now: its state is left unchanged at first
+        if old and old["StateValue"] == "ALARM":  # the new configuration keeps the state at first
             alarm["held"] = now() + _HELD_SECONDS
         alarms(self._twin, call.region)[name] = alarm
         tags = shelf(self._twin, SERVICE, "tags", call.region)

@@ -14,8 +14,8 @@ from llmops_twins.aws.services.cloudwatch.metric_queries import period_of, value
 from llmops_twins.aws.services.cloudwatch.metrics import in_window, metric_of, statistic
 from llmops_twins.aws.twin import AccountTwin
 
-_SHORTEST = 0.05  # seconds here of a period
-_EXTRA = 2  # periods that are looked at beyond those of the evaluation
+_SHORTEST = 0.05  # real seconds of the shortest period
+_EXTRA = 2  # periods examined in addition to the evaluation periods
 _COMPARISONS: dict[str, Callable[[float, float], bool]] = {
     "GreaterThanOrEqualToThreshold": operator.ge,
     "GreaterThanThreshold": operator.gt,
@@ -53,7 +53,7 @@ class AlarmEvaluation:
         value, reason = _verdict(alarm, self._values(region, alarm))
         if value != alarm["StateValue"]:
             self._store.change(region, alarm, value, reason, "")
-        elif value == "ALARM":  # scaling goes on as long as its alarm does
+        elif value == "ALARM":  # scaling continues while its alarm is in ALARM
             change = {"old": value, "new": value, "reason": reason, "at": now()}
             self._store.act(region, alarm, change, only="arn:aws:autoscaling:")
 
@@ -100,7 +100,7 @@ def _state(alarm: Document, real: list[tuple[int, bool]], periods: int, needed: 
     if not all(breach for _, breach in real):
         return "OK"
     if treatment == "missing" and real[-1][0] >= needed:
-        return "ALARM"  # all that came breaches, and long enough
+        return "ALARM"  # all existing points breach, and go back far enough
     return alarm["StateValue"]
 
 

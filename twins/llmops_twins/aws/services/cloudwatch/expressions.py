@@ -43,7 +43,7 @@ def evaluate(expression: str, values: Mapping[str, float | None]) -> MathValue:
     """Returns an expression's value at a time from those of the time series in it.
 
     Raises:
-        AwsApiError: the expression is malformed, names what is not there, or uses what the twin does not judge.
+        AwsApiError: the expression is malformed, names an unknown metric, or uses what the twin does not judge.
     """
     return _Parser(expression, values).parse()
 
@@ -164,7 +164,7 @@ class _Parser:
 
 
 def _combined(left: MathValue, right: MathValue, operation: Callable[[float, float], float]) -> MathValue:
-    """Applies an operator. A value that one of two series misses counts as 0; what divides by zero is dropped."""
+    """Applies an operator. A value that one of two series misses counts as 0; a division by zero drops the value."""
     is_series = left.is_series or right.is_series
     there = [each.value is not None for each in (left, right) if each.is_series]
     if there and not any(there):

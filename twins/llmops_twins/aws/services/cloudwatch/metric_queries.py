@@ -14,7 +14,7 @@ from llmops_twins.aws.services.cloudwatch.metrics import in_window, metric_of, s
 from llmops_twins.aws.twin import AccountTwin
 
 _ID = re.compile(r"[a-z][A-Za-z0-9_]*")
-_MOST = 10  # of the metrics, and of the expressions, of an alarm
+_MOST = 10  # maximum number of metrics, and of expressions, of an alarm
 _NOT_WITH_METRICS = ("Namespace", "Dimensions", "Period", "Unit", "Statistic", "ExtendedStatistic")
 
 
@@ -25,7 +25,7 @@ def period_of(alarm: Document) -> int:
 
 
 def refuse_bad_metrics(given: Document) -> None:
-    """Refuses what no alarm on an expression can be.
+    """Refuses an alarm on an expression that breaks one of its rules.
 
     Unsure (60 %): the words; that each is refused is documented.
 
@@ -77,7 +77,7 @@ def evaluate_all(queries: list[Document], values: dict[str, float | None]) -> tu
 
 
 def _refuse_bad_queries(queries: list[Document]) -> None:
-    """Refuses a list of queries that is none.
+    """Refuses an invalid list of queries.
 
     Unsure (60 %): the words; that each is refused is documented.
     """

@@ -15,7 +15,7 @@ from llmops_twins.aws.calls import ApiCall, AwsApiError, not_judged
 from llmops_twins.aws.service_documents import Document, now, page, plain, shelf
 from llmops_twins.aws.twin import AccountTwin
 
-_KEPT_POINTS = 5000  # of each metric
+_KEPT_POINTS = 5000  # per metric
 _SERVICE = "cloudwatch"
 _TWO_WEEKS = 14 * 86400
 
@@ -25,7 +25,7 @@ Point = list[float]
 
 @dataclass(frozen=True)
 class CloudWatchMetric:
-    """What makes two data points the same metric's: namespace, name, and dimensions in order."""
+    """The identity of a metric: namespace, name, and dimensions in order."""
 
     namespace: str
     name: str

@@ -109,7 +109,7 @@ def _scan_on_push(twin: AccountTwin, call: ApiCall, answer: Document) -> None:
 
 def _name_missing(call: ApiCall, answer: Document) -> None:
     asked = call.parameters["imageIds"]
-    if len(asked) == len(answer["images"]):  # an image of several tags is answered by the tag that was asked for
+    if len(asked) == len(answer["images"]):  # an image with several tags is returned with the requested tag
         for each, image in zip(asked, answer["images"], strict=True):
             image["imageId"].update(each)
     for failure in answer.get("failures", []):
@@ -138,5 +138,5 @@ def _drop_images(twin: AccountTwin, storage: Storage, call: ApiCall, answer: Doc
     try:
         for digest in {each["imageDigest"] for each in answer.get("imageIds", [])} - left:
             storage.delete(f"{call.region}/{name}", digest)
-    except (KitError, OSError) as e:  # the image is gone for every client; its layers stay on the disk
+    except (KitError, OSError) as e:  # clients no longer see the image; its layers stay on disk
         log.warning("the registry's files of %s stay: %s", name, e)

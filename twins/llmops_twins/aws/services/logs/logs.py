@@ -225,7 +225,7 @@ def _emit(
     for when, fields in matched:
         try:
             value = float(patterns.selected(fields, transformation["metricValue"]))
-        except (TypeError, ValueError):  # CloudWatch leaves out what is not a number
+        except (TypeError, ValueError):  # CloudWatch skips values that are not numbers
             continue
         chosen = {
             key: patterns.selected(fields, selector) for key, selector in transformation.get("dimensions", {}).items()

@@ -36,7 +36,7 @@ _ALGORITHM = "SHA256"
 
 def install(twin: AccountTwin) -> None:
     """Replaces moto's copies and its completion of multipart uploads."""
-    _tell_kinds_of_sums()
+    _add_checksum_types()
     copies = _Copies(twin)
     for operation in ("PutObject", "UploadPart"):
         twin.before("s3", operation, _refuse_wrong_sum)
@@ -72,7 +72,7 @@ class _Copies:
     def _copied(self, given: Document, source: Any, replaced: bool) -> Document:
         wanted = given.get("ChecksumAlgorithm") or source.checksum_algorithm
         with self._body(source) as body:
-            digest, etag = _sums(body)
+            digest, etag = _digests(body)
             with self._twin.lock:
                 made = self._put(given, etag=etag, encryption=given.get("ServerSideEncryption"))
                 s3_objects.give_body(made, body)
@@ -85,7 +85,7 @@ class _Copies:
                 if wanted == _ALGORITHM:
                     _keep_sum(made, digest, "FULL_OBJECT")
                 self._twin.changed()
-        result = {"ETag": made.etag, "LastModified": made.last_modified} | _told(made)
+        result = {"ETag": made.etag, "LastModified": made.last_modified} | _checksum_of(made)
         version = {"CopySourceVersionId": source.version_id} if source.version_id != "null" else {}
         return {"CopyObjectResult": result, **version, **_written(made)}
 
@@ -105,7 +105,7 @@ class _Copies:
 
     def _copied_part(self, given: Document, source: Any, upload: Any, start: int, length: int) -> Document:
         with self._body(source, start, length) as body:
-            digest, etag = _sums(body)
+            digest, etag = _digests(body)
             with self._twin.lock:
                 part = upload.set_part(given["PartNumber"], b"")
                 s3_objects.give_body(part, body)
@@ -143,7 +143,7 @@ class _Copies:
         del backend.get_bucket(given["Bucket"]).multiparts[given["UploadId"]]
         place = {"Bucket": given["Bucket"], "Key": given["Key"]}
         location = f"https://{given['Bucket']}.s3.amazonaws.com/{given['Key']}"
-        return {**place, "Location": location, "ETag": made.etag, **_told(made), **_written(made)}
+        return {**place, "Location": location, "ETag": made.etag, **_checksum_of(made), **_written(made)}
 
     def _source(self, given: Document) -> Any:
         path, version = copy_source(given["CopySource"])
@@ -218,24 +218,24 @@ def _sum_of(part: Any) -> str:
     return part.checksum_value or base64.b64encode(sha256(part.value).digest()).decode()
 
 
-def _sums(path: Path) -> tuple[str, str]:
+def _digests(path: Path) -> tuple[str, str]:
     """Returns a file's SHA-256 in base64, and its MD5 in the form of an ETag."""
     with path.open("rb") as file:
         try:
             os.lseek(file.fileno(), 0, os.SEEK_DATA)
         except OSError:
-            return _sums_of_zeros(path.stat().st_size)  # nothing but a hole
+            return _digests_of_zeros(path.stat().st_size)  # the file is one hole
         file.seek(0)
-        return _sums_of(iter(lambda: file.read(_PIECE), b""))
+        return _digests_of(iter(lambda: file.read(_PIECE), b""))
 
 
 @cache
-def _sums_of_zeros(size: int) -> tuple[str, str]:
+def _digests_of_zeros(size: int) -> tuple[str, str]:
     zeros = bytes(_PIECE)
-    return _sums_of(zeros[: min(_PIECE, size - at)] for at in range(0, size, _PIECE))
+    return _digests_of(zeros[: min(_PIECE, size - at)] for at in range(0, size, _PIECE))
 
 
-def _sums_of(pieces: Iterable[bytes]) -> tuple[str, str]:
+def _digests_of(pieces: Iterable[bytes]) -> tuple[str, str]:
     digest, tag = sha256(), md5(usedforsecurity=False)
     for piece in pieces:
         digest.update(piece)
@@ -252,7 +252,7 @@ def _keep_sum(key: Any, digest: str, kind: str, parts: int | None = None) -> Non
     key.checksum_type, key.checksum_parts = kind, parts
 
 
-def _told(key: Any) -> Document:
+def _checksum_of(key: Any) -> Document:
     """Returns an object's checksum in the form of responses; empty without one."""
     if key.checksum_algorithm != _ALGORITHM or not key.checksum_value:
         return {}
@@ -290,7 +290,7 @@ def _refuse_wrong_sum(call: ApiCall) -> None:
         raise AwsApiError("BadDigest", "The SHA256 you specified did not match the calculated checksum.")
 
 
-def _tell_kinds_of_sums() -> None:
+def _add_checksum_types() -> None:
     """Adds to moto's HeadObject the checksum type, and the number of parts in a composite checksum."""
     from moto.s3.responses import S3Response
 

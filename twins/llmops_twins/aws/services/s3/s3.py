@@ -204,8 +204,8 @@ def _list_without_contents() -> None:
 
     def copied(self: FakeKey, _memo: Any) -> FakeKey:
         copy = object.__new__(type(self))
-        etag = self.etag.strip('"')  # known from now on, for the original too
-        # `disposed` and without `multipart`: the copy's end must not end what belongs to the original.
+        etag = self.etag.strip('"')  # computes it for the original too, once
+        # `disposed`, and without `multipart`: when the copy is finalised, the original's content must stay.
         vars(copy).update(vars(self) | {"_etag": etag, "_value_buffer": io.BytesIO(), "multipart": None})
         copy.disposed = True
         return copy

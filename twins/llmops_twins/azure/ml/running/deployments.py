@@ -62,7 +62,7 @@ class Deployments:
         groups = self._running().setdefault(key(endpoint_id), {}).setdefault(name, [])
         variant = VariantPlan(name=name, weight=1.0, instances=[], container=container)
         old = [group for group in groups if group["variants"][0]["container"] == container.model_dump(mode="json")]
-        groups[:] = [group for group in groups if group["share"] or group in old]  # one that never served gives way
+        groups[:] = [group for group in groups if group["share"] or group in old]  # drops a revision that never served
         if old:
             group = old[-1]
         else:

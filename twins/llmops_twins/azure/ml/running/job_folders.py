@@ -37,7 +37,7 @@ class Folders:
         self._mounted: list[Carrier] = []
         self._uploaded: list[Carrier] = []
         self.paths: dict[tuple[str, str], str] = {}
-        """What a container's path is, by "inputs" or "outputs" and name."""
+        """The container's paths, by "inputs" or "outputs" and name."""
         self.folders: dict[str, Path] = {}
         """The folder of this machine, by the container's path."""
         self.read_only: list[str] = []

@@ -65,7 +65,7 @@ class CommandRun(JobRun):
         self._spent = 0.0
         self.begin()
 
-    # -- one attempt after the other ----------------------------------------------------------------------------------
+    # -- attempts -----------------------------------------------------------------------------------------------------
 
     def attempt(self) -> Outcome:
         """Waits for nodes, and runs the job on them."""
@@ -241,7 +241,7 @@ class CommandRun(JobRun):
         caller = principals.find(self._twin, chosen[1]) if chosen else None
         return caller.app_id if caller else ""
 
-    # -- while they run, and at their end -----------------------------------------------------------------------------
+    # -- while the containers run, and at their end -------------------------------------------------------------------
 
     def _watched(self, containers: list[Job], folders: Folders) -> Outcome:
         carry = Rhythm(_CARRY_SECONDS)
@@ -254,7 +254,7 @@ class CommandRun(JobRun):
                 folders.carry()
 
         def outcome_now(codes: list[int | None], lasted: float) -> Outcome | None:
-            # Before the codes: a job that has just ended well still has its results on the machine.
+            # Checked before the exit codes: the results of a job that has just succeeded are still on the machine.
             if not any(codes) and low and self.reclaimed(lasted):
                 self._spent += lasted
                 return INTERRUPTED
@@ -309,7 +309,7 @@ class CommandRun(JobRun):
                 job_moved(self._twin, self._id, status)
 
     def _document(self) -> Document | None:
-        """Returns the job's document; None if it is gone or another job has the name by now."""
+        """Returns the job's document; None if it is gone, or replaced by another job of that name."""
         job = self._twin.find(self._id)
         return job if job and job["systemData"]["createdAt"] == self._created else None
 

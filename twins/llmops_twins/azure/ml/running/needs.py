@@ -58,11 +58,11 @@ def of_deployment(twin: TenantTwin, deployment: Document) -> RunFailure | None:
         for need in wanted:
             if failure := _first_denied(twin, identity_id, identity["principalId"], [need]):
                 # unsure (40 %): the troubleshooting page grants the account where this asks for one container
-                return RunFailure("BadArgument", _words(need, failure))
+                return RunFailure("BadArgument", _message(need, failure))
     return None
 
 
-def _words(need: IdentityNeed, denied: str) -> str:
+def _message(need: IdentityNeed, denied: str) -> str:
     """Returns the message for a missing permission: for the registry as in
     https://github.com/MicrosoftDocs/azure-docs/issues/107890; for storage, the part before the colon is from the
     troubleshooting page.
@@ -179,7 +179,7 @@ def _job_needs(twin: TenantTwin, workspace: str, properties: Document) -> Iterat
     yield from _image_needs(twin, workspace, environment["properties"]["image"])
     if twin.find(f"{workspace}/datastores/{ARTIFACTS}"):
         uri = f"azureml://datastores/{ARTIFACTS}/paths/ExperimentRun/"
-        yield from _uri_needs(twin, workspace, uri, WRITE, "what the job logs")
+        yield from _uri_needs(twin, workspace, uri, WRITE, "the job's log")
     for name, given in (properties.get("inputs") or {}).items():
         if given.get("uri"):
             yield from _uri_needs(twin, workspace, given["uri"], READ, f"input {name}")

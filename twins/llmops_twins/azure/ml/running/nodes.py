@@ -84,7 +84,7 @@ class Nodes:
         return {state: count for state, count in found.items() if count}
 
     def _within_quota(self, compute: Document, new: int) -> bool:
-        """Returns whether the quota allows so many new nodes of the cluster's size."""
+        """Returns whether the quota allows this many new nodes of the cluster's size."""
         cluster = compute["properties"]["properties"]
         size = sizes.SIZES.get(str(cluster.get("vmSize")).lower())
         if not new or size is None:

@@ -36,7 +36,7 @@ _HOP_BY_HOP = {
     *("connection", "keep-alive", "proxy-authenticate", "proxy-authorization", "te", "trailer"),
     *("transfer-encoding", "upgrade", "host", "content-length"),
 }
-_NOT_PASSED = _HOP_BY_HOP | {"authorization", "x-request-id"}
+_NOT_FORWARDED = _HOP_BY_HOP | {"authorization", "x-request-id"}
 log = logging.getLogger("llmops_twins.azure")
 
 
@@ -82,7 +82,7 @@ class Scoring:
         request = Request(environ)
         began, deployment = time.perf_counter(), ""
         try:
-            asked = self._asked(request, began)
+            asked = self._parsed(request, began)
             deployment = asked.deployment
             response = self._answer(asked)
         except ArmError as e:
@@ -101,9 +101,9 @@ class Scoring:
             response.headers["x-ms-client-request-id"] = given[:40]
         return response(environ, start_response)
 
-    # -- what is asked ------------------------------------------------------------------------------------------------
+    # -- requests -----------------------------------------------------------------------------------------------------
 
-    def _asked(self, request: Request, began: float) -> _ScoringRequest:
+    def _parsed(self, request: Request, began: float) -> _ScoringRequest:
         with self._twin.lock:
             endpoint = self._twin.find(self._endpoint_id)
             if endpoint is None:
@@ -125,7 +125,7 @@ class Scoring:
             deployment=deployment["name"],
             method=request.method,
             target=request.environ.get("RAW_URI") or request.full_path,
-            headers={k: v for k, v in request.headers.items() if k.lower() not in _NOT_PASSED},
+            headers={k: v for k, v in request.headers.items() if k.lower() not in _NOT_FORWARDED},
             body=body,
             client=request.environ.get("werkzeug.socket"),
             settings=settings,
@@ -165,17 +165,17 @@ class Scoring:
         if route != "/" and path != route and not path.startswith(route.rstrip("/") + "/"):
             raise ArmError(404, "NotFound", f"There is no {path}: the deployment's scoring route is {route}.")
 
-    # -- what is answered ---------------------------------------------------------------------------------------------
+    # -- answers ------------------------------------------------------------------------------------------------------
 
     def _answer(self, asked: _ScoringRequest) -> Response:
-        hold = self._hold(asked)
+        hold = self._leased(asked)
         if asked.mirror:
             threading.Thread(target=self._copy, args=[asked], name="mirror", daemon=True).start()
         try:
             exchange = self._ask(asked, hold.lease, asked.client)
         except ContainerError as e:
             hold.end(0, 0)
-            raise self._broken(asked, e) from e
+            raise self._error_of_container(asked, e) from e
         headers = [(k, v) for k, v in exchange.headers if k.lower() not in _HOP_BY_HOP]
         length = exchange.header("Content-Length")
         headers += [(DEPLOYMENT, asked.deployment), ("x-request-id", asked.id)]
@@ -188,7 +188,7 @@ class Scoring:
         pieces = Pieces(exchange, ended.counted, lambda _: None, ended.by, None if length else self._cut(asked))
         return Response(pieces, 200 if status == 200 else 424, headers)
 
-    def _hold(self, asked: _ScoringRequest) -> "_DeploymentHold":
+    def _leased(self, asked: _ScoringRequest) -> "_DeploymentHold":
         """Leases an instance of the deployment for a request.
 
         Raises:
@@ -213,7 +213,7 @@ class Scoring:
         )
 
     @staticmethod
-    def _broken(asked: _ScoringRequest, error: ContainerError) -> ArmError:
+    def _error_of_container(asked: _ScoringRequest, error: ContainerError) -> ArmError:
         if error.reason == "late":
             message = f"The request timed out: the deployment's request timeout is {asked.settings.seconds:g} seconds."
             return ArmError(408, "RequestTimeout", message)
@@ -240,14 +240,14 @@ class Scoring:
             asked, deployment=deployment["name"], client=None, settings=settings, most=most, began=time.perf_counter()
         )
         try:
-            hold = self._hold(copy)
+            hold = self._leased(copy)
         except ArmError as e:
             self._meter.count(self._endpoint_id, copy.deployment, e.status, 0, 0.0, received=len(copy.body))
             return
         try:
             exchange = self._ask(copy, hold.lease, None)
         except ContainerError as e:
-            hold.end(self._broken(copy, e).status, 0)
+            hold.end(self._error_of_container(copy, e).status, 0)
             return
         ended = _Ended(exchange, hold)
         for _ in Pieces(exchange, ended.counted, lambda _: b"", ended.by):
@@ -261,14 +261,14 @@ class _DeploymentHold:
         self.lease = lease
         self._meter = meter
         self._endpoint_id = endpoint_id
-        self._asked = asked
+        self._request = asked
         self._began = time.perf_counter()
 
     def end(self, status: int, model_status: int, sent: int = 0) -> None:
         """Releases the instance, and counts the request. Status 0 means that there was no answer: the code that refuses
         the request counts it.
         """
-        now, asked = time.perf_counter(), self._asked
+        now, asked = time.perf_counter(), self._request
         with self.lease:
             self.lease.done(model_status, now - self._began, self._began - asked.began)
         self._meter.ended(self._endpoint_id, asked.deployment)

@@ -17,7 +17,7 @@ COMPONENTS = "Microsoft.Insights/components"
 _BODY = body_checks.Body(
     COMPONENTS,
     required=("properties.Application_Type",),
-    more={"properties.Ver": READ_ONLY},  # which no client has
+    more={"properties.Ver": READ_ONLY},  # declared by no client
 )
 _RETENTIONS = (30, 60, 90, 120, 180, 270, 365, 550, 730)
 

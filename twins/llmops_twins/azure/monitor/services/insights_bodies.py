@@ -18,7 +18,7 @@ AUTOSCALE = Body("Microsoft.Insights/autoscaleSettings")
 ACTION_GROUP = Body(
     "Microsoft.Insights/actionGroups",
     required=("properties.groupShortName", "properties.enabled"),
-    # The client's models are those of 2023-01-01. What 2024-10-01-preview has besides, from azure-native's declaration:
+    # The client's models are those of 2023-01-01. The members that 2024-10-01-preview adds are azure-native's:
     more={
         "identity": _object(type=TEXT, userAssignedIdentities={"type": "object", "additionalProperties": {}}),
         "properties.incidentReceivers": {
@@ -46,13 +46,13 @@ METRIC_ALERT = Body("Microsoft.Insights/metricAlerts", required=("properties.act
 _CRITERIA = "properties.criteria.allOf[]"
 QUERY_RULE = Body(
     "Microsoft.Insights/scheduledQueryRules",
-    # Of rules that alert: the declaration has those of kind LogToMetric too.
+    # For rules that alert; the declaration covers the kind LogToMetric too.
     required=(
         *(f"properties.{name}" for name in ("scopes", "criteria", "evaluationFrequency", "windowSize", "severity")),
         "properties.criteria.allOf",
         *(f"{_CRITERIA}.{name}" for name in ("query", "timeAggregation", "operator", "threshold")),
     ),
-    # The client's models are those of 2023-12-01. What 2025-01-01-preview has besides, from azure-native's declaration:
+    # The client's models are those of 2023-12-01. The members that 2025-01-01-preview adds are azure-native's:
     more={
         f"{_CRITERIA}.alertSensitivity": TEXT,
         f"{_CRITERIA}.criterionType": TEXT,

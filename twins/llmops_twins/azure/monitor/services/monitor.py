@@ -58,7 +58,7 @@ def seconds_of(duration: str, path: str) -> int:
         ArmError: 400, it is not such a duration.
     """
     if not _DURATION.fullmatch(duration):
-        raise body_checks.refused(f"The value {duration!r} is no duration.", path)
+        raise body_checks.refused(f"The value {duration!r} is not a duration.", path)
     parts = {unit: int(number) for number, unit in re.findall(r"(\d+)([DHMS])", duration)}
     return sum(parts.get(unit, 0) * size for unit, size in (("D", 86_400), ("H", 3600), ("M", 60), ("S", 1)))
 
@@ -114,7 +114,7 @@ def _put_action_group(_twin: TenantTwin, call: ArmCall, _there: Document | None)
     for receiver in properties["emailReceivers"]:
         if not re.fullmatch(r"[^@\s]+@[^@\s]+", receiver["emailAddress"]):
             raise body_checks.refused(
-                f"{receiver['emailAddress']!r} is no e-mail address.", "properties.emailReceivers"
+                f"{receiver['emailAddress']!r} is not an e-mail address.", "properties.emailReceivers"
             )
         receiver["status"] = "Enabled"
     return body

@@ -112,7 +112,7 @@ class CostBudget(AwsResourceKind):
         try:
             work.call("budgets", "DeleteNotification", **self._named(work), Notification=_notification(notification))
         except AwsError as error:
-            if not error.is_one_of(NOT_FOUND):  # the budget was only half made
+            if not error.is_one_of(NOT_FOUND):  # the creation had stopped halfway
                 raise
 
     def _named(self, work: ResourceOperation) -> dict[str, str]:

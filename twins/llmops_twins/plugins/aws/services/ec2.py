@@ -17,15 +17,15 @@ class Vpc(AwsResourceKind):
         self.await_ready(work)
         wanted = {n: work.inputs[n] for n in VPC_ATTRIBUTES if n in work.inputs}
         for name, value in wanted.items():
-            if value != (name == "enableDnsSupport"):  # what AWS gives
+            if value != (name == "enableDnsSupport"):  # AWS's default
                 self._set(work, name, value)
 
     def properties_of(self, work: ResourceOperation, answer: dict[str, Any]) -> dict[str, Any]:
         found = super().properties_of(work, answer)
         for name in VPC_ATTRIBUTES:
             member = name[0].upper() + name[1:]
-            told = _quietly(work, "DescribeVpcAttribute", VpcId=work.id, Attribute=name)
-            found[name] = told.get(member, {}).get("Value", False)
+            described = _quietly(work, "DescribeVpcAttribute", VpcId=work.id, Attribute=name)
+            found[name] = described.get(member, {}).get("Value", False)
         tables = self._of_vpc(work, "DescribeRouteTables", "RouteTables", {"association.main": "true"})
         acls = self._of_vpc(work, "DescribeNetworkAcls", "NetworkAcls", {"default": "true"})
         groups = self._of_vpc(work, "DescribeSecurityGroups", "SecurityGroups", {"group-name": "default"})
@@ -133,18 +133,21 @@ class RouteTableAssociation(AwsResourceKind):
         return self.properties_of(work, answer)
 
     def change(self, work: ResourceOperation) -> dict[str, Any]:
-        told = self.call_read(work)
-        if told is None:
+        association = self.call_read(work)
+        if association is None:
             work.id = self.call_create(work)["AssociationId"]
         else:
-            place = {"AssociationId": told["RouteTableAssociationId"], "RouteTableId": work.inputs["routeTableId"]}
+            place = {
+                "AssociationId": association["RouteTableAssociationId"],
+                "RouteTableId": work.inputs["routeTableId"],
+            }
             work.id = work.call("ec2", "ReplaceRouteTableAssociation", **place)["NewAssociationId"]
         return self.state_after(work)
 
     def call_delete(self, work: ResourceOperation) -> None:
-        told = self.call_read(work)
-        if told:
-            work.call("ec2", "DisassociateRouteTable", AssociationId=told["RouteTableAssociationId"])
+        association = self.call_read(work)
+        if association:
+            work.call("ec2", "DisassociateRouteTable", AssociationId=association["RouteTableAssociationId"])
 
     def readable(self, work: ResourceOperation) -> set[str]:
         return {"subnetId", "gatewayId", "routeTableId"}
@@ -165,9 +168,9 @@ class VpcEndpoint(AwsResourceKind):
         }
         if found["vpcEndpointType"] == "Gateway":
             filters = [{"Name": "prefix-list-name", "Values": [answer["ServiceName"]]}]
-            told = _quietly(work, "DescribePrefixLists", Filters=filters).get("PrefixLists", [])
-            if told:
-                found |= {"prefixListId": told[0]["PrefixListId"], "cidrBlocks": told[0].get("Cidrs", [])}
+            lists = _quietly(work, "DescribePrefixLists", Filters=filters).get("PrefixLists", [])
+            if lists:
+                found |= {"prefixListId": lists[0]["PrefixListId"], "cidrBlocks": lists[0].get("Cidrs", [])}
         return found
 
     def call_update(self, work: ResourceOperation) -> None:
@@ -187,8 +190,8 @@ class VpcEndpoint(AwsResourceKind):
         work.call("ec2", "ModifyVpcEndpoint", **parameters)
 
     def call_delete(self, work: ResourceOperation) -> None:
-        told = work.call("ec2", "DeleteVpcEndpoints", VpcEndpointIds=[work.id])
-        _raise_unsuccessful(work, "DeleteVpcEndpoints", told)
+        answer = work.call("ec2", "DeleteVpcEndpoints", VpcEndpointIds=[work.id])
+        _raise_unsuccessful(work, "DeleteVpcEndpoints", answer)
 
     def find(self, work: ResourceOperation) -> dict[str, Any] | None:
         found = super().find(work)

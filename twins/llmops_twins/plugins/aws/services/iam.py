@@ -29,7 +29,7 @@ class IamRole(AwsResourceKind):
         return found | ({"permissionsBoundary": boundary["PermissionsBoundaryArn"]} if boundary else {})
 
     def call_delete(self, work: ResourceOperation) -> None:
-        work.call("iam", "ListInstanceProfilesForRole", RoleName=work.id)  # the real plugin takes the role out of them
+        work.call("iam", "ListInstanceProfilesForRole", RoleName=work.id)  # the real plugin removes the role from these
         super().call_delete(work)
 
 

@@ -65,7 +65,7 @@ class S3BucketKind(AwsResourceKind):
     def find(self, work: ResourceOperation) -> dict[str, Any] | None:
         if not _exists(work, work.id):
             return None
-        told = {operation: _get(work, operation, absent) for operation, absent in READS}
+        settings = {operation: _get(work, operation, absent) for operation, absent in READS}
         region, name = work.region, work.id
         found: dict[str, Any] = {
             "bucket": name,
@@ -74,17 +74,17 @@ class S3BucketKind(AwsResourceKind):
             "bucketRegionalDomainName": f"{name}.s3.{region}.amazonaws.com",
             "bucketRegion": region,
             "hostedZoneId": ZONES.get(region, ""),
-            "objectLockEnabled": bool(told["GetObjectLockConfiguration"]),
-            "requestPayer": told["GetBucketRequestPayment"].get("Payer", "BucketOwner"),
+            "objectLockEnabled": bool(settings["GetObjectLockConfiguration"]),
+            "requestPayer": settings["GetBucketRequestPayment"].get("Payer", "BucketOwner"),
             "versioning": {
-                "enabled": told["GetBucketVersioning"].get("Status") == "Enabled",
-                "mfaDelete": told["GetBucketVersioning"].get("MFADelete") == "Enabled",
+                "enabled": settings["GetBucketVersioning"].get("Status") == "Enabled",
+                "mfaDelete": settings["GetBucketVersioning"].get("MFADelete") == "Enabled",
             },
             "tagsAll": _tags(work),
         }
-        if told["GetBucketPolicy"].get("Policy"):
-            found["policy"] = told["GetBucketPolicy"]["Policy"]
-        encryption = told["GetBucketEncryption"].get("ServerSideEncryptionConfiguration", {}).get("Rules")
+        if settings["GetBucketPolicy"].get("Policy"):
+            found["policy"] = settings["GetBucketPolicy"]["Policy"]
+        encryption = settings["GetBucketEncryption"].get("ServerSideEncryptionConfiguration", {}).get("Rules")
         if encryption:
             shapes = {"rule": work.rules.inputs["serverSideEncryptionConfiguration"]["rule"]}
             found["serverSideEncryptionConfiguration"] = from_api({"Rules": encryption}, shapes, {})
@@ -186,16 +186,16 @@ def _get(work: ResourceOperation, operation: str, absent: Gone) -> dict[str, Any
 
 
 def _tags(work: ResourceOperation) -> dict[str, str]:
-    told = _get(work, "GetBucketTagging", ("NoSuchTagSet", "NoSuchTagSetError"))
-    return {k: v for k, v in map_of(told.get("TagSet", [])).items() if not k.startswith("aws:")}
+    answer = _get(work, "GetBucketTagging", ("NoSuchTagSet", "NoSuchTagSetError"))
+    return {k: v for k, v in map_of(answer.get("TagSet", [])).items() if not k.startswith("aws:")}
 
 
 def _put_tags(work: ResourceOperation, tags: dict[str, str]) -> None:
     """Replaces all tags of a bucket, since S3 can only set them together; keeps AWS's own."""
-    told = map_of(_get(work, "GetBucketTagging", ("NoSuchTagSet", "NoSuchTagSetError")).get("TagSet", []))
-    wanted = {**tags, **{k: v for k, v in told.items() if k.startswith("aws:")}}
+    present = map_of(_get(work, "GetBucketTagging", ("NoSuchTagSet", "NoSuchTagSetError")).get("TagSet", []))
+    wanted = {**tags, **{k: v for k, v in present.items() if k.startswith("aws:")}}
     if not wanted:
-        if told:
+        if present:
             work.call("s3", "DeleteBucketTagging", Bucket=work.id)
         return
     shape = work.shape("s3", "PutBucketTagging").members["Tagging"].members["TagSet"]
@@ -204,8 +204,8 @@ def _put_tags(work: ResourceOperation, tags: dict[str, str]) -> None:
 
 def _empty(work: ResourceOperation) -> None:
     while True:
-        told = work.call("s3", "ListObjectVersions", Bucket=work.id)
-        found = [*told.get("Versions", []), *told.get("DeleteMarkers", [])]
+        page = work.call("s3", "ListObjectVersions", Bucket=work.id)
+        found = [*page.get("Versions", []), *page.get("DeleteMarkers", [])]
         if not found:
             return
         objects = [{"Key": o["Key"], "VersionId": o["VersionId"]} for o in found]

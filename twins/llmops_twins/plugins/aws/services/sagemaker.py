@@ -7,7 +7,7 @@ from llmops_twins.plugins.aws.calls import PATIENCE, ResourceOperation
 from llmops_twins.plugins.aws.kinds import AwsResourceKind
 from llmops_twins.plugins.plugin import ProviderError
 
-ROLE = "ould not assume"  # "Could not assume role …": a role that was made just now
+ROLE = "ould not assume"  # of "Could not assume role …", the error for a role too new to be used
 
 
 class SageMakerEndpointConfiguration(AwsResourceKind):

@@ -238,7 +238,7 @@ def test_names_are_azures_and_unique_in_a_region(ml: Workspace) -> None:
 
 
 def test_keys_are_for_endpoints_with_keys(ml: Workspace) -> None:
-    ml.is_refused(ml.post("/onlineEndpoints/chat/listKeys"), "there is no keys for it")
+    ml.is_refused(ml.post("/onlineEndpoints/chat/listKeys"), "so it has no keys")
     ml.ok("/onlineEndpoints/keyed", ml.endpoint(authMode="Key"))
     first = ml.post("/onlineEndpoints/keyed/listKeys").body
     assert ml.post("/onlineEndpoints/keyed/regenerateKeys", {"keyType": "Primary"}).status == 200

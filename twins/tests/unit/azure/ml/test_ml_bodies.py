@@ -13,7 +13,7 @@ _ENDPOINT = {"location": "x", "properties": {"authMode": "AADToken"}}
 @pytest.mark.parametrize(
     ("definition", "body", "target", "message"),
     [
-        ("OnlineEndpoint", {**_ENDPOINT, "colour": 1}, "colour", "is no member that is known."),
+        ("OnlineEndpoint", {**_ENDPOINT, "colour": 1}, "colour", "is not a known member."),
         ("OnlineEndpoint", {**_ENDPOINT, "id": "x"}, "id", "is read-only."),
         ("OnlineEndpoint", {"properties": {"authMode": "Key"}}, "location", "is required."),
         ("OnlineEndpoint", {**_ENDPOINT, "tags": {"a": 1}}, "tags.a", "1 is not of type 'string'."),
@@ -41,7 +41,7 @@ def test_a_variant_is_judged_as_what_its_discriminator_says() -> None:
     job: dict[str, Any] = {"jobType": "Command", "command": "a", "environmentId": "e", "distribution": pytorch}
     ml_bodies.judge("JobBase", {"properties": job})
 
-    with pytest.raises(ArmError, match="parameterServerCount: is no member"):
+    with pytest.raises(ArmError, match="parameterServerCount: is not a known member"):
         ml_bodies.judge("JobBase", {"properties": {**job, "distribution": {**pytorch, "parameterServerCount": 1}}})
 
 

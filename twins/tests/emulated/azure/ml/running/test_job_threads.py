@@ -194,7 +194,7 @@ def test_a_job_that_may_not_log_fails(ml: Ml) -> None:
     try:
         name = begin(ml, "silent", "print('never')")
         assert ml.until(name) == "Failed"
-        assert "containers/azureml', which what the job logs" in failure(ml, name)
+        assert "containers/azureml', which the job's log" in failure(ml, name)
     finally:
         ml.logging = ml.allow("Storage Blob Data Contributor", ml.container("azureml"))
 
