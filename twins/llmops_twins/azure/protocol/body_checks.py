@@ -94,9 +94,8 @@ def judged(body: Document, schema: Schema, stricter: Stricter | None = None) -> 
     """Returns a copy of a body that fits a schema; `properties` may be missing if nothing in them is required."""
     whole = copy.deepcopy(body) | {"properties": body.get("properties") or {}}
     own = {*schema.get("readOnly", ()), *OWN} - schema.get("properties", {}).keys()
-    location = [
-        name for name in schema.get("required", ()) if name != "location"
-    ]  # ARM checks itself whether it is required
+    # Without `location`: ARM itself checks whether it is required.
+    location = [name for name in schema.get("required", ()) if name != "location"]
     properties = {"properties": {}, **schema.get("properties", {})}
     top = {**schema, "properties": properties, "required": location, "readOnly": sorted(own)}
     return _Judge(stricter or Stricter()).value(whole, top, "", "")

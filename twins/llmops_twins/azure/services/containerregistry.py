@@ -44,9 +44,8 @@ _DEFAULTS: Document = {
     "publicNetworkAccess": "Enabled",
     "zoneRedundancy": "Disabled",
 }
-_BODY = body_checks.Body(
-    REGISTRIES, values={"sku.name": body_checks.TEXT}
-)  # an invalid SKU is refused with its own code
+# Any SKU's name: `_put` refuses an invalid one with its own code.
+_BODY = body_checks.Body(REGISTRIES, values={"sku.name": body_checks.TEXT})
 _OF_PREMIUM = {
     "dataEndpointEnabled": True,
     "publicNetworkAccess": "Disabled",

@@ -74,9 +74,8 @@ class MetricAlarms:
 
     def describe_alarms(self, call: ApiCall) -> Document:
         wanted = call.parameters
-        others = (
-            "ChildrenOfAlarmName" in wanted or "ParentsOfAlarmName" in wanted
-        )  # of composite alarms: there are none
+        # These ask for composite alarms, which a twin does not have.
+        others = "ChildrenOfAlarmName" in wanted or "ParentsOfAlarmName" in wanted
         known = (
             []
             if others or "MetricAlarm" not in wanted.get("AlarmTypes", ["MetricAlarm"])
