@@ -92,7 +92,6 @@ def skeleton(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "llmops_kit.clouds.azure.arm",
         "llmops_kit.clouds.azure.objects",
         "llmops_kit.clouds.azure.session",
-        "llmops_kit.core.models.gpus",
         "llmops_kit.infra.__main__",
         "llmops_kit.infra.resource_names",
         "llmops_kit.infra.settings",

@@ -8,7 +8,8 @@ from llmops_kit.core.models.gpus import usable_gpus
 from llmops_kit.settings.resolved import told_engine
 from llmops_kit.settings.stack_settings import Endpoint, Settings
 
-_TRAINING = "training"
+TRAINING_IMAGE = "training"
+"""The kit's image that runs execute."""
 
 
 @dataclass(frozen=True)
@@ -32,13 +33,11 @@ class ResolvedLocalStack:
     gpus: bool
     """Its endpoints can use NVIDIA GPUs: those of processes alone, since containers get none here."""
     endpoints: Mapping[str, ResolvedLocalEndpoint]
-    training_image: str = _TRAINING
-    """The kit's image that runs execute."""
 
     @property
     def images(self) -> tuple[str, ...]:
         """The kit's images that its runs and endpoints need."""
-        return (self.training_image, *sorted({endpoint.image for endpoint in self.endpoints.values()}))
+        return (TRAINING_IMAGE, *sorted({endpoint.image for endpoint in self.endpoints.values()}))
 
 
 def resolve_local_stack(settings: Settings, environ: Mapping[str, str]) -> ResolvedLocalStack:

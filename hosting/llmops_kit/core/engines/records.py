@@ -61,5 +61,5 @@ def engines_by_preference(gpu: bool) -> tuple[EngineName, ...]:
 
 
 def image_of(engine: EngineChoice, gpu: bool) -> str:
-    """Returns the kit's image that runs an engine on this machine; auto: the engine that it prefers, with a GPU or not."""
+    """Returns the kit's image that runs an engine on this machine; auto: the preferred one, with a GPU or without."""
     return ENGINES[engines_by_preference(gpu)[0] if engine == "auto" else engine].image

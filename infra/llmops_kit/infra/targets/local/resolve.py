@@ -19,7 +19,12 @@ from llmops_kit.infra.targets.local.providers.store import read_store
 from llmops_kit.infra.targets.local.values import LocalEndpointValues, LocalImage
 from llmops_kit.local_runtime import process_images
 from llmops_kit.local_runtime.spec import ROUTER_BODY_BYTES, VariantRollout
-from llmops_kit.settings.resolved_local import ResolvedLocalEndpoint, ResolvedLocalStack, resolve_local_stack
+from llmops_kit.settings.resolved_local import (
+    TRAINING_IMAGE,
+    ResolvedLocalEndpoint,
+    ResolvedLocalStack,
+    resolve_local_stack,
+)
 from llmops_kit.settings.stack_settings import Endpoint as Entry
 from llmops_kit.settings.stack_settings import Rollout, Settings
 
@@ -56,7 +61,7 @@ def resolve(settings: Settings, below: str = "") -> LocalResolved:
         if endpoint.entry.endpoint:
             require_servable(endpoint.name, endpoint.entry, partial(read_store, home.store))
     endpoints = {each.name: _values(each, settings.local_runtime, project) for each in stack.endpoints.values()}
-    return LocalResolved(stack, name, project, home, _image(stack.training_image, "process"), endpoints)
+    return LocalResolved(stack, name, project, home, _image(TRAINING_IMAGE, "process"), endpoints)
 
 
 def _values(

@@ -24,7 +24,7 @@ class LocalImage:
 
     @property
     def reference(self) -> str | None:
-        """Its reference, known before a process is built, so that a preview shows a change; None: Docker gives it one."""
+        """Known before a process image is built, so that a preview shows a change; None: Docker will give it one."""
         return self.process_reference if self.runtime == "process" else None
 
 
