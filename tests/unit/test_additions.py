@@ -24,11 +24,14 @@ from llmops_kit.cli.plan.limits import limit_changes
 from llmops_kit.infra.resource_names import stack_home
 from llmops_kit.infra.targets.local.providers.endpoints import _spec
 from llmops_kit.infra.targets.local.resources.endpoint import _properties
+from llmops_kit.infra.targets.local.values import LocalEndpointValues, LocalImage
+from llmops_kit.local_runtime.spec import VariantRollout
 from llmops_kit.serving.bringup import load_order
 from llmops_kit.serving.server_settings import ServerSettings
 from llmops_kit.serving.vllm_server import command
 from llmops_kit.core.documents.model import ModelManifest
 from llmops_kit.core.errors import ServingError
+from llmops_kit.settings.resolved_local import resolve_local_stack
 from llmops_kit.settings.stack_settings import Settings
 from tests.support.clouds.settings import resolved
 
@@ -37,10 +40,12 @@ for target in ("aws", "azure"):
     stack = resolved(Settings.model_validate({"target": target, "endpoints": {"chat": entry}}))
     assert stack.endpoints["chat"].variables["LLMOPS_LOOKAHEAD"] == "4", stack
 here = stack_home(Path("."), "home", "dev")
-image = SimpleNamespace(name="serving", stated="serving")
-props = _properties("chat", Settings.model_validate({"endpoints": {"chat": entry}}).endpoints["chat"], here, image)
+stack = resolve_local_stack(Settings.model_validate({"endpoints": {"chat": entry}}), {"CUDA_VISIBLE_DEVICES": ""})
+image = LocalImage("serving", "process", "process:serving@sha256:" + "0" * 64)
+values = LocalEndpointValues(stack.endpoints["chat"], VariantRollout(), image, {})
+props = _properties(values, here, SimpleNamespace(stated="serving"))
 with mock.patch.object(Path, "read_text", lambda _: "k" * 40):
-    environ = _spec({**props, "key_files": {}}).environ
+    environ = _spec(props).environ
 assert environ["LLMOPS_LOOKAHEAD"] == "4", environ
 
 def step(value):
@@ -82,12 +87,13 @@ from pathlib import Path
 from llmops_kit.clouds.aws.traits import TRAITS
 from llmops_kit.core.engines.records import ENGINES
 from llmops_kit.core.errors import SettingError
-from llmops_kit.local_runtime.process_images import ImageSource, serving_image
+from llmops_kit.local_runtime.process_images import ImageSource
 from llmops_kit.infra.engines import require_engine
 from llmops_kit.serving.engine_choice import choose_engine
 from llmops_kit.serving.engines.engine import GenerationRequest, LoadOrder
 from llmops_kit.serving.engines.worker import new_backend
 from llmops_kit.serving.server_settings import ServerSettings
+from llmops_kit.settings.resolved_local import resolve_local_stack
 from llmops_kit.settings.stack_settings import Settings
 from tests.support.clouds.settings import resolved
 
@@ -99,11 +105,10 @@ except SettingError as e:
     assert "the kit's images for clouds don't hold it" in str(e), e
 else:
     raise AssertionError("a cloud took it")
-here = Settings.model_validate({"endpoints": {"chat": entry}}).endpoints["chat"]
-image = serving_image(here.engine, "process", {})
-assert image == "serving-parrot"
+here = resolve_local_stack(Settings.model_validate({"endpoints": {"chat": entry}}), {}).endpoints["chat"]
+assert (here.image, here.engine) == ("serving-parrot", "parrot")
 Path("requirements/serving-parrot.txt").touch()  # which tools/lock.sh writes
-assert "app/llmops_kit/serving/engines/parrot_backend.py" in ImageSource.of_kit(image).files()
+assert "app/llmops_kit/serving/engines/parrot_backend.py" in ImageSource.of_kit(here.image).files()
 asked = {"LLMOPS_AUTH": "platform", "LLMOPS_PLATFORM": "azureml", "LLMOPS_PUBLIC_KEY": "key", "LLMOPS_ENGINE": "parrot"}
 engine = choose_engine(ServerSettings.from_environ(asked).engine, ["transformers"], {}).engine
 backend = new_backend(engine)

@@ -13,9 +13,8 @@ import subprocess
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
 
-from llmops_kit.core.engines.records import ENGINES, EngineName, engines_by_preference
+from llmops_kit.core.engines.records import ENGINES, EngineChoice, image_of
 from llmops_kit.core.errors import HostingError
 from llmops_kit.core.integrity.digest import tree_hash
 from llmops_kit.core.layout import EXPORT_VARIABLE, ROOT_VARIABLE, cache_dir
@@ -127,17 +126,15 @@ class ProcessImage:
         return _COMMANDS.get(self.program, ())
 
 
-def serving_image(engine: str, runtime: str, environ: Mapping[str, str]) -> str:
-    """The image whose environment holds an engine of this machine.
+def serving_image(engine: EngineChoice, environ: Mapping[str, str]) -> str:
+    """Returns the image whose environment holds an engine.
 
     Args:
         engine: vllm, openvino, transformers, or auto: vllm where a process of this environment has a GPU.
-        runtime: process or docker, whose containers get no GPUs here.
         environ: of this process, which may hide the machine's GPUs.
     """
-    if engine == "auto":
-        engine = engines_by_preference(runtime == "process" and bool(usable_gpus(environ)))[0]
-    return ENGINES[cast(EngineName, engine)].image
+    gpu = engine == "auto" and bool(usable_gpus(environ))
+    return image_of(engine, gpu)
 
 
 def package_of(name: str) -> str:

@@ -19,6 +19,7 @@ from llmops_kit.cli.evaluation.models import StoredModel
 from llmops_kit.cli.importing.importing import Fetched, convert
 from llmops_kit.core.documents.model import ModelManifest
 from llmops_kit.core.documents.recipe import BaseModelSource
+from llmops_kit.core.engines.records import EngineChoice
 from llmops_kit.core.errors import KitError, NotFoundError
 from llmops_kit.core.integrity.signing import make_key, sign
 from llmops_kit.core.layout import MANIFEST, cache_dir
@@ -108,7 +109,7 @@ def serve(
     models: Sequence[StoredModel | Path],
     home: Path,
     *,
-    engine: str,
+    engine: EngineChoice,
     port: int,
     public_key: str,
     environ: Mapping[str, str],
@@ -131,7 +132,7 @@ def serve(
     Raises:
         KitError: a model can't be served, or does not fit into the memory.
     """
-    name = process_images.serving_image(engine, "process", environ)
+    name = process_images.serving_image(engine, environ)
     _require_memory(models, name)
     versions = [_version(model, number, home, name, public_key, say) for number, model in enumerate(models)]
     if len({version.sha256 for version in versions}) < len(versions):

@@ -1,11 +1,11 @@
-"""Resolves a stack's settings to frozen values, applying each rule of precedence once.
+"""The resolved settings of a stack in a cloud: frozen values, in which each rule of precedence was applied once.
 
 The program declares resources from them, and plan, preflight and rules read the same ones.
+llmops_kit.settings.resolved_local has those of a stack on this machine.
 """
 
-import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Literal
 
 from pydantic import ValidationError
@@ -15,6 +15,7 @@ from llmops_kit.clouds.targets import TARGETS, load
 from llmops_kit.clouds.traits import CloudTraits
 from llmops_kit.core.documents.run import Compute
 from llmops_kit.core.engines.engine_settings import engine_variables
+from llmops_kit.core.engines.records import EngineChoice
 from llmops_kit.core.limits import limit_variables
 from llmops_kit.core.validation import first_message
 from llmops_kit.settings.reading import KeyPath, SettingsOrigin
@@ -28,14 +29,14 @@ ImageField = Literal["serving", "serving_vllm"]
 class Machine:
     """Machine type of an endpoint in a cloud."""
 
-    kind: str = ""
-    """Its instance type or VM size; empty: this machine."""
-    key: KeyPath = ()
-    """Path of the setting that names it."""
-    gpus: bool = False
-    """Whether it has NVIDIA GPUs, on which vLLM runs."""
-    accelerated: bool = False
-    """Whether it has GPUs or other accelerators, for which it is billed."""
+    kind: str
+    """Its instance type, the cloud's name for it."""
+    key: KeyPath
+    """The setting that says it."""
+    gpus: bool
+    """NVIDIA's, which vLLM computes on."""
+    accelerated: bool
+    """It is paid for GPUs or other accelerators."""
 
 
 @dataclass(frozen=True)
@@ -56,11 +57,8 @@ class ResolvedEndpoint:
 
     @property
     def variables(self) -> dict[str, str]:
-        """The environment variables that pass the endpoint's settings to a cloud's server.
-
-        vLLM's image gets its engine explicitly: with a failing driver, it would otherwise serve on CPUs beside idle GPUs.
-        """
-        engine = "vllm" if self.image_field == "serving_vllm" else self.entry.engine
+        """The variables by which a cloud's server gets the endpoint's settings."""
+        engine = told_engine(self.entry, self.image_field == "serving_vllm")
         found = engine_variables(self.entry) | ({} if engine == "auto" else {"LLMOPS_ENGINE": engine})
         # Then a server that fails its golden prompts still starts; alarms and the rollout decide about it.
         waived = {"LLMOPS_GOLDEN": "reported"} if self.entry.gate == "waived" else {}
@@ -81,37 +79,42 @@ class ResolvedSchedule:
 
 @dataclass(frozen=True)
 class AlarmThresholds:
-    """Limits beyond which a rollout is rolled back and a notification is sent; see the cloud's settings.
+    """Limits beyond which a rollout is rolled back and a notification is sent; see the cloud's settings."""
 
-    The defaults are never reached: this machine has no alarms.
-    """
-
-    error_rate: float = 1.0
-    latency_seconds: float = math.inf
-    quality: float = 0.0
+    error_rate: float
+    latency_seconds: float
+    quality: float
 
 
 @dataclass(frozen=True)
 class ResolvedStack:
-    """All resolved settings of a stack."""
+    """All settings of a stack in a cloud."""
 
     settings: Settings
     endpoints: Mapping[str, ResolvedEndpoint]
-    jobs: Compute | None = None
-    """Machines of a run that names none; None: this machine."""
-    schedules: Mapping[str, ResolvedSchedule] = field(default_factory=dict)
-    alarms: AlarmThresholds = AlarmThresholds()
-    told: tuple[str, ...] = ()
+    jobs: Compute
+    """Machines of a run that says nothing else."""
+    schedules: Mapping[str, ResolvedSchedule]
+    alarms: AlarmThresholds
+    told: tuple[str, ...]
     """Addresses that get notifications about costs and alarms."""
 
     @property
     def images(self) -> Images:
-        """Images in a cloud, by digest."""
+        """By digest."""
         return self.settings.images
 
 
+def told_engine(entry: Endpoint, in_vllms_image: bool) -> EngineChoice:
+    """Returns the engine that an endpoint's server is told to use; auto: it chooses one itself.
+
+    vLLM's image is told to use it: with a driver that fails it would else serve on the processors beside idle GPUs.
+    """
+    return "vllm" if in_vllms_image else entry.engine
+
+
 def resolve_stack(settings: Settings, origin: SettingsOrigin, stack: str, prefix: str = "") -> ResolvedStack:
-    """Resolves a stack's settings, without any look-up in a cloud.
+    """Resolves the settings of a stack in a cloud. Looks nothing up.
 
     Args:
         settings: of the stack.
@@ -122,10 +125,7 @@ def resolve_stack(settings: Settings, origin: SettingsOrigin, stack: str, prefix
     Raises:
         SettingError: two settings contradict each other.
     """
-    record = TARGETS.get(settings.target)
-    if record is None or not record.is_cloud:
-        local = {name: _on_this_machine(name, entry) for name, entry in settings.endpoints.items()}
-        return ResolvedStack(settings, local)
+    record = TARGETS[settings.target]
     cloud, traits = getattr(settings, record.name), load(record.traits)
     repository = named_after(origin.project, stack, f"{prefix}serving")
     ours = not settings.images.serving or traits.is_the_kits(settings.images.serving, cloud.registry, repository)
@@ -139,10 +139,6 @@ def resolve_stack(settings: Settings, origin: SettingsOrigin, stack: str, prefix
     }
     alarms = AlarmThresholds(**cloud.alarms.model_dump())
     return ResolvedStack(settings, endpoints, _compute(cloud.jobs), schedules, alarms, tuple(cloud.budget.emails))
-
-
-def _on_this_machine(name: str, entry: Endpoint) -> ResolvedEndpoint:
-    return ResolvedEndpoint(name, entry, Machine(), "serving", "", True, entry.rollout.bake_seconds)
 
 
 def _in_cloud(settings: Settings, name: str, machine: Machine, ours: bool, traits: CloudTraits) -> ResolvedEndpoint:

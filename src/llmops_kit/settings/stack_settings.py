@@ -13,7 +13,7 @@ from llmops_kit.clouds.aws.settings import AwsSettings
 from llmops_kit.clouds.azure.settings import AzureSettings
 from llmops_kit.core.document import Part
 from llmops_kit.core.engines.engine_settings import EngineSettings
-from llmops_kit.core.engines.records import ENGINES, EngineName
+from llmops_kit.core.engines.records import ENGINES, EngineChoice
 from llmops_kit.core.errors import KitError
 from llmops_kit.core.expiry import Expiry
 from llmops_kit.core.limits import AdmissionLimits
@@ -124,7 +124,7 @@ class Endpoint(EngineSettings):
         default="realtime",
         description="async: requests and responses are files, can scale to zero (cloud); serverless: unsupported.",
     )
-    engine: Literal["auto", EngineName] = Field(
+    engine: EngineChoice = Field(
         default="auto",
         description="auto: vllm on machines with NVIDIA GPUs, else openvino; transformers: local only.",
     )

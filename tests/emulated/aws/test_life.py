@@ -162,6 +162,8 @@ def test_an_interrupted_update_goes_on(account: Account, make: MakeStack) -> Non
         time.sleep(0.02)
     process.send_signal(signal.SIGKILL)
     process.communicate()
+    assert "`pulumi cancel --stack cut` frees the stack" in stack.llmops("up", "--no-build", code=1)
+    stack.pulumi("cancel", "--yes")
     stack.llmops("up", "--no-build")
     assert stack.changes() == {}
     assert "pending" not in json.dumps(json.loads(stack.state())["deployment"].get("pending_operations") or "")

@@ -4,6 +4,9 @@ from typing import Literal, NamedTuple
 
 EngineName = Literal["vllm", "openvino", "transformers"]
 
+EngineChoice = Literal["auto", EngineName]
+"""Of a stack or a user; auto: the engine that suits the machine."""
+
 
 class EngineRecord(NamedTuple):
     """An engine. Its code is named as `module:class` below llmops_kit.serving.engines, and imported when it is used."""
@@ -55,3 +58,8 @@ def engines_by_preference(gpu: bool) -> tuple[EngineName, ...]:
     which would only use the processors, last.
     """
     return tuple(ENGINES) if gpu else tuple(name for name in reversed(ENGINES) if not ENGINES[name].gpus_only)
+
+
+def image_of(engine: EngineChoice, gpu: bool) -> str:
+    """Returns the kit's image that runs an engine on this machine; auto: the preferred one, with a GPU or without."""
+    return ENGINES[engines_by_preference(gpu)[0] if engine == "auto" else engine].image

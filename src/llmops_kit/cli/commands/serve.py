@@ -3,7 +3,7 @@
 import shlex
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -11,7 +11,7 @@ from llmops_kit.cli.commands import Json
 from llmops_kit.cli.context import Context, say
 from llmops_kit.cli.terminal.plain_text import printable
 from llmops_kit.cli.terminal.tables import print_json
-from llmops_kit.core.engines.records import EngineName
+from llmops_kit.core.engines.records import EngineChoice
 
 if TYPE_CHECKING:
     from llmops_kit.cli.evaluation.models import StoredModel
@@ -31,9 +31,7 @@ def serve(
         str, typer.Option(help="Second model, whose answers the chat page shows beside those of the first.")
     ] = "",
     port: Annotated[int, typer.Option(help="Port on this machine; 0: a free one.", min=0, max=65535)] = 0,
-    engine: Annotated[
-        Literal["auto", EngineName], typer.Option(help="auto: vllm with an NVIDIA GPU, else openvino.")
-    ] = "auto",
+    engine: Annotated[EngineChoice, typer.Option(help="auto: vllm with an NVIDIA GPU, else openvino.")] = "auto",
     open_page: Annotated[bool, typer.Option("--open", help="Open the chat page in the browser.")] = False,
     as_json: Json = False,
 ) -> None:

@@ -123,7 +123,7 @@ def image_for(manifest: ModelManifest, environ: Mapping[str, str]) -> str:
     """Returns the image that serves a version on this machine, as an endpoint with `engine: auto` would: vLLM's where
     there is a GPU; on processors OpenVINO's, or transformers' if the version lacks OpenVINO's form.
     """
-    usual = process_images.serving_image("auto", "process", environ)
+    usual = process_images.serving_image("auto", environ)
     return "serving-torch" if usual == "serving" and "openvino" not in manifest.engines else usual
 
 

@@ -52,7 +52,7 @@ def run_machines(resources: Sequence[Resource], stack: ResolvedStack) -> dict[Ma
     """
     del resources  # SageMaker makes the machines of a job with the job
     computes = (stack.jobs, *(schedule.compute for schedule in stack.schedules.values()))
-    return {machines_of(compute): compute.instances for compute in computes if compute}
+    return {machines_of(compute): compute.instances for compute in computes}
 
 
 def resource_costs(resources: Sequence[Resource], prices: Prices) -> Iterator[CostLine]:

@@ -78,7 +78,7 @@ class PulumiStack:
         return copy
 
     def resolve(self) -> "ResolvedStack":
-        """Returns what the settings in the stack's file come to.
+        """Returns the resolved settings of a stack in a cloud.
 
         Raises:
             SettingError: a wrong setting; names each key and its line.

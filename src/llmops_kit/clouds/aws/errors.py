@@ -39,7 +39,9 @@ def explained(where: str, fix: str = "") -> Iterator[None]:
         raise KitError(
             f"{'the twin' if twin else 'AWS'} can't be reached: {e}",
             where=twin or where,
-            fix="`llmops twin aws status` says whether it runs" if twin else "check the network, then repeat the command",
+            fix="`llmops twin aws status` says whether it runs"
+            if twin
+            else "check the network, then repeat the command",
         ) from e
 
 

@@ -60,7 +60,9 @@ def grant(principal: dict[str, Any] | str, actions: Iterable[str], resources: An
 def tls_only(action: str, resources: Any) -> Statement:
     """Returns a statement of a resource policy that denies requests without TLS to everybody."""
     statement = deny([action], resources, Bool={"aws:SecureTransport": "false"}) | {"Sid": "TlsOnly", "Principal": "*"}
-    return statement | {"Resource": statement.pop("Resource")}  # last, as in released versions: otherwise every stack shows a change
+    return statement | {
+        "Resource": statement.pop("Resource")
+    }  # last, as in released versions: otherwise every stack shows a change
 
 
 def _single(resources: Any) -> Any:

@@ -52,7 +52,7 @@ def test_of_a_stack_and_its_state_nothing_is_left(stack: AwsStack) -> None:
     assert found["expired"][0]["usd_month"] == pytest.approx(0.23 * 730 + 8 * 0.1), (
         "an instance, and six alarms on 8 metrics"
     )
-    assert "the stack expired on 2026-01-01 00:00 UTC: `llmops down` ends it" in stack.llmops("status")
+    assert "the stack expired on 2026-01-01 00:00 UTC: `llmops down` removes it" in stack.llmops("status")
     assert "takes it down" in stack.llmops("down", "--orphans")
 
 

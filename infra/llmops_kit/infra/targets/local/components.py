@@ -1,6 +1,5 @@
 """ModelStore, Training and ModelEndpoint on this machine; llmops_kit.infra.components has their arguments."""
 
-import os
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -13,7 +12,7 @@ from llmops_kit.infra.targets.local.resources.identity import LocalSigningKey
 from llmops_kit.infra.targets.local.resources.images import Image
 from llmops_kit.infra.targets.local.resources.storage import LocalStore
 from llmops_kit.infra.targets.local.resources.training import TrainingPlace
-from llmops_kit.local_runtime.process_images import serving_image
+from llmops_kit.infra.targets.local.values import LocalImage
 from llmops_kit.settings.stack_settings import Endpoint, Settings
 
 __all__ = [
@@ -63,7 +62,7 @@ class ModelStore(pulumi.ComponentResource):
         self.settings, self.folder = args.settings, "" if resolved else name
         found = resolved or resolve(_settings(self), self.folder)
         self.home, prefix = found.home, f"{self.folder}-" if self.folder else ""
-        self.store = LocalStore(found.home, found.stack, found.project, prefix, self)
+        self.store = LocalStore(found.home, found.name, found.project, prefix, self)
         self.signing = LocalSigningKey(found.home, prefix, self)
         self.prefix, self.url, self.public_key = prefix, self.store.url, self.signing.public_key
         self.runs = pulumi.Output.from_input(str(found.home.runs))
@@ -71,11 +70,11 @@ class ModelStore(pulumi.ComponentResource):
         self._images: dict[str, Image] = {}
         self.register_outputs({"url": self.url, "runs": self.runs, "signing_key": self.signing_key})
 
-    def image(self, name: str, runtime: str) -> Image:
-        """Returns an image of the kit; built once, whoever runs it."""
-        if name not in self._images:
-            self._images[name] = Image(name, runtime, self.prefix, self)
-        return self._images[name]
+    def image(self, image: LocalImage) -> Image:
+        """Returns the resource of an image of the kit; built once, whoever runs it."""
+        if image.name not in self._images:
+            self._images[image.name] = Image(image, self.prefix, self)
+        return self._images[image.name]
 
 
 class Training(pulumi.ComponentResource):
@@ -101,7 +100,7 @@ class Training(pulumi.ComponentResource):
         super().__init__("llmops:local:Training", name, None, opts)
         store = args.store
         found = resolved or resolve(_settings(store, images=args.images), store.folder)
-        place = TrainingPlace(found.home, store.image("training", "process"), store.prefix, self)
+        place = TrainingPlace(found.home, store.image(found.training_image), store.prefix, self)
         self.image = place.image
         self.register_outputs({"image": self.image})
 
@@ -132,14 +131,13 @@ class ModelEndpoint(pulumi.ComponentResource):
         super().__init__("llmops:local:ModelEndpoint", name, None, opts)
         store, entry = args.store, args.endpoint
         found = resolved or resolve(_settings(store, endpoints={name: entry}, images=args.images), store.folder)
-        home, runtime = found.home, store.settings.runtime
-        hosting = args.shared
+        home, values, hosting = found.home, found.endpoints[name], args.shared
         if hosting is None:
             home = home.of_endpoint(name)
             hosting = Hosting(home, [name], f"{store.prefix}{name}-", self)
-        image = store.image(serving_image(entry.engine, runtime, os.environ), runtime)
+        image = store.image(values.image)
         after = [store.store, store.signing, hosting]
-        made = LocalEndpoint(name, entry, home, image=image, key_files=found.key_files[name], after=after, parent=self)
+        made = LocalEndpoint(values, home, image=image, after=after, parent=self)
         self.url, self.image = made.url, image.reference
         self.register_outputs({"url": self.url, "model": entry.model, "image": self.image})
 

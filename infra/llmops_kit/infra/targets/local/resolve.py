@@ -5,36 +5,46 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Literal
 
 import pulumi
 
 from llmops_kit.clouds.targets import cloud_names
 from llmops_kit.core.engines.records import ENGINES
-from llmops_kit.core.models.gpus import usable_gpus
 from llmops_kit.infra import resource_names
 from llmops_kit.infra.promoted_versions import require_servable
 from llmops_kit.infra.settings import project_folder, refuse_set, setting_error
 from llmops_kit.infra.targets.local.keys import key_files
 from llmops_kit.infra.targets.local.providers.store import read_store
+from llmops_kit.infra.targets.local.values import LocalEndpointValues, LocalImage
+from llmops_kit.local_runtime import process_images
 from llmops_kit.local_runtime.spec import ROUTER_BODY_BYTES, VariantRollout
+from llmops_kit.settings.resolved_local import (
+    TRAINING_IMAGE,
+    ResolvedLocalEndpoint,
+    ResolvedLocalStack,
+    resolve_local_stack,
+)
 from llmops_kit.settings.stack_settings import Endpoint as Entry
-from llmops_kit.settings.stack_settings import Settings
+from llmops_kit.settings.stack_settings import Rollout, Settings
 
 
 @dataclass(frozen=True)
 class LocalResolved:
-    """A stack on this machine: its settings, checked, and its folders."""
+    """A stack on this machine: its resolved settings, checked, and everything that was looked up."""
 
-    settings: Settings
+    stack: ResolvedLocalStack
+    name: str
+    """Of the stack."""
     project: Path
-    stack: str
+    """The folder of Pulumi.yaml."""
     home: resource_names.StackHome
-    key_files: Mapping[str, Mapping[str, str]]
-    """By endpoint: the result of `key_files`."""
+    training_image: LocalImage
+    endpoints: Mapping[str, LocalEndpointValues]
 
 
 def resolve(settings: Settings, below: str = "") -> LocalResolved:
-    """Check the settings and find the stack's folders.
+    """Check the settings and look everything up.
 
     Args:
         settings: of the stack.
@@ -43,23 +53,43 @@ def resolve(settings: Settings, below: str = "") -> LocalResolved:
     Raises:
         SettingError: naming the key.
     """
-    _require_ours(settings)
-    project, stack = project_folder(), pulumi.get_stack()
-    home = resource_names.stack_home(project, settings.local_home, str(Path(stack, below)))
-    for name, entry in settings.endpoints.items():
-        if entry.endpoint:
-            require_servable(name, entry, partial(read_store, home.store))
-    files = {name: key_files(project, name, entry.limits) for name, entry in settings.endpoints.items()}
-    return LocalResolved(settings, project, stack, home, files)
+    stack = resolve_local_stack(settings, os.environ)
+    _require_ours(stack)
+    project, name = project_folder(), pulumi.get_stack()
+    home = resource_names.stack_home(project, settings.local_home, str(Path(name, below)))
+    for endpoint in stack.endpoints.values():
+        if endpoint.entry.endpoint:
+            require_servable(endpoint.name, endpoint.entry, partial(read_store, home.store))
+    endpoints = {each.name: _values(each, settings.local_runtime, project) for each in stack.endpoints.values()}
+    return LocalResolved(stack, name, project, home, _image(TRAINING_IMAGE, "process"), endpoints)
 
 
-def _require_ours(settings: Settings) -> None:
-    """Refuse settings that only a cloud can honour.
+def _values(
+    endpoint: ResolvedLocalEndpoint, runtime: Literal["process", "docker"], project: Path
+) -> LocalEndpointValues:
+    entry = endpoint.entry
+    files = key_files(project, endpoint.name, entry.limits)
+    return LocalEndpointValues(endpoint, _rollout(entry.rollout), _image(endpoint.image, runtime), files)
+
+
+def _image(name: str, runtime: Literal["process", "docker"]) -> LocalImage:
+    return LocalImage(name, runtime, process_images.reference(name))
+
+
+def _rollout(rollout: Rollout) -> VariantRollout:
+    """Returns the settings that the local runtime has, by its own rules; `_require_rollout` has refused all others."""
+    shared = type(rollout).model_fields.keys() & VariantRollout.model_fields
+    read = shared if rollout.strategy == "canary" else {"strategy"}
+    return VariantRollout.model_validate(rollout.model_dump(include=read))
+
+
+def _require_ours(stack: ResolvedLocalStack) -> None:
+    """Refuse what only a cloud can honour.
 
     Raises:
         SettingError: naming the key.
     """
-    cloud = "has no effect on this machine"
+    settings, cloud = stack.settings, "has no effect on this machine"
     others = " or ".join(f"`target: {name}`" for name in cloud_names())
     refuse_set((), settings, ("accepted_rules", "expires", "images"), cloud, f"remove it, or set {others}")
     for field in cloud_names():
@@ -70,7 +100,7 @@ def _require_ours(settings: Settings) -> None:
         refuse_set((*path, "size"), entry.size, _CLOUD_SIZE, cloud, "remove it, or set `target: aws`")
         _require_rollout(path, entry)
         _require_limits(path, entry)
-        _require_gpu(path, entry, settings.local_runtime)
+        _require_gpu(path, entry, stack)
         if entry.size.instances == 0:
             raise setting_error((*path, "size", "instances"), "0 workers serve nothing", "write `endpoint: off`, or 1")
 
@@ -101,13 +131,11 @@ def _require_limits(path: tuple[str, str], entry: Entry) -> None:
         raise setting_error((*path, "limits", "max_body"), what, f"write {ROUTER_BODY_BYTES} or less")
 
 
-def _require_gpu(path: tuple[str, str], entry: Entry, runtime: str) -> None:
-    if entry.engine == "auto" or not ENGINES[entry.engine].gpus_only:
+def _require_gpu(path: tuple[str, str], entry: Entry, stack: ResolvedLocalStack) -> None:
+    if stack.gpus or entry.engine == "auto" or not ENGINES[entry.engine].gpus_only:
         return
-    if runtime == "docker":
+    if stack.settings.local_runtime == "docker":
         what, fix = "containers of this machine get no GPUs", "set `local_runtime: process`"
-    elif not usable_gpus(os.environ):
-        what, fix = "this machine has no NVIDIA GPU", "remove it: OpenVINO serves on processors"
     else:
-        return
+        what, fix = "this machine has no NVIDIA GPU", "remove it: OpenVINO serves on processors"
     raise setting_error((*path, "engine"), f"vLLM's image computes on NVIDIA GPUs: {what}", fix)

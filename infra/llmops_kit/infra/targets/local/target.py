@@ -17,7 +17,7 @@ class LocalTarget:
 
     def declare(self, resolved: LocalResolved) -> OutputFields:
         """See llmops_kit.infra.targets.target.Target."""
-        settings = resolved.settings
+        settings = resolved.stack.settings
         here = LocalSettings(settings.local_home, settings.local_runtime)
         store = ModelStore("store", ModelStoreArgs(settings=here), resolved=resolved)
         training = Training("training", TrainingArgs(store=store), resolved=resolved)
@@ -29,7 +29,7 @@ class LocalTarget:
             found[name] = endpoint_output(entry, made.url, made.image, str(resolved.home.api_key(name)))
         return stack_outputs(
             "local",
-            resolved.stack,
+            resolved.name,
             str(resolved.project),
             store=store.url,
             private_key=store.signing_key,

@@ -18,10 +18,8 @@ def preflight(stack: PulumiStack, say: Say, *, dev: bool, make: bool) -> None:
     settings = stack.file.settings("local_runtime", "endpoints")
     if settings.local_runtime == "process":
         from llmops_kit.local_runtime import process_images
+        from llmops_kit.settings.resolved_local import resolve_local_stack
 
-        serving = {
-            process_images.serving_image(entry.engine, "process", os.environ) for entry in settings.endpoints.values()
-        }
-        for name in ("training", *sorted(serving)):
+        for name in resolve_local_stack(settings, os.environ).images:
             process_images.build(name, say)
     stack.create()

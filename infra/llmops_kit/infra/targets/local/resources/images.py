@@ -7,6 +7,7 @@ from pulumi import dynamic
 
 from llmops_kit.infra import resource_names
 from llmops_kit.infra.targets.local.providers.image import ImageProvider
+from llmops_kit.infra.targets.local.values import LocalImage
 
 
 class Image(dynamic.Resource, module="llmops", name="Image"):
@@ -14,20 +15,14 @@ class Image(dynamic.Resource, module="llmops", name="Image"):
 
     reference: pulumi.Output[str]
 
-    def __init__(self, name: str, runtime: str, prefix: str, parent: pulumi.Resource) -> None:
-        from llmops_kit.local_runtime import process_images
-
-        process = process_images.reference(name)
-        # A process image's reference is known before it is built, so a preview shows which resources change.
-        reference = process if runtime == "process" else None
+    def __init__(self, image: LocalImage, prefix: str, parent: pulumi.Resource) -> None:
         props: dict[str, Any] = {
-            "image": name,
-            "runtime": runtime,
-            "source": process.rpartition(":")[2],
-            "reference": reference,
+            "image": image.name,
+            "runtime": image.runtime,
+            "source": image.source,
+            "reference": image.reference,
         }
         super().__init__(
-            ImageProvider(), prefix + resource_names.image(name), props, pulumi.ResourceOptions(parent=parent)
+            ImageProvider(), prefix + resource_names.image(image.name), props, pulumi.ResourceOptions(parent=parent)
         )
-        self.name = name
-        self.stated: pulumi.Input[str] = reference or self.reference
+        self.stated: pulumi.Input[str] = image.reference or self.reference
