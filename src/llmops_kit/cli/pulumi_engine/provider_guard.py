@@ -1,9 +1,9 @@
-"""Loads the kit's own dynamic providers, and executes nothing that Pulumi's state says.
+"""Loads the kit's own dynamic providers, and executes no code from Pulumi's state.
 
 Pulumi keeps the provider of a dynamic resource in the state, as a pickle (property `__provider`), and its own `python
--m pulumi.dynamic` loads it by dill: who can write the state runs code as everybody who updates, refreshes or destroys
-the stack. The kit's providers are written as a call of `llmops_kit.infra.providers.provider` with a released name. That
-is read here as text; anything else is refused and never unpickled.
+-m pulumi.dynamic` loads it by dill: whoever can write the state runs code as everyone who updates, refreshes or
+destroys the stack. The kit's providers are written as a call of `llmops_kit.infra.providers.provider` with a released
+name. That is read here as text; anything else is refused and never unpickled.
 
 Standard library only: a copy lies beside the engine.
 """
@@ -51,7 +51,7 @@ class RefusedProviderError(ValueError):
 
 
 def released_name(text: str) -> str:
-    """Returns the name that a `__provider` calls for.
+    """Returns the provider's name in a `__provider`.
 
     Raises:
         RefusedProviderError: it is anything else, or no release of the kit up to this one has the name.
@@ -79,7 +79,7 @@ def released_name(text: str) -> str:
 
 
 def load(content: bytes) -> Any:
-    """What `dill.loads` is replaced by: a new provider of the name that a pickle calls for.
+    """Replaces `dill.loads`: returns a new provider of the name in a pickle.
 
     Raises:
         RefusedProviderError: as of `released_name`.
@@ -95,13 +95,13 @@ def check(deployment: dict[str, Any]) -> Iterator[tuple[str, RefusedProviderErro
             if PROPERTY in properties:
                 try:
                     value = properties[PROPERTY]
-                    released_name(value if isinstance(value, str) else "")  # a secret is none of the kit's
+                    released_name(value if isinstance(value, str) else "")  # a secret is not of the kit
                 except RefusedProviderError as error:
                     yield ascii(resource.get("urn"))[1:-1], error
 
 
 def install() -> None:
-    """Have the SDK's provider server, which this process is about to run, load by `load`."""
+    """Makes the SDK's provider server, which this process will run, load providers with `load`."""
     import dill  # pyright: ignore[reportMissingTypeStubs]
     from pulumi.runtime.proto import provider_pb2_grpc as services
 
@@ -117,7 +117,7 @@ def install() -> None:
 
 
 def _guarded(method: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
-    """The method, which names the resource when its provider is refused."""
+    """Wraps a method so that its error names the resource whose provider is refused."""
 
     def call(request: Any, context: Any) -> Any:
         import grpc
