@@ -219,7 +219,7 @@ def _write(platform: Platform, file: StackFile, name: str, ref: ModelRef, reason
 
 
 def _history(store: Store, endpoint: str) -> list[tuple[str, str]]:
-    """Returns the promoted versions, oldest first, without those rolled back; each with why its gate was waived."""
+    """Returns the promoted versions without those rolled back, oldest first, and the reason of each waived gate."""
     stack: list[tuple[str, str]] = []
     for entry in store.read_log(promotion_log(endpoint)):
         before = entry["before"]

@@ -47,5 +47,5 @@ class Sweeper(Protocol):
         ...
 
     def remove(self, things: Collection[Thing], say: Say) -> list[str]:
-        """Removes resources in the order of their dependencies; returns a line with the reason for each that could not be removed."""
+        """Removes resources in the order of their dependencies; returns a line with the reason for each that remains."""
         ...

@@ -81,7 +81,7 @@ class Project:
         return sorted(n for n in names if n)
 
     def link_into(self, folder: Path) -> None:
-        """Creates a folder with links to the project's files, except state and stack files, and a copy of Pulumi.yaml."""
+        """Creates a folder with links to the project's files but state and stack files, and a copy of Pulumi.yaml."""
         folder.mkdir(parents=True)
         for path in self.folder.iterdir():
             if path.name not in (".llmops", ".git", _PROJECT_FILE) and path not in map(self.stack_file, self.stacks()):
