@@ -100,7 +100,7 @@ def _refuse_undone(stack: PulumiStack, since: float, say: Say) -> None:
             raise KitError(
                 f"the update was rolled back: {live.undone}; {asked.alias} {NOT_TO_BLAME}",
                 where=f"endpoint {name}",
-                fix=f"rerun `llmops up` once the cause is fixed; or `llmops rollback --endpoint {name}`",
+                fix=f"rerun `llmops up` once the cause is gone; or `llmops rollback --endpoint {name}`",
             )
 
 

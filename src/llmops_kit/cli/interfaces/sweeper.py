@@ -47,5 +47,5 @@ class Sweeper(Protocol):
         ...
 
     def remove(self, things: Collection[Thing], say: Say) -> list[str]:
-        """Removes resources in the order of their dependencies; returns a line with the reason for each that remains."""
+        """Removes resources in order of dependency; returns a line for each that remains, with the reason."""
         ...
