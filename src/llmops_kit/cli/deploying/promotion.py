@@ -114,8 +114,8 @@ def waivers(store: Store, endpoint: str = "") -> list[dict[str, str]]:
     """Lists promotions and rollbacks to versions whose gate was waived, of one endpoint or of all.
 
     Returns:
-        Entries of the log, oldest first, with `endpoint`, `model` (name@number@sha256:…), `reason`, `by` and `at`. Older
-        kits recorded no reason.
+        Entries of the log, oldest first, with `endpoint`, `model` (name@number@sha256:…), `reason`, `by` and `at`.
+        Older kits recorded no reason.
     """
     keys = store.objects.list(f"{promotion_log(endpoint)}/" if endpoint else "promotions/")
     names = sorted({key.split("/")[1] for key in keys})
