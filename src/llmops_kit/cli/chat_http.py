@@ -1,4 +1,4 @@
-"""Ask an endpoint in the OpenAI contract, with the standard library's HTTP client: `chat` starts at once."""
+"""Sends chat requests over the OpenAI API with the standard library's HTTP client, which imports quickly."""
 
 import base64
 import http.client
@@ -14,7 +14,7 @@ from llmops_kit.core.twins import is_loopback
 _TIMEOUT_S = 300
 _DATA = b"data:"
 PASSING = frozenset({429, 503})
-"""Statuses of an endpoint that has too many requests, or that starts: the same request may pass soon."""
+"""Statuses of an endpoint that is overloaded or starting: a retry of the request may succeed."""
 
 Refused = Callable[[http.client.HTTPResponse], KitError]
 
@@ -22,7 +22,7 @@ Refused = Callable[[http.client.HTTPResponse], KitError]
 def ask(
     url: str, key: str, request: dict[str, Any], *, where: str = "", refused: Refused | None = None
 ) -> Iterator[dict[str, Any]]:
-    """Send a chat request; the answer, or its chunks as they come where `request["stream"]` is true.
+    """Sends a chat request; yields the answer, or its chunks as they arrive if `request["stream"]` is true.
 
     Closing the iterator closes the connection, which stops the generation.
 
@@ -30,12 +30,12 @@ def ask(
         url: the endpoint's base URL, without /v1.
         key: its API key.
         request: the body of /v1/chat/completions.
-        where: what errors call it; empty: by its URL.
-        refused: makes the error of an answer other than 200; None: as the kit's own server means it.
+        where: name of the endpoint in errors; empty: its URL.
+        refused: returns the error for a status other than 200; None: that of the kit's own server.
 
     Raises:
-        BusyError: it accepts no request at the moment; nothing of an answer has come.
-        KitError: not reachable, or another answer than 200, with the server's words.
+        BusyError: it accepts no request at the moment; nothing of the answer has arrived.
+        KitError: not reachable, or a status other than 200, with the server's message.
     """
     connection, path = connect(url)
     headers = {"Authorization": f"Bearer {key}", "Content-Type": "application/json"}
@@ -61,10 +61,10 @@ def ask(
 
 
 def events(where: str, lines: Iterable[bytes]) -> Iterator[dict[str, Any]]:
-    """The chunks of a streamed answer, from its lines.
+    """Yields the chunks of a streamed answer, parsed from its lines.
 
     Raises:
-        KitError: it was cut off, or broke off with an error in OpenAI's form.
+        KitError: it was cut off, or ended with an error in OpenAI's format.
     """
     for line in lines:
         if not line.startswith(_DATA):
@@ -83,7 +83,7 @@ def events(where: str, lines: Iterable[bytes]) -> Iterator[dict[str, Any]]:
 
 
 def loaded_model(url: str) -> str:
-    """The identity of the model version that a server says it serves; empty while it is not ready."""
+    """Returns the identity of the model version that a server reports; empty while it is not ready."""
     connection, path = connect(url, timeout_s=5)
     try:
         connection.request("GET", f"{path}/ping")
@@ -96,10 +96,10 @@ def loaded_model(url: str) -> str:
 
 
 def connect(url: str, timeout_s: float = _TIMEOUT_S) -> tuple[http.client.HTTPConnection, str]:
-    """A connection to a base URL, not opened yet, and the URL's path as the connection takes it.
+    """Returns an unopened connection to a base URL, and the path to request through it.
 
-    It goes through the proxy that HTTPS_PROXY or HTTP_PROXY names, unless NO_PROXY or a system's settings except the
-    host; never to this machine's own endpoints.
+    It uses the proxy in HTTPS_PROXY or HTTP_PROXY, unless NO_PROXY or the system's settings exclude the host. Requests
+    to this machine never use a proxy.
 
     Raises:
         KitError: the proxy's address can't be used.
@@ -114,7 +114,7 @@ def connect(url: str, timeout_s: float = _TIMEOUT_S) -> tuple[http.client.HTTPCo
     if proxy.username is not None:
         credentials = f"{unquote(proxy.username)}:{unquote(proxy.password or '')}"
         headers["Proxy-Authorization"] = f"Basic {base64.b64encode(credentials.encode()).decode()}"
-    # Through a tunnel in any case, whose headers are for the proxy alone.
+    # Always through a tunnel: its headers reach the proxy only.
     connection.set_tunnel(parts.hostname or "", parts.port, headers)
     return connection, path
 
@@ -135,7 +135,7 @@ def _proxy(url: str) -> SplitResult | None:
 
 
 def refusal_words(response: http.client.HTTPResponse) -> str:
-    """What an answer other than 200 says: the message of an error in OpenAI's form, or the beginning of its text."""
+    """Returns the message of an error response: that of an error in OpenAI's format, or the beginning of its text."""
     body = response.read(65536)
     try:
         error = json.loads(body)["error"]

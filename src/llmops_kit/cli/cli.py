@@ -1,4 +1,4 @@
-"""The command `llmops`. Everything that takes long to import is imported by the verb that needs it."""
+"""The command `llmops`. Slow imports are left to the command that needs them."""
 
 import errno
 import signal
@@ -120,7 +120,7 @@ def main() -> NoReturn:
 
 
 def _end(_number: int, _frame: object) -> None:
-    sys.exit(128 + signal.SIGTERM)  # as an exception, so that temporary files go
+    sys.exit(128 + signal.SIGTERM)  # an exception, so that temporary files are removed
 
 
 def _explain(error: KitError) -> NoReturn:

@@ -1,4 +1,4 @@
-"""What the global options say, and what follows from them; made when a verb asks for it."""
+"""The project, stack and platform that the global options select; opened when a command first uses them."""
 
 import sys
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @dataclass
 class Context:
-    """The folder and the stack that a command is about."""
+    """The folder and the stack that a command works on."""
 
     stack: str = ""
     cwd: Path = Path()
@@ -30,7 +30,7 @@ class Context:
 
     @cached_property
     def target(self) -> str:
-        """Target of the stack that is chosen, by its file; empty where none is chosen or has a file."""
+        """The target in the chosen stack's file; empty if no stack is chosen, or it has no file."""
         from llmops_kit.cli.stacks.stack_file import StackFile
 
         try:
@@ -43,7 +43,7 @@ class Context:
 
     @cached_property
     def pulumi(self) -> "PulumiStack":
-        """The stack as the engine sees it."""
+        """The stack, driven through the engine."""
         return self.open_stack(self.project.choose_stack(self.stack))
 
     @cached_property
@@ -57,12 +57,12 @@ class Context:
         return PulumiStack(self.project, name)
 
     def open_platform(self, stack: "PulumiStack") -> "Platform":
-        """A deployed stack in operation."""
+        """Opens the platform of a deployed stack."""
         from llmops_kit.cli.platforms.registry import open_platform
 
         return open_platform(stack.outputs())
 
 
 def say(line: str) -> None:
-    """Tell progress: on stderr, so that stdout holds results alone."""
+    """Prints progress to stderr; stdout has results only."""
     print(printable(line), file=sys.stderr, flush=True)

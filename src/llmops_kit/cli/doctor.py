@@ -1,4 +1,4 @@
-"""What this machine has, what it lacks, and how to get it."""
+"""Checks what the kit needs on this machine, with a fix for each missing part."""
 
 import os
 import platform
@@ -29,7 +29,7 @@ _MEMORY_NEEDED, _MEMORY_ADVISED = 3 * _GB, 6 * _GB
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """A check's outcome. `missing` keeps the kit from working here; `note` does not."""
+    """The outcome of a check. With `missing` the kit can't work here; with `note` it can."""
 
     name: str
     state: Literal["ok", "note", "missing"]
@@ -38,11 +38,11 @@ class Diagnosis:
 
 
 def examine(folder: Path, target: str = "") -> list[Diagnosis]:
-    """Look at this machine; nothing is installed or changed.
+    """Checks this machine, without installing or changing anything.
 
     Args:
         folder: where the command was started, for the disk and the project.
-        target: of the chosen stack. Without it no cloud is needed, and what one lacks is a note.
+        target: of the chosen stack; empty: no cloud is needed, and missing parts for clouds are notes.
     """
     found: list[Diagnosis] = []
     for check in (
@@ -162,7 +162,7 @@ def _images(_: Path) -> Iterator[Diagnosis]:
 
 
 def _training(_: Path) -> Iterator[Diagnosis]:
-    """How far a training run is kept from what this user has: tried with a program that does nothing."""
+    """Checks whether a training run is isolated from this user's files, by running a program that does nothing."""
     from llmops_kit.local_runtime import confinement
 
     with tempfile.TemporaryDirectory() as temporary:
@@ -203,7 +203,7 @@ def _first_line(command: list[str]) -> str:
 
 
 def _clouds(folder: Path, chosen: str) -> Iterator[Diagnosis]:
-    """What stacks on each cloud need, and what its twin needs: "missing" for the chosen one, notes for others."""
+    """Checks the requirements of each cloud and its twin: "missing" for the chosen target, notes for others."""
     from llmops_kit.cli.platforms.registry import operations_of
     from llmops_kit.clouds.targets import TARGETS
 
@@ -236,7 +236,7 @@ def _cloud(
 def _is_there(package: str) -> bool:
     try:
         return find_spec(package) is not None
-    except ModuleNotFoundError:  # a part of a package that is not there either
+    except ModuleNotFoundError:  # the parent package is missing too
         return False
 
 
@@ -249,7 +249,7 @@ def _stacks_on(target: str, folder: Path) -> list["StackFile"]:
         project = Project.find(folder)
         found = [StackFile(project.stack_file(name), project.name) for name in project.stacks()]
     except KitError:
-        return []  # the check of the project, or a verb of the stack, says so
+        return []  # reported by the project's check, or by commands on the stack
     return [file for file in found if file.target == target]
 
 

@@ -1,4 +1,4 @@
-"""Commands of earlier releases: each ends with a sentence that names the present one."""
+"""Commands of earlier releases: each fails with an error that names its replacement."""
 
 from collections.abc import Callable, Mapping
 
@@ -19,13 +19,13 @@ FORMER = {
 
 
 class FormerCommandError(KitError):
-    """A command has another name now."""
+    """Error for a command that was renamed."""
 
     exit_code = 2
 
 
 def register(groups: Mapping[str, typer.Typer]) -> None:
-    """Adds the former commands, hidden, with whatever arguments they had.
+    """Adds the former commands, hidden; they accept any arguments.
 
     Args:
         groups: the command line by the words before a command; the whole one is "".

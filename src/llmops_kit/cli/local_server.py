@@ -1,6 +1,4 @@
-"""Serves models on this machine for as long as a command runs: an endpoint of the local runtime's, in a home that is
-removed.
-"""
+"""Serves models on this machine while a command runs: an endpoint of the local runtime in a temporary folder."""
 
 import re
 import shutil
@@ -35,13 +33,13 @@ if TYPE_CHECKING:
 
 _ENDPOINT = "serve"
 _READY_SECONDS = 86_400.0
-"""A person waits, and ends it by Ctrl-C."""
+"""Practically no limit: the user waits, and can press Ctrl-C."""
 _LOOK_SECONDS = 1.0
 
 
 @dataclass(frozen=True)
 class LocalAccess:
-    """How to reach what is served."""
+    """Addresses and key of the served models."""
 
     url: str
     key: str
@@ -52,8 +50,8 @@ class LocalAccess:
 
 @contextmanager
 def temporary_home() -> Iterator[Path]:
-    """Yields a new folder for one serve in the kit's cache; removes it with all processes of it at the end, and those
-    of serves that were killed.
+    """Yields a new folder in the kit's cache for one `serve`, after removing those of killed ones; at the end it stops
+    the processes of the folder and removes it.
     """
     base = cache_dir() / "serve"
     with ExitStack() as held:
@@ -72,10 +70,10 @@ def temporary_home() -> Iterator[Path]:
 
 
 def require_port(port: int) -> None:
-    """Refuses a port on which nothing can listen; 0 is any.
+    """Checks that a server can listen on a port; 0 is any port.
 
     Raises:
-        KitError: naming who listens there.
+        KitError: it is taken; names the program, if known.
     """
     if port and not is_free("127.0.0.1", port):
         who = holder(port)
@@ -87,11 +85,11 @@ def require_port(port: int) -> None:
 
 
 def require_model(path: Path) -> None:
-    """Refuses what is neither a Hugging Face folder nor a GGUF file, before anything is built; the training image looks
-    closer.
+    """Checks that a path is a Hugging Face folder or a GGUF file, before anything is built; the training image checks
+    the content.
 
     Raises:
-        KitError: naming the path.
+        KitError: it is neither; names the path.
     """
     if not path.exists():
         raise NotFoundError(
@@ -115,16 +113,16 @@ def serve(
     environ: Mapping[str, str],
     say: "Say",
 ) -> LocalAccess:
-    """Starts an endpoint with a variant for each model; all requests go to the first one that name no variant.
+    """Starts an endpoint with a variant for each model; requests that name no variant go to the first one.
 
     Args:
-        models: versions of a store, and folders that `require_model` let pass.
-        home: of `temporary_home`, whose end stops the endpoint.
+        models: versions of a store, and folders checked by `require_model`.
+        home: from `temporary_home`, which stops the endpoint at its end.
         engine: auto, or one of the local runtime's.
-        port: where it listens on 127.0.0.1; 0: chosen.
-        public_key: of the stack whose versions are served; empty: none is.
+        port: to listen on, at 127.0.0.1; 0: a free one.
+        public_key: of the stack whose versions are served; empty: only folders are served.
         environ: of this process, which may hide the machine's GPUs.
-        say: told each step.
+        say: called with each step.
 
     Returns:
         Its address, once every model is ready.
@@ -143,7 +141,7 @@ def serve(
     host = Host(home / "hosting")
     for number, version in enumerate(versions):
         say(f"starting {version.model} ({name})")
-        rollout = {"strategy": "manual" if number else "all_at_once"}  # the first keeps the requests
+        rollout = {"strategy": "manual" if number else "all_at_once"}  # the first model gets all requests
         more = {"port": port, "rollout": rollout, "ready_seconds": _READY_SECONDS}
         spec = endpoint_spec(version, name=_ENDPOINT, image=image, key_file=key_file, engine=engine, **more)
         host.apply(spec, say)
@@ -153,15 +151,17 @@ def serve(
 
 
 def wait(home: Path) -> None:
-    """Returns never: ends by Ctrl-C, or a signal.
+    """Waits until Ctrl-C or a signal ends this process.
 
     Raises:
-        KitError: the endpoint's processes are gone.
+        KitError: the endpoint's processes have ended.
     """
     host = Host(home / "hosting")
     while host.alive():
         time.sleep(_LOOK_SECONDS)
-    raise KitError("the server's supervisor ended", where=str(home), fix="repeat the command; `dmesg` tells of kills")
+    raise KitError(
+        "the server's supervisor ended", where=str(home), fix="rerun the command; `dmesg` shows whether it was killed"
+    )
 
 
 def _remove(home: Path) -> None:
@@ -172,7 +172,7 @@ def _remove(home: Path) -> None:
 def _version(
     model: StoredModel | Path, number: int, home: Path, image: str, public_key: str, say: "Say"
 ) -> ServedVersion:
-    """Returns a signed version: of the store, or one that is made of a folder and signed with a key of this home."""
+    """Returns a signed version: from the store, or made from a folder and signed with a temporary key."""
     if isinstance(model, StoredModel):
         _require_form(model, image)
         key_file = home / "stack.pub"
@@ -181,8 +181,8 @@ def _version(
     work = home / f"model-{number}"
     work.mkdir()
     name = name_of(model) if not number else f"{name_of(model)[:30].rstrip('-')}-b"
-    wanted = BaseModelSource(name=name, source=f"folder:{model}", licence="NOASSERTION")  # SPDX: nothing is said of it
-    say(f"checking and converting {model}: nothing of it gets into the store")
+    wanted = BaseModelSource(name=name, source=f"folder:{model}", licence="NOASSERTION")  # SPDX: no statement
+    say(f"checking and converting {model}; nothing is stored")
     folder = convert(Fetched(model, f"folder:{model.name}", ""), wanted, image == "serving", work, say)
     signing_key, key_file = home / "signing.key", home / "signing.pub"
     key_file.write_text(make_key(signing_key))
@@ -190,7 +190,7 @@ def _version(
 
 
 def name_of(path: Path) -> str:
-    """Returns a version's name for a folder: its own in small letters, digits and dashes."""
+    """Returns a version's name for a folder: the folder's name in lower-case letters, digits and dashes."""
     words = re.sub(r"[^a-z0-9]+", "-", path.stem.lower() if path.is_file() else path.name.lower()).strip("-")
     return (words if re.match(r"[a-z]..", words) else f"model-{words}".rstrip("-"))[:32].rstrip("-")
 
@@ -205,7 +205,7 @@ def _require_form(model: StoredModel, image: str) -> None:
 
 
 def _require_memory(models: Sequence[StoredModel | Path], image: str) -> None:
-    """Refuses weights that alone fill more than the free memory. On a GPU vLLM itself says so."""
+    """Raises KitError if the weights alone exceed the free memory. On a GPU, vLLM itself reports it."""
     if image == "serving-vllm":
         return
     needed, free = sum(map(_weights, models)), psutil.virtual_memory().available
@@ -218,7 +218,7 @@ def _require_memory(models: Sequence[StoredModel | Path], image: str) -> None:
 
 
 def _weights(model: StoredModel | Path) -> int:
-    """Returns the bytes of the weights, as they are stored."""
+    """Returns the stored size of the weights in bytes."""
     if isinstance(model, StoredModel):
         return sum(entry.size for name, entry in model.manifest.files.items() if name.endswith(".safetensors"))
     files = [model] if model.is_file() else [*model.glob("*.safetensors"), *model.glob("*.gguf")]

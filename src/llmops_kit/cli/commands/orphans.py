@@ -64,7 +64,7 @@ def sweep_orphans(here: Context, *, of: list[str], remove: bool, data: str, yes:
     with progress_on_stderr(as_json):
         print_rows(
             [_readable(each) for each in found.left], ["kind", "name", "stack", "age", "usd_a_month", "why"], False,
-            f"{found.place}: nothing is left over",
+            f"{found.place}: no orphaned resources",
         )  # fmt: skip
         _tell(found)
         if remove:
@@ -84,7 +84,7 @@ def _readable(left: "Left") -> dict[str, object]:
 def _tell(found: "Swept") -> None:
     for name in found.busy:
         print(
-            f"stack {name} is being changed: what is its was not judged; look again when its update has ended "
+            f"stack {name} is being changed: its resources were not checked; rerun when its update has ended "
             f"(if it was killed, `pulumi cancel --stack {name}` frees the stack)"
         )
     for each in found.expired:

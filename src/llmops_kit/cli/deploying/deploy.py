@@ -1,4 +1,4 @@
-"""up and down: what happens before and after the engine's own work."""
+"""Steps of `up` and `down` before and after the engine's own work."""
 
 import shutil
 import time
@@ -20,7 +20,7 @@ from llmops_kit.core.layout import cache_dir
 from llmops_kit.core.names import parse_promoted
 from llmops_kit.core.rejections import NOT_TO_BLAME
 
-_ROOM_BYTES = 2_000_000_000  # a model version in both of its forms, twice
+_ROOM_BYTES = 2_000_000_000  # two copies of a model version with both of its formats
 _READY_SECONDS = 60
 _WAIT_SECONDS = 600
 _LOOK_SECONDS = 2.0
@@ -28,17 +28,17 @@ _SKEW_SECONDS = 60  # between this machine's clock and a cloud's
 
 
 def up(stack: PulumiStack, say: Say, *, dev: bool = False, refresh: bool = False, build: bool = True) -> None:
-    """Preflight, `pulumi up`. What an interrupted update had begun is looked at first.
+    """Runs the preflight checks and `pulumi up`. Settles operations that an interrupted update began first.
 
     Args:
         stack: the stack.
-        say: told what takes long.
-        dev: take a state on a cloud that this machine alone has.
-        refresh: look first what every resource is really like.
+        say: called before slow steps.
+        dev: accept a cloud stack whose state is only on this machine.
+        refresh: read the live state of every resource first.
         build: build images of a cloud stack that are missing or stale.
 
     Raises:
-        KitError: what is missing on this machine, or `pulumi up` failed (its words were passed through).
+        KitError: something is missing on this machine, or `pulumi up` failed (its output was passed through).
     """
     preflight(stack, say, dev)
     free(stack, say)
@@ -54,7 +54,7 @@ def up(stack: PulumiStack, say: Say, *, dev: bool = False, refresh: bool = False
 
 
 def preflight(stack: PulumiStack, say: Say, dev: bool = False) -> None:
-    """Find out early what would fail late, and do with progress shown what takes long.
+    """Checks early what would fail late, and does the slow work with progress shown.
 
     Raises:
         KitError: no program, no room on the disk, a version that the store does not have, an image that can't be built.
@@ -71,7 +71,7 @@ def preflight(stack: PulumiStack, say: Say, dev: bool = False) -> None:
 
 
 def _refuse_undone(stack: PulumiStack, since: float, say: Say) -> None:
-    """Looks for endpoints that a cloud itself rolled back since then, and rejects a version that is to blame for it.
+    """Looks for endpoints that a cloud itself rolled back since then, and rejects each version that caused it.
 
     Raises:
         KitError: an endpoint was rolled back.
@@ -79,7 +79,7 @@ def _refuse_undone(stack: PulumiStack, since: float, say: Say) -> None:
     try:
         platform = registry.open_platform(stack.outputs())
     except KitError:
-        return  # a first update that failed: there is no endpoint that could go back
+        return  # the first update failed, so there was no endpoint to roll back
     for name, entry in stack.file.promoted().items():
         if name not in platform.outputs.endpoints or not platform.outputs.endpoints[name].on:
             continue
@@ -89,7 +89,7 @@ def _refuse_undone(stack: PulumiStack, since: float, say: Say) -> None:
             continue
         if fault := platform.version_fault(name, since - _SKEW_SECONDS):
             store = platform.store()
-            if not store.rejection(asked.sha256):  # the program may have seen it first
+            if not store.rejection(asked.sha256):  # the program may have rejected it already
                 store.reject(asked, f"its rollout was undone: {fault}", name)
             raise KitError(
                 f"the update was rolled back: {fault}; {asked.alias} is marked rejected",
@@ -100,21 +100,21 @@ def _refuse_undone(stack: PulumiStack, since: float, say: Say) -> None:
             raise KitError(
                 f"the update was rolled back: {live.undone}; {asked.alias} {NOT_TO_BLAME}",
                 where=f"endpoint {name}",
-                fix=f"`llmops up` tries again, once the cause is gone; or `llmops rollback --endpoint {name}`",
+                fix=f"rerun `llmops up` once the cause is gone; or `llmops rollback --endpoint {name}`",
             )
 
 
 def _settled(platform: Platform, endpoint: str, say: Say) -> Live:
-    """An endpoint once it is no longer on its way back."""
+    """Returns the state of an endpoint once its rollback has ended, or after the maximum wait."""
     deadline = time.monotonic() + _WAIT_SECONDS
     while (live := platform.live(endpoint)).undone and not live.ready and time.monotonic() < deadline:
-        say(f"{endpoint}: waiting for the rollback's end")
+        say(f"{endpoint}: waiting for the rollback to end")
         time.sleep(_LOOK_SECONDS)
     return live
 
 
 def free(stack: PulumiStack, say: Say) -> None:
-    """Checks that no other update changes the stack, and looks what became of what an interrupted one had begun.
+    """Checks that no other update is running, and refreshes the state if an interrupted one left pending operations.
 
     Raises:
         KitError: there is a lock on the stack.
@@ -122,7 +122,7 @@ def free(stack: PulumiStack, say: Say) -> None:
     if find := _locks_of(stack):
         require_free(find(), stack.name)
     if pending := stack.pending():
-        say(f"looking what became of {', '.join(urn.rpartition('::')[2] for urn in pending)}")
+        say(f"refreshing after an interrupted update: {', '.join(urn.rpartition('::')[2] for urn in pending)}")
         _run(stack, "refresh", "--yes", "--skip-preview", "--suppress-outputs", "--clear-pending-creates")
 
 
@@ -132,10 +132,10 @@ def _run(stack: PulumiStack, *arguments: str) -> None:
 
 
 def _refuse_planted(stack: PulumiStack) -> None:
-    """Look at the providers in the state before an engine of the user's executes them; the kit's own never does.
+    """Checks the providers in the state, which an engine of the user's would execute; the kit's own never does.
 
     Raises:
-        KitError: a provider that is not the kit's.
+        KitError: one is not the kit's.
     """
     if stack.has_own_engine:
         return
@@ -144,19 +144,19 @@ def _refuse_planted(stack: PulumiStack) -> None:
 
 
 def _locks_of(stack: PulumiStack) -> Callable[[], list[Lock]] | None:
-    """Looks for the locks on a stack; None where the backend keeps no files, and sees to updates itself."""
+    """Returns a function that lists the locks on a stack; None if the backend is a service with its own locking."""
     if folder := stack.state_folder:
         return partial(locks_of, folder, stack.name, stack.project.name)
     return registry.state_locks(stack, stack.name)
 
 
 def check_live(platform: Platform, say: Say) -> None:
-    """Look at what really serves: ready, with the identity that was asked for, and answering.
+    """Checks that every endpoint is ready and serves the deployed version.
 
-    A server is ready only after it verified its model and answered the golden prompt, so ready says that much.
+    A server is ready only after it has verified its model and answered the golden prompt.
 
     Raises:
-        KitError: an endpoint that is not what the stack says it is.
+        KitError: an endpoint is not ready, or serves another version.
     """
     for name, output in platform.outputs.endpoints.items():
         if output.on:
@@ -168,7 +168,7 @@ def _check_endpoint(platform: Platform, name: str, output: EndpointOutput) -> No
     deadline = time.monotonic() + _READY_SECONDS
     while not (live := platform.live(name)).ready and time.monotonic() < deadline:
         time.sleep(0.2)
-    fix = f"`llmops logs {name}` says why; `llmops rollback && llmops up` goes back to the version before"
+    fix = f"`llmops logs {name}` shows why; `llmops rollback && llmops up` restores the previous version"
     if not live.ready:
         raise KitError(
             f"endpoint {name} is not ready{': ' + live.problem if live.problem else ''}", where=output.url, fix=fix
@@ -180,12 +180,12 @@ def _check_endpoint(platform: Platform, name: str, output: EndpointOutput) -> No
 
 
 def down(stack: PulumiStack, say: Say, *, discard_runs: bool = False) -> None:
-    """Take everything down but the data: endpoints and the place for runs go, store and keys stay.
+    """Removes everything but the data: endpoints and the resources of runs; store and keys stay.
 
     Args:
         stack: the stack.
-        say: told each step.
-        discard_runs: complete runs that were not collected may go too.
+        say: called with each step.
+        discard_runs: proceed even if completed runs were not collected.
 
     Raises:
         KitError: such runs would be lost.
@@ -197,7 +197,7 @@ def down(stack: PulumiStack, say: Say, *, discard_runs: bool = False) -> None:
 
 
 def _stop_runs(stack: PulumiStack, say: Say, discard: bool) -> None:
-    """Runs that go on would lose their place, and in a cloud cost on; complete ones would lose what they made."""
+    """Stops running runs, which would keep costing money in a cloud; raises KitError if results would be lost."""
     try:
         platform = registry.open_platform(stack.outputs())
     except KitError:
@@ -208,15 +208,15 @@ def _stop_runs(stack: PulumiStack, say: Say, discard: bool) -> None:
 
 
 def down_with_data(stack: PulumiStack, name: str, say: Say) -> None:
-    """Take everything down, with the models, datasets and keys.
+    """Removes everything, including models, datasets and keys.
 
     Args:
         stack: the stack.
-        name: must be the stack's name, as a person types it.
-        say: told each step.
+        name: the stack's name, typed by the user as confirmation.
+        say: called with each step.
 
     Raises:
-        KitError: the name is another one.
+        KitError: the name is not the stack's.
     """
     if name != stack.name:
         raise KitError(
@@ -229,7 +229,7 @@ def down_with_data(stack: PulumiStack, name: str, say: Say) -> None:
     free(stack, say)
     stack.run("state", "unprotect", "--all", "--yes")
     say(f"removing every model version, dataset version and run of {stack.name}")
-    # Before destroy: the program sets force_destroy on no protected bucket, so these must be empty by then.
+    # Before destroy: protected buckets have no force_destroy, so they must be empty.
     registry.open_platform(outputs).remove_data()
     _run(stack, "destroy", "--yes", "--skip-preview", "--suppress-outputs")
     if outputs.hosting:

@@ -1,7 +1,7 @@
-"""Promotion: the one line of the stack file that says which model version an endpoint serves; and the way back.
+"""Promotion and rollback: edits the line of the stack file that selects the model version of an endpoint.
 
-The line is what counts, and is reviewed and reverted like any other. The store keeps a log of promotions beside it, so
-that `rollback` knows which version came before, in a checkout without history too.
+The line is authoritative, and is reviewed and reverted like any other. The store also keeps a log of promotions, so
+that `rollback` finds the previous version even in a checkout without history.
 """
 
 import getpass
@@ -20,15 +20,15 @@ from llmops_kit.core.names import NAME_PATTERN, ModelRef, parse_promoted
 from llmops_kit.core.validation import did_you_mean
 
 MOST_REASON = 200
-"""Characters of the reason for which a gate is waived."""
-_FORCE = '`--force --reason "why"` promotes it all the same, as `gate: waived`'
+"""Maximum length of the reason for waiving a gate, in characters."""
+_FORCE = '`--force --reason "why"` promotes it anyway, with `gate: waived`'
 _UNKNOWN = "not recorded"
-"""Of a gate that was waived by hand, or by an older kit."""
+"""Reason of a gate that was waived by hand, or by an older kit."""
 
 
 @dataclass(frozen=True)
 class PromotionChange:
-    """What was written into the stack file."""
+    """The change written into the stack file."""
 
     endpoint: str
     before: str
@@ -45,26 +45,26 @@ def promote(
     reason: str = "",
     say: Say = lambda _: None,
 ) -> PromotionChange:
-    """Write a model version into the stack file, after its signature, its files and its gate were checked.
+    """Writes a model version into the stack file, after checking its signature, files and gate.
 
-    A gate with `not_worse_than: production` is held against the version that the endpoint was deployed with.
+    A gate with `not_worse_than: production` compares it with the version that the endpoint was deployed with.
 
     Args:
         platform: the stack in operation.
         file: the stack's file, which is written.
         version: name@number or name@latest.
-        endpoint: the entry; empty: the one that serves this name, or else one of this name.
-        reason: why a version is taken whose gate was not passed, with `gate: waived`; empty: it is refused.
-        say: told how files are checked, and how the version compares with production.
+        endpoint: name of the entry; empty: the only one that serves a version of this name, else the version's name.
+        reason: for promoting a version that did not pass its gate, with `gate: waived`; empty: it is refused.
+        say: called with the method of checking files, and the comparison with production.
 
     Raises:
-        KitError: not in the store, changed, not signed by this stack, or its gate was not passed (with reasons); or
-            `reason` is no single line of at most MOST_REASON characters.
+        KitError: the version is not in the store, was changed, is not signed by this stack, or did not pass its gate
+            (with reasons); or `reason` is not a single line of at most MOST_REASON characters.
     """
     _require_reason(reason)
     store = platform.store()
     ref = store.find(version)
-    written = store.manifest(ref)  # before its files are looked at
+    written = store.manifest(ref)  # unverified: fails early, before the files are checked
     written.require_task(ref.alias, "text-generation", "feature-extraction")
     _require_gate(written, store, ref, reason)
     manifest = store.verify_model(ref, platform.outputs.signing.public_key, say)
@@ -75,19 +75,19 @@ def promote(
     name = endpoint or _serving(file, ref.name) or ref.name
     if not re.fullmatch(NAME_PATTERN, name) or not 3 <= len(name) <= 32:
         raise KitError(
-            f"{name!r} is no name for an endpoint",
+            f"{name!r} is not a valid name for an endpoint",
             where="--endpoint",
-            fix="3 to 32 small letters, digits and single dashes, a letter first",
+            fix="use 3 to 32 lower-case letters, digits and single dashes, starting with a letter",
         )
     passed &= _require_not_worse(platform, ref, manifest, name, reason, say)
     return _write(platform, file, name, ref, reason="" if passed else reason, kind="promote")
 
 
 def rollback(platform: Platform, file: StackFile, endpoint: str = "", say: Say = lambda _: None) -> PromotionChange:
-    """Write the version that an endpoint had before into the stack file; again, the one before that.
+    """Writes the previous version of an endpoint into the stack file; repeated, the one before that.
 
     Raises:
-        KitError: no endpoint, several without saying which, or nothing came before.
+        KitError: there is no endpoint, `endpoint` names none of several, or there is no previous version.
     """
     entries = file.promoted()
     name = endpoint or _only(list(entries), str(file.path))
@@ -98,9 +98,9 @@ def rollback(platform: Platform, file: StackFile, endpoint: str = "", say: Say =
     before = _before(_history(platform.store(), name), current)
     if not before:
         raise KitError(
-            f"no version of {name} came before {_short(current)}",
+            f"{name} had no version before {_short(current)}",
             where=str(file.path),
-            fix="`llmops models list` shows the versions, `llmops promote NAME@N` takes one",
+            fix="`llmops models list` shows the versions, `llmops promote NAME@N` promotes one",
         )
     text, reason = before
     ref = parse_promoted(text)
@@ -111,11 +111,11 @@ def rollback(platform: Platform, file: StackFile, endpoint: str = "", say: Say =
 
 
 def waivers(store: Store, endpoint: str = "") -> list[dict[str, str]]:
-    """Promotions and rollbacks to versions whose gate was waived, oldest first; of one endpoint, or of all.
+    """Lists promotions and rollbacks to versions whose gate was waived, of one endpoint or of all.
 
     Returns:
-        Entries of the log with `endpoint`, `model` (name@number@sha256:…), `reason`, `by` and `at`. Older kits recorded
-        no reason.
+        Entries of the log, oldest first, with `endpoint`, `model` (name@number@sha256:…), `reason`, `by` and `at`.
+        Older kits recorded no reason.
     """
     keys = store.objects.list(f"{promotion_log(endpoint)}/" if endpoint else "promotions/")
     names = sorted({key.split("/")[1] for key in keys})
@@ -136,14 +136,14 @@ def promoted(store: Store) -> dict[str, str]:
 def _require_reason(reason: str) -> None:
     if len(reason) > MOST_REASON or printable(reason) != reason or "\n" in reason or "\t" in reason:
         raise KitError(
-            "is no reason that can be shown in a line",
+            "is not a reason that fits on one line",
             where="--reason",
             fix=f"write one line of at most {MOST_REASON} characters, without control characters",
         )
 
 
 def _require_gate(manifest: ModelManifest, store: Store, ref: ModelRef, reason: str) -> bool:
-    """Whether the gate was passed.
+    """Returns whether the gate was passed.
 
     Raises:
         KitError: it was not, and the promotion is not forced.
@@ -164,7 +164,7 @@ def _require_gate(manifest: ModelManifest, store: Store, ref: ModelRef, reason: 
 def _require_not_worse(
     platform: Platform, ref: ModelRef, manifest: ModelManifest, endpoint: str, reason: str, say: Say
 ) -> bool:
-    """Whether the version is not worse than production, where its gate asks for that.
+    """Returns whether the version is not worse than production; True if its gate does not compare them.
 
     Raises:
         RefusedError: it is worse, or that is unknown, and no reason to promote it anyway is given.
@@ -199,7 +199,7 @@ def _write(platform: Platform, file: StackFile, name: str, ref: ModelRef, reason
     if waived and entry.gate != "waived":
         file.set(name, "gate", "waived")
     elif not waived and entry.gate == "waived":
-        file.remove(name, "gate")  # it was meant for the version before
+        file.remove(name, "gate")  # it applied to the previous version
     diff = file.diff()
     file.write()
     if diff:
@@ -219,7 +219,7 @@ def _write(platform: Platform, file: StackFile, name: str, ref: ModelRef, reason
 
 
 def _history(store: Store, endpoint: str) -> list[tuple[str, str]]:
-    """Versions as promoted, oldest first, without what was rolled back; and why the gate was waived, if it was."""
+    """Returns the promoted versions without those rolled back, oldest first, and the reason of each waived gate."""
     stack: list[tuple[str, str]] = []
     for entry in store.read_log(promotion_log(endpoint)):
         before = entry["before"]
@@ -234,7 +234,7 @@ def _history(store: Store, endpoint: str) -> list[tuple[str, str]]:
 
 
 def _before(stack: list[tuple[str, str]], current: str) -> tuple[str, str] | None:
-    """What came before `current`; a version that the log does not know came after everything in it."""
+    """Returns the entry before `current`. A version missing in the log counts as newer than all of it."""
     position = _last(stack, current)
     earlier = [item for item in (stack if position < 0 else stack[:position]) if item[0] != current]
     return earlier[-1] if earlier else None
@@ -245,7 +245,7 @@ def _last(stack: list[tuple[str, str]], model: str) -> int:
 
 
 def _serving(file: StackFile, model: str) -> str:
-    """The one endpoint that serves a model of this name."""
+    """Returns the endpoint that serves versions of this name; empty if there is none, or several."""
     found = [n for n, e in file.promoted().items() if e.model.partition("@")[0] == model]
     return found[0] if len(found) == 1 else ""
 
@@ -271,4 +271,4 @@ def _user() -> str:
     try:
         return getpass.getuser()
     except (KeyError, OSError):
-        return ""  # a user number without a name, as in containers
+        return ""  # a user id without a name, as in containers

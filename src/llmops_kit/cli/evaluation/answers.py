@@ -163,7 +163,7 @@ def _ask_endpoint(model: RemoteModel, suite: Suite, questions: Questions, key: s
     """
     if suite.metric == LIKELIHOOD:
         raise KitError(
-            f"says nothing of how likely a text is, which suite {suite.name} measures",
+            f"does not return the likelihood of texts, which suite {suite.name} measures",
             where=model.url,
             fix="leave the suite out: --suite names the others",
         )

@@ -212,7 +212,7 @@ def _evaluation(recipe: Recipe | None, recorded: Sequence[Evaluation | None]) ->
     if recorded and recorded[0]:
         return recorded[0]
     raise NotFoundError(
-        "neither version says by which suites it was evaluated: both are imported, or of an older kit",
+        "neither version records the suites of its evaluation: both are imported, or of an older kit",
         where="--recipe",
         fix="--recipe RECIPE names suites and data",
     )

@@ -30,7 +30,7 @@ _STREAMS = 4  # requests at a time
 _ASKED = re.compile(r"Requesting API:\s+(\d+)%")
 _LISTENS = re.compile(r"listening on [\d.]+:(\d+)")
 _TASK = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
-_FIX = "see the task's YAML, and for tasks of the hub that it is reachable; --include-path names a folder of your own"
+_FIX = "check the task's YAML, and for tasks on the hub the network; --include-path names a folder of your own"
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ def run_tasks(
         RunError: a task is unknown or failed, or the server did not start.
     """
     if wrong := [task for task in tasks if not _TASK.fullmatch(task)]:
-        raise RunError(f"{wrong[0]!r} is not a name of a task", where="--lm-eval", fix="write TASK or TASK,TASK")
+        raise RunError(f"{wrong[0]!r} is not a valid task name", where="--lm-eval", fix="write TASK or TASK,TASK")
     harness = process_images.find(process_images.build("lm-eval", say))
     with tempfile.TemporaryDirectory(prefix="lm-eval-") as folder, _served(model, public_key, Path(folder), say) as at:
         url, key = at
@@ -73,7 +73,7 @@ def run_tasks(
             *("--tasks", ",".join(tasks), "--output_path", str(out)),
             *(("--include_path", str(include.resolve())) if include else ()),
         ]
-        # Tasks of the hub are fetched: its address and token, proxies and certificates of this environment.
+        # Tasks on the hub are fetched, with its address and token, proxies and certificates from this environment.
         network = {k: v for k, v in os.environ.items() if k.startswith(("HF_", "SSL_")) or k.lower().endswith("_proxy")}
         environ = process_images.process_environ(harness, Path(folder), extra=network | {"OPENAI_API_KEY": key})
         _run([str(harness.python), "-m", "lm_eval", "run", *arguments], environ, Path(folder), say)
@@ -135,7 +135,7 @@ def _wait(server: "subprocess.Popen[bytes]", log: Path, model: StoredModel) -> s
         time.sleep(0.1)
     lines = log.read_text().splitlines()
     raise RunError(
-        f"its server ended: {lines[-1] if lines else 'without a word'}",
+        f"its server ended: {lines[-1] if lines else 'without output'}",
         where=model.name,
         fix="`llmops models verify` checks the version; `llmops doctor` checks this machine",
     )

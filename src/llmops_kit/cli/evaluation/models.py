@@ -138,7 +138,7 @@ def production(platform: Platform, model: str, endpoint: str = "") -> ModelRef |
         endpoint: the endpoint's name, if it is known.
 
     Raises:
-        KitError: several endpoints serve different versions of it.
+        KitError: several endpoints serve different versions.
     """
     served = {name: parse_promoted(each.model) for name, each in platform.outputs.endpoints.items()}
     if endpoint:

@@ -21,14 +21,14 @@ def bring_images(stack: PulumiStack, say: Say) -> None:
     """Builds a cloud stack's images that are due, pushes them on a cloud, and writes their references into its file.
 
     An image is due if an endpoint or a schedule needs it and the stack file names none, or if the file names one that
-    this kit built from other files. Images of other makers stay as they are, and so does everything on a cloud where
-    the stack has no repositories yet.
+    this kit built from other files. Other images are left unchanged, and so is everything on a cloud where the stack
+    has no repositories yet.
 
     Raises:
         KitError: an image can't be built or pushed.
     """
     if platforms.operations_of(stack.target).images is None:
-        return  # preflight has built them
+        return  # the preflight checks built them
     resolved = stack.resolve()
     given = {field: reference for field, reference in resolved.images.model_dump().items() if reference}
     missing = {field: "is missing" for field in needed(resolved) if field not in given}

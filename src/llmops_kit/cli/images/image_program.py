@@ -5,7 +5,7 @@ from pathlib import Path
 
 from llmops_kit.core.programs import run_program
 
-_FIX = "see the files that it was given; `llmops doctor` checks this machine"
+_FIX = "check the files that it was given; `llmops doctor` checks this machine"
 
 
 def run_in_image(

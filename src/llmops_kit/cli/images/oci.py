@@ -39,7 +39,7 @@ class Repository:
     """A repository of a registry, as Docker's client reaches it."""
 
     def __init__(self, login: Login, name: str) -> None:
-        scheme = "http" if is_loopback(f"//{login.host}") else "https"  # Docker takes plain HTTP there alone
+        scheme = "http" if is_loopback(f"//{login.host}") else "https"  # Docker uses plain HTTP only there
         self._base, self._name, self._login = f"{scheme}://{login.host}", name, login
         self._authorization = _basic(login)
 
@@ -152,7 +152,9 @@ class Repository:
                 return error.code, error.headers, error.read(_MAX_BYTES)
         except (OSError, HTTPException) as error:
             raise KitError(
-                f"the registry can't be reached: {error}", where=self._base, fix="see the network, then try again"
+                f"the registry can't be reached: {error}",
+                where=self._base,
+                fix="check the network, then rerun the command",
             ) from error
 
     def _require(self, status: int, wanted: set[int], place: str, body: bytes) -> None:

@@ -1,8 +1,8 @@
 """The contents of an image or of the wheel, as a bill of materials in CycloneDX 1.6
 (https://cyclonedx.org/docs/1.6/json/).
 
-It is made from the lock files with the hashes by which packages are installed, so that it states what is allowed to be
-there rather than what was found. A licence is named if this environment has the same version of the package. Of the
+It is made from the lock files with the hashes by which packages are installed, so it lists the allowed packages, not
+the result of a scan. A licence is named if this environment has the same version of the package. Of the
 base image it names the digest; its distribution packages are left to image scanners.
 """
 
@@ -203,7 +203,7 @@ def _base(base: str) -> Iterator[Component]:
 
 
 def _text(bom: Bom) -> str:
-    """Returns the document's text, which is the same for the same content, whenever it is made."""
+    """Returns the document's text, which depends on the content only, not on the time."""
     document = json.loads(make_outputter(bom, OutputFormat.JSON, SchemaVersion.V1_6).output_as_string())
     document["metadata"].pop("timestamp")
     return json.dumps(document, indent=1, sort_keys=True) + "\n"

@@ -48,7 +48,7 @@ def build_for(stack: PulumiStack, say: Say, *, runtime: str = "", names: Iterabl
         return built
     if not twin:
         raise KitError(
-            "a cloud runs no processes that stand for images",
+            "a cloud can't run images of runtime `process`",
             where=f"stack {stack.name}",
             fix="leave `--runtime process` out: Docker builds the images, `llmops images push` pushes them",
         )
@@ -72,7 +72,7 @@ def write_sbom(name: str, say: Say, *, docker: bool) -> Path:
     else:
         path = cache_dir() / "images" / name / source / "sbom.cdx.json"
     write_atomic(path, _sbom_of(name, docker=docker))
-    say(f"image {name}: {path} says what is in it")
+    say(f"image {name}: {path} lists its packages")
     return path
 
 
@@ -120,7 +120,7 @@ def push_for(stack: PulumiStack, say: Say, *, names: Iterable[str] = NAMES) -> d
         repository = repository_of(name)
         tag, url = tag_of(name), registry.url(repository)
         if digest := registry.find(repository, tag):
-            say(f"image {name}: {url}:{tag} is there already")
+            say(f"image {name}: {url}:{tag} exists already")
         else:
             image = _pushable(ImageSource.of_kit(name), say)
             say(f"image {name}: pushing it to {url}:{tag}")
@@ -207,7 +207,7 @@ def _pushable(source: "ImageSource", say: Say) -> str:
     assert found
     if found.platform != containers.CLOUD_PLATFORM:
         raise KitError(
-            f"the image {name} is for {found.platform}, and clouds run {containers.CLOUD_PLATFORM} alone",
+            f"the image {name} is for {found.platform}, and clouds run only {containers.CLOUD_PLATFORM}",
             where=image,
             fix=f"`docker rmi {image}`, and build it again: with buildx, or on a machine of that kind",
         )

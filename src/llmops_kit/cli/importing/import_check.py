@@ -1,4 +1,4 @@
-"""What an import of a base model would give, before its weights are downloaded."""
+"""Predicts the result of importing a base model, before its weights are downloaded."""
 
 import json
 import shutil
@@ -30,7 +30,7 @@ _SMALL_FILES = (
     "README.md",
 )
 _LARGEST_FILE = 4_000_000
-"""Bytes of a file that is fetched for a check."""
+"""Maximum size of a file that is fetched for a check, in bytes."""
 MACHINES = tuple(
     MachineMemory(
         name=f"{count} x {gpu.name} {gpu.gigabytes} GB".removeprefix("1 x "),
@@ -40,7 +40,7 @@ MACHINES = tuple(
     )
     for gpu, count in ((T4, 1), (A10G, 1), (A100_40, 1), (A100_80, 1), (A100_80, 8))
 )
-"""For which memory is estimated, from the smallest."""
+"""Machines for which memory is estimated, smallest first."""
 
 
 @dataclass(frozen=True)
@@ -57,11 +57,11 @@ class ImportCheck:
     licence: str
     gated: bool
     download: int
-    """Bytes of its weights."""
+    """Size of its weights in bytes."""
     pickles: list[str]
     """Weights that are left out, as loading them could run code."""
     engines: dict[str, str]
-    """What each engine does with it, in words."""
+    """Engine -> its support for the model, in words."""
     model: ModelCheck
 
     def fields(self) -> dict[str, Any]:
@@ -71,7 +71,7 @@ class ImportCheck:
 
 @dataclass(frozen=True)
 class _Listing:
-    """A model's files, and what the hub says of it."""
+    """A model's files, and its facts on the hub."""
 
     sizes: dict[str, int]
     gated: bool = False
@@ -87,7 +87,7 @@ def check_import(wanted: BaseModelSource, say: Say, relative_to: Path) -> Import
         relative_to: a `folder:` is relative to it.
 
     Raises:
-        KitError: its small files can't be had.
+        KitError: its small files can't be fetched.
     """
     kind, _, place = wanted.source.partition(":")
     wanted.require_commit("revision")
@@ -137,7 +137,7 @@ def _of_folder(folder: Path, outline: Path) -> _Listing:
 
 
 def _stand_in_for_the_rest(listing: _Listing, outline: Path) -> None:
-    """Makes empty files for those that were not fetched: their names tell what an import would refuse."""
+    """Makes empty files for those that were not fetched: their names show whether an import would refuse them."""
     for name in listing.sizes:
         if "/" not in name and not fault(name) and not (outline / name).exists():
             (outline / name).touch()
@@ -156,7 +156,7 @@ def _ask(outline: Path, work: Path, say: Say) -> ModelCheck:
 def _judged(source: str, model: ModelCheck, listing: _Listing, licence: str) -> ImportCheck:
     known = ARCHITECTURES.get(model.model_type)
     names = [family.name for family in FAMILIES if family.model_type == model.model_type]
-    no_licence = "" if licence else "states no licence; fix: say it by --licence"
+    no_licence = "" if licence else "states no licence; fix: give it with --licence"
     refusal = f"{model.where}: {model.refusal}; fix: {model.fix}" if model.refusal else no_licence
     engines = {} if model.refusal else _engines(model)
     return ImportCheck(

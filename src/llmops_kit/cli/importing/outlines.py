@@ -21,7 +21,7 @@ from llmops_kit.core.names import ModelRef
 
 CONFIG = "config.json"
 _WEIGHTS = "*.safetensors"
-_ENDINGS = (".json", ".jinja", ".txt", ".model")  # of what describes a model, in its folder
+_ENDINGS = (".json", ".jinja", ".txt", ".model")  # of the files that describe a model
 
 
 def fetch_outline(platform: Platform | None, wanted: BaseModelSource, work: Path, say: Say, relative_to: Path) -> Path:
@@ -36,7 +36,7 @@ def fetch_outline(platform: Platform | None, wanted: BaseModelSource, work: Path
         relative_to: a `folder:` is relative to it.
 
     Raises:
-        KitError: it can't be had; with location and fix.
+        KitError: it can't be fetched; with location and fix.
     """
     kind, _, place = wanted.source.partition(":")
     wanted.require_commit("revision")
@@ -71,7 +71,7 @@ def _read_gguf(source: Path, work: Path, say: Say) -> Path:
     made = work / "outline"
     made.mkdir()
     command = ("-m", "llmops_kit.training", "outline", source, made)
-    run_in_image("training", *command, work=work, say=say, label="outline", what="reading its configuration ended")
+    run_in_image("training", *command, work=work, say=say, label="outline", what="reading its configuration failed")
     return made
 
 

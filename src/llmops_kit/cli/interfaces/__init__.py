@@ -1,1 +1,1 @@
-"""What the command line asks of each target's platform: protocols, records and plain values."""
+"""Interfaces between the command line and each target's platform: protocols, records and plain values."""

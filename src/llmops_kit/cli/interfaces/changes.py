@@ -89,7 +89,7 @@ def _type(urn: str) -> str:
 
 
 def _is_inner(step: Mapping[str, Any]) -> bool:
-    """Returns whether a resource is the stack itself, a provider or a component: nothing that a cloud has."""
+    """Returns whether a resource is the stack itself, a provider or a component, which do not exist in a cloud."""
     state = step.get("newState") or step.get("oldState") or {}
     return not state.get("custom", True) or _type(step["urn"]).startswith(("pulumi:pulumi:Stack", "pulumi:providers:"))
 

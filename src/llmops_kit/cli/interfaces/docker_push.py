@@ -20,16 +20,16 @@ from llmops_kit.core.errors import KitError
 _LAYER = re.compile(r"^([0-9a-f]{12}): (Pushed|Layer already exists|Mounted from .*)$")
 _QUIET_SECONDS = 15
 _LOGINS = ("auths", "credsStore", "credHelpers")
-# What a registry or the daemon says -> the fix.
+# Message of a registry or the daemon -> the fix.
 _WAYS_OUT = {
-    "no space left on device": "the disk is full, of Docker's daemon or of the twin's home: `docker system df` says of "
-    "what, `docker system prune` makes room",
-    "no basic auth credentials": "the registry did not take the login: see whose credentials these are, then repeat "
+    "no space left on device": "the disk of Docker's daemon or of the twin's home is full: `docker system df` shows "
+    "its use, `docker system prune` frees space",
+    "no basic auth credentials": "the registry rejected the login: check whose credentials these are, then repeat "
     "the command",
-    "authorization token has expired": "repeat the command: it takes a new token",
+    "authorization token has expired": "rerun the command, which gets a new token",
     "name unknown": "`llmops up` makes the stack's repositories",
     "is not authorized to perform": "`llmops plan --policy` prints the deployer's permissions",
-    "tag is immutable": "somebody pushed under this tag just now: repeat the command, which takes what is there",
+    "tag is immutable": "another process has just pushed this tag: rerun the command, which uses that image",
     "docker-registry": "apt-get install docker-registry, then repeat the command",
     "connection refused": "`llmops twin aws status` says whether the twin runs; Docker must run on the same machine",
 }

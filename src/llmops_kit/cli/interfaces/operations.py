@@ -1,4 +1,4 @@
-"""What the command line can do with a target's stacks. Each target has one record, in cli/platforms/<target>/."""
+"""The capabilities of each target, for the command line: one record a target, in cli/platforms/<target>/."""
 
 from __future__ import annotations
 
@@ -25,19 +25,19 @@ T = TypeVar("T")
 
 
 class Preflight(Protocol):
-    """Looks early for what would fail late, and makes the stack in its backend."""
+    """Checks early what would fail late, and creates the stack in its backend."""
 
     def __call__(self, stack: PulumiStack, say: Say, *, dev: bool, make: bool) -> None:
-        """Look.
+        """Runs the checks.
 
         Args:
             stack: the stack.
-            say: told where it lives, and what takes long.
-            dev: accept a state that this machine alone has.
-            make: prepare an update; the stack is made where it is new.
+            say: called with the stack's location, and before slow steps.
+            dev: accept a state that is only on this machine.
+            make: prepare an update; a new stack is created.
 
         Raises:
-            KitError: what is missing, or would go to the wrong place.
+            KitError: something is missing, or the update would go to the wrong place.
         """
         ...
 
@@ -79,7 +79,7 @@ class Operations:
     """The kit's extra that its code needs, and packages that it brings."""
 
     always_refresh: bool = False
-    """Refresh before each update: a reboot stops what the state says is running."""
+    """Refresh before each update: after a reboot, processes that the state lists no longer run."""
     keeps_runs: bool = False
     """Runs outlive `down`."""
 
@@ -96,13 +96,13 @@ class Operations:
     recording: Lazy[Callable[[PulumiStack], Recording]] | None = None
     doctor: Lazy[CloudFacts] | None = None
     rehearsal: Lazy[Callable[[], Any]] | None = None
-    """Makes a llmops_kit.cli.rehearsal.cloud.Cloud: rehearsals stand above the platforms."""
+    """Creates a llmops_kit.cli.rehearsal.cloud.Cloud, which this module may not import: rehearsals import platforms."""
     state_scheme: str = ""
     """Of the backend's URL, where that is the cloud's storage."""
     state_locks: Lazy[Callable[[PulumiStack, str], Callable[[], list[Lock]]]] | None = None
 
     def use(self, capability: Lazy[T] | None, what: str, where: str) -> T:
-        """Import a capability.
+        """Imports a capability.
 
         Raises:
             UnsupportedError: the target has none.

@@ -1,4 +1,4 @@
-"""Platform: how to operate a deployed stack. A target implements it; everything else of `llmops` uses it alone."""
+"""The protocol for operating a deployed stack. Each target implements it; commands use nothing else of a target."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -20,12 +20,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Run:
-    """A run: what was asked for, and what has come of it."""
+    """A run: its submitted spec and its state."""
 
     spec: RunSpec
     state: RunState
     doubt: str = ""
-    """Why `spec` may not be what its caller submitted, so that nothing of the run is signed; empty: it is."""
+    """Why `spec` may differ from the submitted one, so that the run's output is not signed; empty: it can't."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Live:
     workers: int = 0
     restarts: int = 0
     problem: str = ""
-    drift: tuple[str, ...] = ()  # what differs from what was deployed, though it serves
+    drift: tuple[str, ...] = ()  # live configuration that differs from the deployed one, though it serves
     undone: str = ""  # why its last rollout was rolled back, or is being; empty: it was not
     changed: float = 0.0  # when it was changed last, in seconds since 1970
 
@@ -60,7 +60,7 @@ def endpoint_of(outputs: StackOutputs, name: str) -> EndpointOutput:
 
 
 def serving_endpoint(outputs: StackOutputs, name: str) -> EndpointOutput:
-    """Returns what the stack says of an endpoint that can be asked.
+    """Returns a stack's output of an endpoint that is on.
 
     Raises:
         KitError: there is none of this name, or it is off.
@@ -73,11 +73,11 @@ def serving_endpoint(outputs: StackOutputs, name: str) -> EndpointOutput:
 
 
 def doubtful(run: Run) -> RunError:
-    """Error for a run whose spec may not be what its caller submitted."""
+    """Returns the error for a run whose spec may differ from the submitted one."""
     again = "`llmops train RECIPE --again` trains again"
     if run.state.status != "completed":
         again = f"`llmops train RECIPE` resumes it, if your recipe has the same inputs; {again}"
-    return RunError(f"what was submitted is not certain: {run.doubt}", where=f"run {run.spec.id}", fix=again)
+    return RunError(f"its spec may differ from the submitted one: {run.doubt}", where=f"run {run.spec.id}", fix=again)
 
 
 @dataclass(frozen=True)
@@ -99,25 +99,25 @@ class Platform(Protocol):
         ...
 
     def sign(self, folder: Path) -> None:
-        """Sign the manifest of a folder with the stack's key, which this machine may not hold itself."""
+        """Signs the manifest of a folder with the stack's key, which may be in a cloud's key service."""
         ...
 
     def require_runs(self) -> Compute | None:
-        """Check that runs can be started here, before anything is made ready for one.
+        """Checks that runs can be started here, before anything is prepared.
 
         Returns:
             The machines of a run that names none; None: this one.
 
         Raises:
-            KitError: what is missing.
+            KitError: something is missing.
         """
         ...
 
     def require_machines(self, machines: Compute) -> None:
-        """Check that a run can have machines that its caller chose, before anything is made ready for it.
+        """Checks that a run can have the machines that its caller chose, before anything is prepared.
 
         Raises:
-            KitError: the target has no such machines, or can't do with them what is asked for.
+            KitError: the target has no such machines, or they don't support the request.
         """
         ...
 
@@ -130,7 +130,7 @@ class Platform(Protocol):
         ...
 
     def find(self, run: str = "") -> list[Run]:
-        """Runs, newest first; with an id or the beginning of one: only those."""
+        """Returns the runs, newest first; with an id or the beginning of one, only those."""
         ...
 
     def follow(self, run: str) -> Iterator[str]:
@@ -138,18 +138,18 @@ class Platform(Protocol):
         ...
 
     def stop(self, run: str) -> None:
-        """Stop a run in order; its last checkpoint stays."""
+        """Stops a run gracefully; its last checkpoint stays."""
         ...
 
     def halt(self, say: Say) -> None:
-        """Stop all runs in order, and keep no machine for the next one."""
+        """Stops all runs gracefully, and keeps no machine for later ones."""
         ...
 
     def resume(self, run: str, say: Say, compute: Compute | None = None, asked: RunSpec | None = None) -> None:
         """Start an ended run again, on other machines if given; it resumes from its last checkpoint.
 
-        `asked` is what the caller would submit by itself. Where a run's own spec is in doubt, it resumes only if
-        that is equal.
+        `asked` is the spec that the caller would submit. A run whose own spec is in doubt resumes only if the two are
+        equal.
         """
         ...
 
@@ -157,12 +157,12 @@ class Platform(Protocol):
         """Returns the request that starts a run's job, in the form of the target's own API.
 
         Raises:
-            KitError: runs of this target are no jobs.
+            KitError: runs of this target are not jobs.
         """
         ...
 
     def output(self, run: str) -> Version:
-        """Returns the model version that a completed run made, unsigned."""
+        """Returns the unsigned model version of a completed run."""
         ...
 
     def register(self, ref: ModelRef, say: Say) -> None:
@@ -174,7 +174,7 @@ class Platform(Protocol):
         ...
 
     def secret(self, name: str) -> str:
-        """Returns a secret by its name; nothing but this process gets it."""
+        """Returns a secret by its name; only this process sees it."""
         ...
 
     def invoke(self, endpoint: str, request: dict[str, Any]) -> Iterator[dict[str, Any]]:
@@ -182,15 +182,15 @@ class Platform(Protocol):
         ...
 
     def access(self, endpoint: str, hours: float) -> Access:
-        """Returns what OpenAI clients need to call the endpoint, valid for `hours` where the target's keys expire."""
+        """Returns URL and key of an endpoint for OpenAI clients, valid for `hours` if the target's keys expire."""
         ...
 
     def live(self, endpoint: str) -> Live:
-        """Returns what the endpoint really serves."""
+        """Returns the endpoint's live state."""
         ...
 
     def version_fault(self, endpoint: str, since: float) -> str:
-        """Returns what shows that the version that a cloud rolled back is to blame; empty if nothing does.
+        """Returns the evidence that a version caused its rollback by the cloud; empty if there is none.
 
         Args:
             endpoint: rolled back by the cloud itself.
@@ -199,7 +199,7 @@ class Platform(Protocol):
         ...
 
     def set_traffic(self, endpoint: str, shares: dict[str, float]) -> None:
-        """Shares an endpoint's traffic between the identities that it has loaded."""
+        """Splits an endpoint's traffic between the identities that it has loaded."""
         ...
 
     def logs(self, endpoint: str, follow: bool) -> Iterator[str]:

@@ -31,8 +31,8 @@ class QuotaNeed:
     needed: int
     allowed: int | None
     why: str = ""  # why `allowed` is not known
-    fix: str = ""  # what gets more of it
-    needs: str = "the update needs"  # who takes it, in words
+    fix: str = ""  # how to raise it
+    needs: str = "the update needs"  # the consumer, in words
 
     @property
     def enough(self) -> bool | None:

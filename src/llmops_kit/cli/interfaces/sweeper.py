@@ -1,4 +1,4 @@
-"""Looks through an account for what carries the kit's tags."""
+"""Finds and removes resources with the kit's tags in an account."""
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
@@ -12,12 +12,12 @@ RUN = "training job"
 
 @dataclass(frozen=True)
 class Thing:
-    """Something in an account, with the tags by which it is ours."""
+    """A cloud resource with the kit's tags."""
 
     kind: str
     name: str
     id: str
-    """What a state knows it by: its ARN on AWS, its resource id on Azure."""
+    """Its id in a stack's state: the ARN on AWS, the resource id on Azure."""
     project: str = ""
     stack: str = ""
     expires: str = ""
@@ -25,21 +25,21 @@ class Thing:
     usd_month: float | None = None
     """None: not known."""
     data: bool = False
-    """Models, datasets, images or keys: what `llmops down` keeps."""
+    """True for models, datasets, images and keys, which `llmops down` keeps."""
     keep: str = ""
-    """Why it must stay; empty: it may be removed."""
+    """Why it can't be removed; empty: it can."""
     needed_by: str = ""
-    """Id of the thing that uses it."""
+    """Id of the resource that uses it."""
 
 
 class Sweeper(Protocol):
-    """Looks through one account and region."""
+    """Finds and removes resources in one account and region."""
 
     place: str
     """Account and region, or subscription, as a person reads it."""
 
     def things(self, project: str) -> list[Thing]:
-        """Returns everything that carries the kit's tags for a project, or has a name of the project's."""
+        """Returns the resources that have the kit's tags for a project, or a name of the project."""
         ...
 
     def lives_here(self, outputs: Mapping[str, Any]) -> bool:
@@ -47,5 +47,5 @@ class Sweeper(Protocol):
         ...
 
     def remove(self, things: Collection[Thing], say: Say) -> list[str]:
-        """Remove things in an order that works; what could not be removed, a line each with the reason."""
+        """Removes resources in order of dependency; returns a line for each that remains, with the reason."""
         ...

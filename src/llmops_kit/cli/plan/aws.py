@@ -50,7 +50,7 @@ def run_machines(resources: Sequence[Resource], stack: ResolvedStack) -> dict[Ma
     """See llmops_kit.cli.interfaces.plan_rules.PlanRules. Covers `jobs` and schedules, which may have another instance
     type.
     """
-    del resources  # SageMaker makes the machines of a job with the job
+    del resources  # SageMaker starts machines for each job
     computes = (stack.jobs, *(schedule.compute for schedule in stack.schedules.values()))
     return {machines_of(compute): compute.instances for compute in computes}
 
@@ -89,7 +89,7 @@ def warnings(resources: Sequence[Resource], stack: ResolvedStack) -> list[str]:
 
 
 def _named(resources: Sequence[Resource], type_: str, name: str) -> Resource:
-    """Returns the resource of a logical name; one without properties if there is none."""
+    """Returns the resource with a logical name; an empty one if there is none."""
     return next((r for r in of_type(resources, type_) if r.name == name), Resource(type_, name, {}))
 
 
@@ -130,7 +130,7 @@ def _plan(
 
 
 def _rollout(deployment: Mapping[str, Any], instances: int) -> tuple[str, int, int]:
-    """Returns what SageMaker will do in words, the seconds that it waits, and the instances that run at once.
+    """Returns the rollout in words, its waiting time in seconds, and the instances that run at once.
 
     https://docs.aws.amazon.com/sagemaker/latest/dg/deployment-guardrails.html
     """

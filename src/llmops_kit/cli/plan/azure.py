@@ -106,7 +106,7 @@ def _rollout(rollout: Mapping[str, Any], instances: int) -> tuple[str, int, int]
 
 def run_machines(resources: Sequence[Resource], stack: ResolvedStack) -> dict[Machines, int]:
     """See llmops_kit.cli.interfaces.plan_rules.PlanRules. Counts clusters with all of their nodes."""
-    del stack  # a run's machines are those of a cluster
+    del stack  # runs use the machines of clusters
     found: dict[Machines, int] = {}
     for cluster in of_type(resources, CLUSTER):
         given = known(known(cluster.properties.get("properties"), {}).get("properties"), {})

@@ -48,9 +48,9 @@ class MachineEstimate:
     usd_an_hour: float | None = None
     """Cost of all hosts."""
     own: bool = False
-    """Whether the stack's runs use it."""
+    """True if the stack's runs use it."""
     cheapest: bool = False
-    """Whether it is the cheapest that fits, by the whole training's cost."""
+    """True for the cheapest that fits, by the cost of the whole training."""
 
     @property
     def label(self) -> str:
@@ -168,16 +168,16 @@ def check_run(spec: RunSpec, platform: Platform, own: Compute, prices: Prices, s
 
 
 def _require_estimable(recipe: Recipe, where: str) -> None:
-    """Refuses a recipe that the kit's PyTorch trainer does not train: only its memory and time are known."""
+    """Raises KitError unless the kit's PyTorch trainer trains the recipe: only its memory and time are known."""
     if recipe.trainer:
         raise KitError(
             "the requirements of a trainer other than the kit's are unknown",
             where=f"{where}: trainer",
-            fix="leave `trainer` out to see what the kit's own takes with the same `training`",
+            fix="leave `trainer` out to see the requirements of the kit's own with the same `training`",
         )
     if recipe.training.framework != "pytorch":
         raise KitError(
-            "what TensorFlow needs of memory and time is not estimated",
+            "memory and time of TensorFlow are not estimated",
             where=f"{where}: training.framework",
             fix="leave `--check` out and watch peak_mb of the first steps; or check the recipe without "
             "training.framework, as PyTorch would train it",

@@ -1,4 +1,4 @@
-"""Which limits of an endpoint's servers, and whether their prefix cache, a preview changes: read from its resources."""
+"""Reads from a preview's resources which limits and prefix cache settings of endpoints' servers it changes."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -51,7 +51,7 @@ def limit_changes(preview: Mapping[str, Any], endpoints: list[str]) -> dict[str,
 
 
 def _is_of(logical: str, prefix: str, endpoint: str) -> bool:
-    """Returns whether a resource is an endpoint's: a deployment's name on Azure goes on with the version and a hash."""
+    """Returns whether a resource is an endpoint's: on Azure, the version and a hash follow in a deployment's name."""
     return logical == prefix + endpoint or (prefix == "deployment-" and logical.startswith(f"{prefix}{endpoint}-"))
 
 
@@ -60,7 +60,7 @@ def _limits(inputs: Mapping[str, Any], path: tuple[str, ...]) -> dict[str, str]:
     for key in path:
         found = known(found.get(key), {})
     stated = {field: str(found[variable]) for variable, field in _FIELDS.items() if variable in found}
-    # On this machine those of the engine are inputs of their own.
+    # On target local, the engine's limits are separate inputs.
     own = {name: inputs[name] for name in _OF_ENGINE if name in inputs}
     return stated | {_FIELDS[v]: t for v, t in engine_variables(EngineSettings(**own)).items() if v in _FIELDS}
 

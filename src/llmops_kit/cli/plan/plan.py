@@ -1,4 +1,4 @@
-"""Makes a plan: preview, then words, cost and requirements."""
+"""Makes a plan: previews a stack, then adds descriptions, cost and requirements."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -60,7 +60,7 @@ def make_plan(stack: PulumiStack, say: Say, *, tokens_per_second: float = 0.0, r
         refresh: whether to read the live state of every resource first, so that drift is shown.
 
     Raises:
-        KitError: the preflight or the preview refused.
+        KitError: the preflight or the preview failed.
     """
     stack.project.require_program()
     registry.preflight(stack, say, dev=True, make=False)  # a preview writes no state

@@ -1,4 +1,4 @@
-"""Checks before a run: whether the account's quotas allow its machines, and its cost."""
+"""Estimates the cost of a run, and checks that the account's quotas allow its machines."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
@@ -39,7 +39,7 @@ def look_ahead(platform: Platform, compute: Compute | None, recipe: str, say: Sa
         platform: the stack in operation.
         compute: the run's machines.
         recipe: its recipe's name.
-        say: called with the cost, and with what could not be looked up.
+        say: called with the cost, and with prices and quotas that could not be looked up.
         jobs: how many jobs the run has, one after the other.
 
     Returns:

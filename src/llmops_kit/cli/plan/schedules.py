@@ -1,4 +1,4 @@
-"""The machines that a stack's scheduled runs need, compared with those configured."""
+"""Checks whether scheduled runs fit the configured machines."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

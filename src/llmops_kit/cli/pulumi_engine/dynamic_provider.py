@@ -29,7 +29,7 @@ def main() -> None:
     engine = os.getppid()
     if sys.argv[1:2] == [_ALONE]:
         _be_alone(engine)
-    signal.signal(signal.SIGINT, signal.SIG_DFL)  # an engine may end it at once: no traceback is of any use then
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # an engine may end it at once, and a traceback would be noise
     engine_address = sys.argv[-1]
     connection = _connect(engine_address)
     if connection is None:
@@ -43,7 +43,7 @@ def main() -> None:
 
 
 def listen(engine_address: str) -> socket.socket | None:
-    """Wait where the provider's launcher of the same engine looks; None where that is not possible."""
+    """Listens on the socket that the provider's launcher of the same engine looks for; None if that is not possible."""
     path = _path(engine_address)
     if path is None:
         return None
@@ -58,7 +58,7 @@ def listen(engine_address: str) -> socket.socket | None:
 
 
 def become(listener: socket.socket, alive: socket.socket) -> None:
-    """In the forked process: wait for the launcher and be the provider. Ends with it, or with `alive`'s other end."""
+    """Waits in the forked process for the launcher, then runs as the provider. Ends with it, or when `alive` closes."""
     import runpy
 
     import provider_guard
@@ -102,7 +102,7 @@ def _unbuffered(number: int) -> io.TextIOWrapper:
 
 
 def _be_alone(engine: int) -> None:
-    """Be the provider, without one that was forked ahead, for as long as the engine lives."""
+    """Runs as the provider, without a process forked ahead, until the engine ends."""
     import runpy
     import threading
 
@@ -136,7 +136,7 @@ def end_with(connection: socket.socket) -> None:
 
 
 def is_over(connection: socket.socket, seconds: float | None = None) -> bool:
-    """Whether the other end is closed, by now or within that time; None: until it is. Nothing more is said on it."""
+    """Returns whether the other end closes within a time; None: waits until it does. No more data is expected on it."""
     return bool(select.select([connection], [], [], seconds)[0])
 
 
@@ -149,13 +149,13 @@ def _connect(engine_address: str) -> socket.socket | None:
         connection.connect(str(path))
     except OSError:
         return None
-    # Exactly one takes it: an engine with two dynamic providers starts the second one plainly.
+    # Only one launcher can connect: the second dynamic provider of an engine starts without a fork.
     path.unlink(missing_ok=True)
     return connection
 
 
 def _path(engine_address: str) -> Path | None:
-    """The socket of this engine, in a folder that only this user can enter, since messages contain secrets."""
+    """Returns the path of this engine's socket, in a folder that only this user can enter: messages contain secrets."""
     folder = Path(os.environ.get("TMPDIR") or "/tmp", f"llmops-{os.getuid()}")
     try:
         folder.mkdir(mode=0o700, exist_ok=True)
@@ -167,10 +167,10 @@ def _path(engine_address: str) -> Path | None:
 
 
 def read(connection: socket.socket, size: int) -> bytes:
-    """What a launcher of the kit's says of itself.
+    """Reads a launcher's message.
 
     Raises:
-        ValueError: more than any of them would say.
+        ValueError: it is longer than any message of the kit's launchers.
     """
     if size > _HELLO_LIMIT:
         raise ValueError("not a launcher of this kit")

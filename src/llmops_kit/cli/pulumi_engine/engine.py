@@ -22,17 +22,17 @@ from llmops_kit.core.layout import cache_dir
 
 @dataclass(frozen=True)
 class EngineInstall:
-    """`pulumi` is the executable; `env` is what a process that runs it must have in its environment besides its own."""
+    """An installed engine: `pulumi` is the executable; `env` has the variables to add to the environment it runs in."""
 
     pulumi: Path
     version: str
     own: bool
-    """The kit's engine, not the user's."""
+    """True for the kit's engine, False for the user's."""
     env: dict[str, str] = field(default_factory=dict)
 
 
 def ensure(report: Report | None = None) -> EngineInstall:
-    """Find the engine, or get it: a download, or minutes of compiling, once a machine.
+    """Returns the engine; if there is none, downloads it, or compiles it for minutes, once a machine.
 
     Raises:
         KitError: it can be neither found, nor downloaded, nor built.
@@ -41,7 +41,7 @@ def ensure(report: Report | None = None) -> EngineInstall:
 
 
 def obtain(report: Report | None = None) -> Path:
-    """Returns the executable of the engine, found or got: needs the standard library only.
+    """Returns the executable of the engine, installed if missing. Needs the standard library only.
 
     Raises:
         KitError: as of `ensure`.
@@ -54,18 +54,18 @@ def obtain(report: Report | None = None) -> Path:
 
 
 def find(report: Report | None = None) -> EngineInstall | None:
-    """The user's engine or the kit's, if there is one already. Takes 0.1 s, downloads nothing."""
+    """Returns the user's engine or the kit's if one is installed. Takes 0.1 s, downloads nothing."""
     there = _users(report) or _built()
     return _described(there) if there else None
 
 
 def engine_home() -> Path:
-    """Where the kit's own engine of the pinned version is kept: `bin/pulumi`, and its plugins in `hosts/`."""
+    """Returns the folder of the kit's own engine of the pinned version: `bin/pulumi`, and its plugins in `hosts/`."""
     return cache_dir() / "engine" / pinned_version()
 
 
 def _users(report: Report | None) -> Path | None:
-    """The first real `pulumi` on PATH that is new enough and can run Python programs."""
+    """Returns the first real `pulumi` on PATH that is new enough and can run Python programs."""
     for folder in os.environ.get("PATH", "").split(os.pathsep):
         pulumi = Path(folder or ".", "pulumi")
         if not (pulumi.is_file() and os.access(pulumi, os.X_OK)) or _is_own(pulumi):

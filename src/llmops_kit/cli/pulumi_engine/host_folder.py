@@ -23,7 +23,7 @@ _PYTHON = "python"
 
 
 def add_language_host(home: Path) -> Path:
-    """Returns the folder with the engine of `home` and this kit's own plugins; makes it where it is missing."""
+    """Returns the folder with the engine of `home` and this kit's own plugins; creates it if it is missing."""
     files = {file.name: file for file in [*(FOLDER / "bin").iterdir(), *(FOLDER / f"{name}.py" for name in _MODULES)]}
     contents = {name: files[name].read_bytes() for name in sorted(files)}
     contents[_PYTHON] = f"{sys.executable}\n".encode()
@@ -55,7 +55,7 @@ def _digest(*parts: bytes) -> str:
 
 
 def _remove_unusable(hosts: Path) -> None:
-    """Remove the folders of Pythons that are gone, and the links to them."""
+    """Removes the folders of Pythons that no longer exist, and the links to them."""
     for entry in hosts.iterdir() if hosts.is_dir() else ():
         with contextlib.suppress(OSError):  # another process may be making or removing it
             if not Path((entry / _PYTHON).read_text().strip()).is_file():
@@ -69,7 +69,7 @@ def _remove_unusable(hosts: Path) -> None:
 
 
 def _write(path: Path, content: bytes, mode: int) -> None:
-    """Replace a file only when it differs, and at once: an engine may be starting it."""
+    """Replaces a file atomically, and only if it differs: an engine may be starting it."""
     if path.is_file() and path.read_bytes() == content:
         return
     with _replaced(path) as new:
@@ -100,7 +100,7 @@ def _point(link: Path, folder: Path) -> None:
 
 @contextlib.contextmanager
 def _replaced(path: Path) -> Iterator[Path]:
-    """Yields a path to write to, which then takes the place of `path` at once."""
+    """Yields a path to write to, which then replaces `path` atomically."""
     new = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}")
     yield new
     new.replace(path)

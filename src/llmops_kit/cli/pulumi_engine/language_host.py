@@ -115,7 +115,7 @@ class LanguageHost(LanguageServer):
 
 
 def _python_of(info: Any) -> str:
-    """The Python of a plugin: of the `virtualenv` that its options name, or the one that runs here."""
+    """Returns the Python of a plugin: that of the `virtualenv` in its options, or this process's."""
     named = info.options.fields["virtualenv"].string_value if "virtualenv" in info.options.fields else ""
     return str(Path(info.root_directory, named, "bin", "python")) if named else sys.executable
 
@@ -182,7 +182,7 @@ def _serve(host: LanguageHost) -> None:
 
 
 def _fork_dynamic_provider(engine_address: str) -> None:
-    """Fork the process that becomes `python -u -m pulumi.dynamic` when the engine asks, or ends with this one."""
+    """Forks the process that becomes `python -u -m pulumi.dynamic` when the engine asks, or ends with this one."""
     listener = dynamic_provider.listen(engine_address)
     if listener is None or threading.active_count() > 1:  # a fork takes only the calling thread with it
         return
@@ -201,7 +201,7 @@ _keep: list[socket.socket] = []
 
 
 def run(launcher: socket.socket | None = None, after_program: Callable[[], None] = lambda: None) -> None:
-    """Serve the engine that sys.argv names, until it, or the `launcher` that this process stands in for, is gone."""
+    """Serves the engine in sys.argv until it ends, or the `launcher` that this process replaces."""
     engine_address, engine = sys.argv[-1], os.getppid()
     gc.freeze()
     gc.set_threshold(

@@ -6,7 +6,7 @@ from pathlib import Path
 
 
 def installed_plugin(name: str) -> Path | None:
-    """A provider's plugin as the engine would find it: on PATH, or the newest in $PULUMI_HOME/plugins (~/.pulumi)."""
+    """Finds a provider's plugin as the engine does: on PATH, or the newest in $PULUMI_HOME/plugins (~/.pulumi)."""
     executable = f"pulumi-resource-{name}"
     if found := shutil.which(executable):
         return Path(found)

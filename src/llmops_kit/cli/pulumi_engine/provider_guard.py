@@ -1,9 +1,9 @@
-"""Loads the kit's own dynamic providers, and executes nothing that Pulumi's state says.
+"""Loads the kit's own dynamic providers, and executes no code from Pulumi's state.
 
 Pulumi keeps the provider of a dynamic resource in the state, as a pickle (property `__provider`), and its own `python
--m pulumi.dynamic` loads it by dill: who can write the state runs code as everybody who updates, refreshes or destroys
-the stack. The kit's providers are written as a call of `llmops_kit.infra.providers.provider` with a released name. That
-is read here as text; anything else is refused and never unpickled.
+-m pulumi.dynamic` loads it by dill: whoever can write the state runs code as everyone who updates, refreshes or
+destroys the stack. The kit's providers are written as a call of `llmops_kit.infra.providers.provider` with a released
+name. That is read here as text; anything else is refused and never unpickled.
 
 Standard library only: a copy lies beside the engine.
 """
@@ -56,7 +56,7 @@ class RefusedProviderError(ValueError):
 
 
 def released_name(text: str) -> str:
-    """Returns the name that a `__provider` calls for.
+    """Returns the provider's name in a `__provider`.
 
     Raises:
         RefusedProviderError: it is anything else, or no release of the kit up to this one has the name.
@@ -120,7 +120,7 @@ def target_of(urn: str) -> str:
 
 
 def load(content: bytes) -> Any:
-    """What `dill.loads` is replaced by: a new provider of the name that a pickle calls for.
+    """Replaces `dill.loads`: returns a new provider of the name in a pickle.
 
     Raises:
         RefusedProviderError: as of `released_name`.
@@ -148,7 +148,7 @@ def check(deployment: dict[str, Any], target: str = "") -> Iterator[tuple[str, R
 
 
 def install() -> None:
-    """Have the SDK's provider server, which this process is about to run, load by `load`."""
+    """Makes the SDK's provider server, which this process will run, load providers with `load`."""
     import caller_guard
     import dill  # pyright: ignore[reportMissingTypeStubs]
     from pulumi.runtime.proto import provider_pb2_grpc as services
@@ -166,7 +166,7 @@ def install() -> None:
 
 
 def _guarded(method: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
-    """The method, which names the resource when its provider is refused."""
+    """Wraps a method so that its error names the resource whose provider is refused."""
 
     def call(request: Any, context: Any) -> Any:
         import grpc

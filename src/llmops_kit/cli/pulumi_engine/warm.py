@@ -14,9 +14,9 @@ from llmops_kit.cli.pulumi_engine.warm_host import SERVE, VARIABLE
 
 @contextlib.contextmanager
 def kept_warm() -> Iterator[None]:
-    """Keep a warm host for every engine that this process starts in here: the second program spares its imports.
+    """Keeps a warm host for the engines that this process starts in the block: later programs skip their imports.
 
-    It ends with this process, however that ends. Another engine's language host doesn't look for one.
+    It ends with this process, even if killed. Another engine's language host doesn't look for one.
     """
     before = os.environ.get(VARIABLE)
     if before and Path(before).is_socket():

@@ -1,7 +1,7 @@
 """A language host that has Pulumi's SDKs imported before it is asked for: forked for each program, in milliseconds.
 
-Importing a cloud's SDK and its clients takes a second or more of every preview and update. Who runs many programs, such
-as a rehearsal, keeps this server beside them (`llmops_kit.cli.pulumi_engine.warm`) and puts its socket into
+Importing a cloud's SDK and its clients takes a second or more of every preview and update. A command that runs many
+programs, such as a rehearsal, keeps this server running (`llmops_kit.cli.pulumi_engine.warm`) and puts its socket into
 LLMOPS_WARM_HOST. The launcher `pulumi-language-python` looks there, hands over its environment, folder, arguments and
 open files, and stays until the forked host ends; the signals that it gets are passed on. The server learns what to
 import from the programs themselves: each host reports the installed modules that it has loaded. A program's own modules
@@ -31,7 +31,7 @@ SERVE = "--serve"
 _LOOK_SECONDS = 0.5
 _ANSWER_SECONDS = 20
 _HARMLESS = ("PYTHONDONTWRITEBYTECODE", "PYTHONUNBUFFERED")
-"""Python's settings that a fork can still follow, or that change nothing here."""
+"""Python's settings that a fork can still apply, or that have no effect here."""
 _STANDARD = str(Path(os.__file__).parent)
 
 
@@ -41,7 +41,7 @@ def main() -> None:
         _WarmServer(Path(sys.argv[2])).serve()
         return
     engine, arguments = os.getppid(), sys.argv[1:]
-    signal.signal(signal.SIGINT, signal.SIG_DFL)  # an engine may end it at once: no traceback is of any use then
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # an engine may end it at once, and a traceback would be noise
     connection = _hand_over(os.environ.pop(VARIABLE, ""), arguments)
     if connection is None:
         os.execv(sys.executable, [sys.executable, str(Path(__file__).with_name("language_host.py")), *arguments])
@@ -49,7 +49,7 @@ def main() -> None:
 
 
 def _hand_over(path: str, arguments: list[str]) -> socket.socket | None:
-    """The connection to a host that has taken over, at its process id; None where there is none that fits."""
+    """Returns the connection to a host that took over, and has sent its process id; None if no host fits."""
     connection = socket.socket(socket.AF_UNIX)
     connection.settimeout(_ANSWER_SECONDS)
     hello = {
@@ -86,13 +86,13 @@ def _stay(connection: socket.socket, engine: int) -> None:
 
 
 def fingerprint(environ: Mapping[str, str]) -> list[Any]:
-    """What must be the same for a process to stand in for another one: the Python, its settings and its packages."""
+    """Returns what two processes must share to be interchangeable: the Python, its settings and its packages."""
     settings = {key: value for key, value in environ.items() if key.startswith("PYTHON") and key not in _HARMLESS}
     return [str(_packages()), _installed(), sorted(settings.items())]
 
 
 def _installed() -> list[int]:
-    """The number of installed distributions and when the newest was installed, in nanoseconds.
+    """Returns the number of installed distributions and the newest one's time of installation, in nanoseconds.
 
     Not the time of the folder: it changes too when Python puts its first compiled module there.
     """
@@ -103,7 +103,7 @@ def _installed() -> list[int]:
 
 
 def _packages() -> Path:
-    """Where packages are installed: with -S, `sysconfig` doesn't know of virtual environments.
+    """Returns the folder of installed packages: with -S, `sysconfig` doesn't know of virtual environments.
 
     Resolved, since a link to an environment is that environment; not the Python, which is a link to one of many.
     """
@@ -118,7 +118,7 @@ class _WarmServer:
         import dynamic_provider
         import language_host
 
-        sys.path.pop(0)  # the engine's folder: no program's business
+        sys.path.pop(0)  # the engine's folder, which programs must not import from
         self._host, self._read = language_host, dynamic_provider.read
         self._own = json.loads(json.dumps(fingerprint(os.environ)))
         self._listener = socket.socket(socket.AF_UNIX)
@@ -131,7 +131,7 @@ class _WarmServer:
         self._wanted: list[str] = []
 
     def serve(self) -> None:
-        """Serve until standard input ends: whoever started this is gone."""
+        """Serves until standard input closes, because the process that started this has ended."""
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the hosts' launchers
         signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the hosts are never waited for
         gc.freeze()
@@ -164,22 +164,22 @@ class _WarmServer:
                 os.close(receiving)
                 try:
                     self._become(connection, files, sending, hello)
-                except ConnectionError:  # the launcher waited no longer: it became the host itself
+                except ConnectionError:  # the launcher stopped waiting and became the host itself
                     os._exit(0)
-                except BaseException as e:  # no way leads back into the server
+                except BaseException as e:  # a fork must never return into the server
                     sys.excepthook(type(e), e, e.__traceback__)
                     os._exit(1)
             os.close(sending)
             self._reports.add(receiving)
         except (OSError, ValueError, KeyError):
-            pass  # the launcher went away, or is none of ours: it does without
+            pass  # the launcher is gone, or not this kit's: it runs without a warm host
         finally:
             connection.close()
             for file in files:
                 os.close(file)
 
     def _become(self, connection: socket.socket, files: list[int], report: int, hello: dict[str, Any]) -> None:
-        """In the fork: be the language host that the launcher would have become."""
+        """Runs in the fork as the language host that the launcher would have become."""
         os.setpgid(0, 0)
         self._listener.close()
         for other in self._reports:
@@ -213,7 +213,7 @@ class _WarmServer:
 
 
 def _is_kept(name: str) -> bool:
-    """It is executed, and comes with Python or from an installed package."""
+    """Returns whether a module was executed, and is of Python or an installed package."""
     file = getattr(sys.modules[name], "__file__", None) if _is_loaded(name) else None
     return bool(file) and str(Path(str(file)).resolve()).startswith((_STANDARD, str(_packages())))
 
@@ -226,7 +226,7 @@ def _is_loaded(name: str) -> bool:
 def _load(name: str) -> None:
     if _is_loaded(name):
         return
-    with contextlib.suppress(Exception):  # the program will meet it itself
+    with contextlib.suppress(Exception):  # the program will get the error itself
         getattr(importlib.import_module(name), "", None)  # asking for what it does not have yet executes it
 
 

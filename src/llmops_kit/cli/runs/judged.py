@@ -1,8 +1,8 @@
-"""Suites `judge`, `comet` and `program` of a run: its answers are judged once they are collected, before the gate
-decides and all is signed.
+"""Judges a run's answers to suites `judge`, `comet` and `program` when it is collected, before the gate is decided and
+the version is signed.
 
-A job has no network, so its manifest leaves these suites out. What it claims is checked first, as it is; then the
-caller writes manifest, judgements and model card anew.
+A job has no network, so its manifest leaves these suites out. Its output is checked first, unchanged; then the caller
+writes a new manifest, judgements and model card.
 """
 
 from collections.abc import Mapping
@@ -27,17 +27,17 @@ def judged_files(version: Version, checked: str, spec: RunSpec, platform: Platfo
     """Ask the judges and COMET models of a run's recipe about its answers.
 
     Args:
-        version: what its job made.
-        checked: the identity that was held against what was submitted.
-        spec: what was submitted.
+        version: the output of its job.
+        checked: the identity that `check_output` returned.
+        spec: as submitted.
         platform: its store has the run's dataset and base model.
-        say: told progress.
+        say: called with progress.
 
     Returns:
-        Files to write over the version's own, the manifest among them; none if the recipe has no judge.
+        Files to write over the version's own, including the manifest; none if the recipe has no judge.
 
     Raises:
-        KitError: a judge can't be asked, or a model not be run; what is known so far is kept.
+        KitError: a judge can't be asked, or a model can't be run; verdicts so far are kept.
         IntegrityError: the version was changed after it was checked.
     """
     judged = [suite for suite in spec.recipe.evaluation.suites if suite.judged]
@@ -70,7 +70,7 @@ def judged_files(version: Version, checked: str, spec: RunSpec, platform: Platfo
 
 
 def read_judgements(version: Version, manifest: ModelManifest, where: str) -> Mapping[str, JudgeVerdict]:
-    """The verdicts that a version lists; none if its suites have no judge."""
+    """Returns the verdicts that a version lists; none if its suites have no judge."""
     if not (manifest.evaluated and any(suite.judged for suite in manifest.evaluated.suites)):
         return {}
     if (entry := manifest.files.get(JUDGEMENTS)) is None:

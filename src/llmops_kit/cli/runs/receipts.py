@@ -1,4 +1,4 @@
-"""The check before a run's output is signed: a job's manifest is a claim, and is held against what was submitted.
+"""Checks a run's output before it is signed: compares the manifest, which the job wrote, with the submitted spec.
 
 Lineage, name and defaults come from the spec, licence from the base model, scores, gate and golden prompts from the
 answers to each row and the stored dataset. Left to the job are its own measurements (`training`, `created`,
@@ -27,22 +27,24 @@ from llmops_kit.training.models.model_card import model_card
 
 _MOMENT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ")
 _FIX = (
-    "nothing of this run was signed or stored. The job, or something that may write where runs lie, claims what was "
-    "not asked for: find out which, then `llmops train RECIPE --again`"
+    "nothing of this run was signed or stored. The job, or another writer of the runs' folder, changed its output: "
+    "find out which, then `llmops train RECIPE --again`"
 )
-_OLDER_KIT = "an image of an older kit made it: `llmops up` brings this kit's, then `llmops train RECIPE --again`"
+_OLDER_KIT = (
+    "it was made by an image of an older kit: `llmops up` deploys the present one, then `llmops train RECIPE --again`"
+)
 
 
 def check_output(version: Version, spec: RunSpec, store: Store) -> str:
-    """Hold what a run's job made against what was submitted.
+    """Compares the output of a run's job with the submitted spec.
 
     Args:
         version: a complete model version, unsigned; its weights are not read here.
-        spec: what the caller submitted, from where the job can't write.
+        spec: as submitted, from where the job can't write.
         store: has the run's dataset and base model.
 
     Returns:
-        The identity of what was checked: the manifest's sha256.
+        The identity of the checked version: the manifest's sha256.
 
     Raises:
         IntegrityError: naming the first field or metric that differs.
@@ -60,11 +62,11 @@ def check_output(version: Version, spec: RunSpec, store: Store) -> str:
     _compare(manifest, {"evaluation": verdict.evaluation, "gate": verdict.gate, "golden": verdict.golden}, where)
     read_metrics(version, manifest)
     if manifest.training is None and spec.trainer is None:
-        raise IntegrityError("says nothing of the training", where=f"{where}: training", fix=_FIX)
+        raise IntegrityError("has no facts of the training", where=f"{where}: training", fix=_FIX)
     data = DatasetManifest.load(dataset / MANIFEST)
     card = model_card(spec.recipe, base, data, verdict.evaluation, verdict.gate, manifest.training).encode()
     if manifest.files.get(MODEL_CARD) != FileEntry(sha256=sha256_bytes(card), size=len(card)):
-        raise IntegrityError("is not the card of what was submitted", where=f"{where}: {MODEL_CARD}", fix=_FIX)
+        raise IntegrityError("is not the model card of the submitted run", where=f"{where}: {MODEL_CARD}", fix=_FIX)
     return sha256_bytes(content)
 
 
@@ -90,10 +92,14 @@ def _compare(manifest: ModelManifest, expected: dict[str, Any], where: str) -> N
     for field, value in expected.items():
         for path, found, wanted in _differences(field, _plain(getattr(manifest, field)), _plain(value)):
             raise IntegrityError(
-                f"says {found!r:.200}; what was submitted gives {wanted!r:.200}", where=f"{where}: {path}", fix=_FIX
+                f"is {found!r:.200}; the submitted run requires {wanted!r:.200}", where=f"{where}: {path}", fix=_FIX
             )
     if not _MOMENT.fullmatch(manifest.created):
-        raise IntegrityError(f"says {manifest.created!r}, which is no moment", where=f"{where}: created", fix=_FIX)
+        raise IntegrityError(
+            f"is {manifest.created!r}, which is not a UTC time such as 2026-01-31T12:00:00Z",
+            where=f"{where}: created",
+            fix=_FIX,
+        )
 
 
 def _differences(path: str, found: Any, wanted: Any) -> Iterator[tuple[str, Any, Any]]:
@@ -120,7 +126,7 @@ def read_answers(version: Version, manifest: ModelManifest, where: str) -> Evalu
     entry = manifest.files.get(EVALUATION)
     if entry is None:
         raise IntegrityError(
-            f"lists no {EVALUATION}, so that its gate can't be decided again",
+            f"lists no {EVALUATION}, so its gate can't be checked",
             where=f"{where}: files",
             fix=_OLDER_KIT,
         )

@@ -1,4 +1,4 @@
-"""RunReport: everything that a run's page shows, read from what was checked: the store and the spec."""
+"""RunReport: the content of a run's page, read from verified sources: the store and the spec."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -34,14 +34,14 @@ class AnsweredRow:
     score_before: float
     score_after: float
     weight: int
-    """Of its scores in the mean: 1; of `perplexity`, tokens."""
+    """Weight of its scores in the mean: 1; for `perplexity`, the number of tokens."""
     judged: list[JudgeReply]
-    """What the judge of a suite `judge` said, or the model of a suite `comet`."""
+    """The verdict of a suite's judge or COMET model, in words."""
 
 
 @dataclass(frozen=True)
 class SuiteReport:
-    """A suite's result, what the gate asks of it, and its rows, the trained model's worst answers first."""
+    """A suite's result, the gate's conditions on it, and its rows, the trained model's worst answers first."""
 
     suite: Suite
     result: SuiteResult
@@ -63,7 +63,7 @@ class RunReport:
 
 
 def run_report(platform: Platform, run: Run) -> RunReport:
-    """Read what there is of a run whose version is in the store.
+    """Reads the report of a run whose version is in the store.
 
     Raises:
         RunError: it is not complete, or was not collected.

@@ -1,4 +1,4 @@
-"""A run's page: what it was trained on, how training went, and what the model answers, in one HTML file."""
+"""A run's page: its data, training curves and the model's answers, in one HTML file."""
 
 import math
 from html import escape
@@ -12,10 +12,10 @@ from llmops_kit.data_pipeline.splits import SPLITS
 from llmops_kit.training.evaluation.scorers import SCORERS
 
 SHOWN_ROWS = 200
-"""Answers of a suite on the page; those that are wrong come first."""
+"""Maximum number of answers of a suite on the page; wrong ones come first."""
 _ROW, _TOP, _NAME = 22, 24, 170
 _SCORED_BY = {"judge": "judge", "comet": "COMET", "program": "program"}
-"""Metric -> head of the column of what another model or a program said."""
+"""Metric -> heading of the column with the verdicts of another model or a program."""
 
 
 def html(report: RunReport) -> str:
@@ -48,8 +48,8 @@ def _head(report: RunReport) -> str:
     ]
     if spec.recipe.trainer:
         lines.append(
-            f"trained by {spec.recipe.trainer.image}, a trainer other than the kit's: what is told of its training is "
-            "its own word; whether it resumes to the same bits is not tested, and `train --check` knows nothing of it"
+            f"trained by {spec.recipe.trainer.image}, a trainer other than the kit's: facts of its training are its "
+            "own claims; whether it resumes to the same bits is not tested, and `train --check` can't estimate it"
         )
     notes = "".join(f"<p class='soft'>{escape(line)}</p>" for line in lines)
     reasons = bullets(gate.reasons) if gate else ""
@@ -85,7 +85,7 @@ def scores(suites: list[SuiteReport], before: str = "base model", after: str = "
 
 
 def _measure(suite: SuiteReport) -> str:
-    """Returns a suite's metric, its unit, what papers report instead, and what its judge was asked."""
+    """Returns a suite's metric and unit, the metrics that papers report for it, and its judge's requests."""
     result = suite.result
     shown = [f"{result.metric}, {unit}; lower is better" if (unit := unit_of(result.metric)) else result.metric]
     if unit:

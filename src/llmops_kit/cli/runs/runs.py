@@ -1,4 +1,4 @@
-"""From a recipe to a run, and from a completed run to a model version in the store."""
+"""Prepares a recipe's run, and stores the version of a completed one."""
 
 import secrets
 import tempfile
@@ -31,7 +31,7 @@ from llmops_kit.core.validation import did_you_mean, first_message
 
 @dataclass(frozen=True)
 class RunPlan:
-    """A run that could be submitted, and the one of the same inputs that is there already."""
+    """A run that could be submitted, and the existing one with the same inputs."""
 
     spec: RunSpec
     same: Run | None
@@ -44,14 +44,14 @@ def plan_run(
     machines: Mapping[str, Any] | None = None,
     collected: Path | None = None,
 ) -> RunPlan:
-    """Make everything ready that a run needs: dataset version and base model.
+    """Prepares the dataset version and the base model of a run.
 
-    Each part is kept in the store: interrupted, the next call goes on from there.
+    Each is kept in the store, so an interrupted call is resumed by the next one.
 
     Args:
         platform: the stack in operation.
         recipe_path: the recipe's file.
-        say: told what takes long.
+        say: called before slow steps.
         machines: fields of Compute that override the stack's settings.
         collected: the folder of an earlier `llmops data collect`, used as it is; None: the sources are asked.
 
@@ -65,12 +65,12 @@ def plan_run(
     check_framework(platform, recipe, recipe_path, compute, say)
     try:
         require_keys(recipe.evaluation.suites)
-    except KitError as e:  # whoever collects the run needs it
+    except KitError as e:  # required when the run is collected
         say(f"warning: {e}")
     recipe = recipe.model_copy(update={"evaluation": pin_scorers(platform, recipe.evaluation)})
     trainer = find_trainer(platform, recipe, recipe_path, say)
     dataset, with_tools = put_dataset(platform, recipe, recipe_path, say, collected)
-    # Its form for CPUs can wait until somebody serves it: `llmops models convert`.
+    # The OpenVINO format is needed only for serving the base model: `llmops models convert` adds it.
     base = import_model(platform, recipe.base_model, say, relative_to=recipe_path.parent, openvino=False)
     manifest = platform.store().signed_manifest(base, platform.outputs.signing.public_key)
     manifest.require_task(f"{recipe_path}: base_model.source", "text-generation")
@@ -114,7 +114,7 @@ def other_machines(platform: Platform, usual: Compute | None, wanted: Mapping[st
     """Returns the machines of a run: the usual ones with the wanted changes.
 
     Raises:
-        KitError: they can't be so, or runs of this target are processes of this machine.
+        KitError: a value is invalid, or runs of this target are processes of this machine.
     """
     if not wanted:
         return usual
@@ -135,7 +135,7 @@ def other_machines(platform: Platform, usual: Compute | None, wanted: Mapping[st
 
 
 class StoredDataset(NamedTuple):
-    """A dataset version that a run may train on: it is in the store of its stack."""
+    """A dataset version in the stack's store, for a run to train on."""
 
     pinned: Pinned
     with_tools: str
@@ -145,17 +145,17 @@ class StoredDataset(NamedTuple):
 def put_dataset(
     platform: Platform, recipe: Recipe, recipe_path: Path, say: Say, collected: Path | None = None
 ) -> StoredDataset:
-    """Collect and prepare the recipe's data on this machine, and store it as a dataset version.
+    """Collects and prepares the recipe's data on this machine, and stores it as a dataset version.
 
     Args:
         platform: the stack in operation.
         recipe: the content of `recipe_path`.
         recipe_path: its file; its paths are relative to it.
-        say: told the progress.
+        say: called with progress.
         collected: the folder of an earlier collect, used as it is; None: the sources are asked.
 
     Raises:
-        DataError: a source or a row that can't be used. RunError: a suite without rows, or too few groups for the gate.
+        DataError: a source or a row can't be used. RunError: a suite has no rows, or too few groups for the gate.
     """
     from llmops_kit.cli.data.build import build_dataset, ner_folder
     from llmops_kit.cli.data.collect import default_folder
@@ -193,7 +193,7 @@ def find_run(platform: Platform, run: str) -> Run:
     """Returns a run by its id or the beginning of it; `latest` is the newest.
 
     Raises:
-        NotFoundError: none. RunError: several.
+        NotFoundError: there is none. RunError: several begin so.
     """
     found = platform.find("" if run == "latest" else run)
     if run == "latest":
@@ -209,16 +209,16 @@ def find_run(platform: Platform, run: str) -> Run:
 
 
 def collect(platform: Platform, run: Run, say: Say) -> ModelRef:
-    """Numbers, signs, stores and registers what a completed run made; once, however often it is called.
+    """Numbers, signs, stores and registers the version of a completed run. Safe to repeat.
 
     The judges of its suites `judge`, and the models of its suites `comet`, are asked first.
 
-    A failed registration is a warning; `unregistered` of the platform names the version until it is made good.
+    A failed registration is a warning; the platform's `unregistered` returns the version until one succeeds.
 
     Raises:
-        RunError: the run is not complete, or what was submitted is not certain.
+        RunError: the run is not complete, or its spec is in doubt.
         KitError: a judge can't be asked.
-        IntegrityError: the run's output is not what was submitted, or not what its manifest says: nothing is signed.
+        IntegrityError: the run's output differs from its spec or its manifest; nothing is signed.
     """
     name, run_id = run.spec.recipe.name, run.spec.id
     store = platform.store()
@@ -238,19 +238,19 @@ def collect(platform: Platform, run: Run, say: Say) -> ModelRef:
     store.signed_manifest(ref, platform.outputs.signing.public_key)
     try:
         platform.register(ref, say)
-    except KitError as e:  # the version is in the store, and nothing of the kit reads the registry
+    except KitError as e:  # not fatal: the version is in the store, and the kit never reads the registry
         say(f"warning: {ref.alias} is in the store, but not in the registry: {e}")
         say("`llmops runs collect` tries again")
     return ref
 
 
 def is_between(run: Run) -> bool:
-    """Returns whether a run's first job is complete, and its second one was not started: `Platform.resume` does it."""
+    """Returns whether a run's first job is complete and its second one not started, which `Platform.resume` does."""
     return run.state.status == "pending" and run.state.job == "evaluation"
 
 
 def collected_version(platform: Platform, run: Run) -> ModelRef:
-    """Returns the version that a run made.
+    """Returns the version of a collected run.
 
     Raises:
         RunError: it is not complete, or was not collected.
@@ -297,7 +297,7 @@ def uncollected(platform: Platform) -> list[Run]:
 
 
 def require_collected(platform: Platform, say: Say) -> None:
-    """Check that no complete run would be lost with the place that keeps runs. Where that can't be seen, `say` is told.
+    """Checks that no uncollected run would be lost with the storage of runs; warns if the runs can't be listed.
 
     Raises:
         KitError: naming the runs.
@@ -305,23 +305,23 @@ def require_collected(platform: Platform, say: Say) -> None:
     try:
         found = [run.spec.id for run in uncollected(platform) if not run.doubt]
     except KitError as e:
-        say(f"warning: whether complete runs were not collected can't be seen: {e}")
+        say(f"warning: can't check for completed runs that were not collected: {e}")
         return
     if found:
         more = f" and {len(found) - 5} more" if len(found) > 5 else ""
         raise KitError(
-            f"complete runs were not collected, and would be lost: {', '.join(found[:5])}{more}",
+            f"completed runs were not collected, and would be lost: {', '.join(found[:5])}{more}",
             where=f"stack {platform.outputs.stack}",
-            fix="`llmops runs collect` stores their models; `llmops down --discard-runs` does without",
+            fix="`llmops runs collect` stores their models; `llmops down --discard-runs` discards them",
         )
 
 
 def parse_recipe(path: Path) -> Recipe:
-    """Reads a recipe file; programs of its suites are kept on this machine, and named by their SHA-256.
+    """Reads a recipe file; keeps the programs of its suites on this machine, named by their SHA-256.
 
     Raises:
-        KitError: it is missing or does not validate, file, line, field; or its base model is one of the hub that no
-            commit names.
+        KitError: it is missing or invalid (with file, line and field); or its base model is on the hub and `revision`
+            is not a commit.
     """
     if not path.is_file():
         meant = did_you_mean(str(path), (str(p) for p in path.parent.glob("*.yaml")))

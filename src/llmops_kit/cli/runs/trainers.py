@@ -20,19 +20,19 @@ _PACKAGE = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*")
 
 
 def find_trainer(platform: Platform, recipe: Recipe, recipe_path: Path, say: Say) -> TrainerJob | None:
-    """Makes the image of a recipe's trainer ready; the same files give the same image.
+    """Prepares the image of a recipe's trainer; the same files give the same image.
 
     Args:
         platform: the stack in operation.
         recipe: may name a folder, which becomes an image of this machine.
         recipe_path: a folder is relative to its file.
-        say: told each step of an image that is built.
+        say: called with each step of building an image.
 
     Returns:
-        What the first of the run's two jobs runs; None: the training image trains.
+        The first of the run's two jobs; None: the training image trains.
 
     Raises:
-        KitError: the folder is no package, or the stack runs no folders.
+        KitError: the folder is not a package, or the stack's jobs are not processes.
     """
     if recipe.training.framework == "tensorflow":
         return TrainerJob(image=_tensorflow_image(platform, say), command=_KERAS_COMMAND)
@@ -58,14 +58,14 @@ def find_trainer(platform: Platform, recipe: Recipe, recipe_path: Path, say: Say
 
 
 def check_framework(platform: Platform, recipe: Recipe, recipe_path: Path, compute: Compute | None, say: Say) -> None:
-    """Refuses what the TensorFlow trainer can't train, before data and weights are fetched.
+    """Raises KitError for a run that the TensorFlow trainer can't train, before data and weights are fetched.
 
     Args:
         platform: the stack in operation.
         recipe: the content of `recipe_path`.
         recipe_path: its file; a base model's folder is relative to it.
         compute: the run's machines; None: this one.
-        say: told what takes long.
+        say: called before slow steps.
 
     Raises:
         KitError: the base model's family has no exporter, or the run has several hosts.
@@ -86,7 +86,7 @@ def check_framework(platform: Platform, recipe: Recipe, recipe_path: Path, compu
 
 
 def check_base(platform: Platform, recipe: Recipe, base: ModelRef) -> None:
-    """Refuses a base model's version that the TensorFlow trainer can't train, if that one is asked for.
+    """Raises KitError for a base model that the TensorFlow trainer can't train, if the recipe selects that trainer.
 
     Raises:
         KitError: its family has no exporter.

@@ -11,7 +11,7 @@ _PASSPHRASE = "PULUMI_CONFIG_PASSPHRASE"
 
 
 def base_environ(project: Path, local: bool) -> dict[str, str]:
-    """This process' environment, and for stacks of target `local` a backend in the checkout where none was chosen."""
+    """Returns this process's environment; for local stacks, with a backend in the checkout if none is set."""
     environ = dict(os.environ, PULUMI_SKIP_UPDATE_CHECK="1")
     if local and has_own_state():
         state = project / STATE
@@ -21,20 +21,20 @@ def base_environ(project: Path, local: bool) -> dict[str, str]:
 
 
 def has_own_state() -> bool:
-    """Whether local stacks keep their state in the checkout: no backend was chosen, or a twin's."""
+    """Returns whether local stacks keep their state in the checkout: no backend is set, or a twin's."""
     chosen = os.environ.get(BACKEND_VARIABLE) or os.environ.get("PULUMI_ACCESS_TOKEN")
     return not chosen or is_twin_state(os.environ.get(BACKEND_VARIABLE, ""))
 
 
 def use_folder(environ: dict[str, str], state: Path) -> None:
-    """Keep the state in a folder, with an empty passphrase where none is set."""
+    """Sets the variables that keep the state in a folder, with an empty passphrase if none is set."""
     environ[BACKEND_VARIABLE] = folder_url(state)
     if not environ.get(f"{_PASSPHRASE}_FILE"):
         environ.setdefault(_PASSPHRASE, "")
 
 
 def is_twin_state(url: str) -> bool:
-    """Is a backend the one of a twin's home? Only the twin's stacks live there."""
+    """Returns whether a backend is in a twin's home, where only stacks on the twin have their state."""
     return url.startswith("file://") and (folder_of(url).parent / TWIN_FILE).is_file()
 
 
@@ -49,5 +49,5 @@ def folder_url(folder: Path) -> str:
 
 
 def folder_of(url: str) -> Path:
-    """The folder of a `file://` backend."""
+    """Returns the folder of a `file://` backend."""
     return Path(unquote(url.removeprefix("file://").partition("?")[0])).expanduser()

@@ -23,10 +23,10 @@ class Project:
 
     @classmethod
     def find(cls, start: Path) -> "Project":
-        """The project of a folder: the next one upwards with a Pulumi.yaml, as pulumi itself looks for it.
+        """Returns the project of the nearest folder with a Pulumi.yaml, upwards from `start`, as Pulumi itself does.
 
         Raises:
-            KitError: there is none.
+            KitError: no folder has one.
         """
         start = start.resolve()
         for folder in (start, *start.parents):
@@ -73,7 +73,7 @@ class Project:
         )
 
     def stack_file(self, stack: str) -> Path:
-        """Pulumi.<stack>.yaml; an organisation before the name does not count."""
+        """Returns the path of Pulumi.<stack>.yaml; an organisation before the stack's name is ignored."""
         return self.folder / f"Pulumi.{stack.rpartition('/')[2]}.yaml"
 
     def stacks(self) -> list[str]:
@@ -81,7 +81,7 @@ class Project:
         return sorted(n for n in names if n)
 
     def link_into(self, folder: Path) -> None:
-        """Make a folder with links to everything of the project but its state and stacks, and its own Pulumi.yaml."""
+        """Creates a folder with links to the project's files but state and stack files, and a copy of Pulumi.yaml."""
         folder.mkdir(parents=True)
         for path in self.folder.iterdir():
             if path.name not in (".llmops", ".git", _PROJECT_FILE) and path not in map(self.stack_file, self.stacks()):
@@ -92,7 +92,7 @@ class Project:
         """Return the stack to use: the named one, $PULUMI_STACK, the only one with a file, or the selected one.
 
         Raises:
-            KitError: none of these says it.
+            KitError: none of these names one.
         """
         there = self.stacks()
         if chosen := asked or os.environ.get(STACK_VARIABLE, ""):
@@ -111,7 +111,7 @@ class Project:
         )
 
     def _selected(self) -> str:
-        """What `pulumi stack select` said last; empty when it said nothing, or no engine is here yet."""
+        """Returns the stack that `pulumi stack select` chose; empty if there is none, or no engine is installed."""
         from llmops_kit.cli.pulumi_engine.engine import find
 
         engine = find()
@@ -119,7 +119,7 @@ class Project:
             return ""
         answer = subprocess.run(
             [engine.pulumi, "stack", "--show-name", "--non-interactive", "--cwd", str(self.folder)],
-            # The kit's own backend only where it is in use: asking must not make it, nor hide a login.
+            # The kit's own backend only if it exists: this question must not create it, nor hide a login.
             env=base_environ(self.folder, local=(self.folder / STATE).is_dir()) | engine.env,
             stdin=subprocess.DEVNULL,
             capture_output=True,

@@ -33,8 +33,8 @@ if TYPE_CHECKING:
 _CONFIG_FILE = "PULUMI_OPTION_CONFIG_FILE"  # the engine's --config-file
 _ENCRYPTION = ("secretsprovider", "encryptedkey", "encryptionsalt")
 _BRIEF = {"GOGC": "off", "GOMEMLIMIT": "512MiB"}
-"""For commands that start neither program nor provider, which would inherit it: no garbage collection until they take
-so much memory (https://go.dev/doc/gc-guide#Memory_limit). It took a quarter of such a command's processor time.
+"""For commands that start neither program nor provider, which would inherit it: no garbage collection below this much
+memory (https://go.dev/doc/gc-guide#Memory_limit). It took a quarter of such a command's processor time.
 """
 
 
@@ -61,7 +61,7 @@ class PulumiStack:
         return environ
 
     def _copy_for_twin(self, home: Path) -> Path:
-        """The stack file without what encrypts it on a cloud, in the twin's home: there the engine keeps the twin's."""
+        """Writes the stack file's copy into the twin's home, with the twin's encryption keys instead of the cloud's."""
         from ruamel.yaml import YAML
 
         yaml, copy = YAML(typ="safe", pure=True), home / "stacks" / self.project.name / self.file.path.name
@@ -89,26 +89,26 @@ class PulumiStack:
 
     @cached_property
     def _engine(self) -> "EngineInstall":
-        """The engine, installed where it is missing."""
+        """The engine; installed on first use if it is missing."""
         from llmops_kit.cli.pulumi_engine.engine import ensure
 
         return ensure()
 
     @property
     def has_own_engine(self) -> bool:
-        """Tells whether the engine is the kit's own, installed where it was missing, or one on the user's PATH."""
+        """Whether the kit installed the engine; False for one on the user's PATH."""
         return self._engine.own
 
     @property
     def state_folder(self) -> Path | None:
-        """Returns the folder of the stack's state; None if its backend is not a folder of this machine."""
+        """The folder of the stack's state; None if its backend is not a folder of this machine."""
         url = base_environ(self.project.folder, self._is_here).get(BACKEND_VARIABLE, "")
         return folder_of(url) if url.startswith("file://") else None
 
     @cached_property
     def backend(self) -> str:
-        """The URL of the backend that the stack's state is kept in, as the engine says: it takes the variable's before
-        any other, and returns that of a store of files unchanged (`originalURL` in pulumi/pkg/v3/backend/diy).
+        """The URL of the stack's backend, as the engine reports it: the variable takes precedence, and the URL of a
+        backend in files or objects is returned unchanged (`originalURL` in pulumi/pkg/v3/backend/diy).
         """
         named = self.environ().get(BACKEND_VARIABLE, "")
         if named and not named.startswith(("http://", "https://")):
@@ -124,10 +124,10 @@ class PulumiStack:
         return bool((self.find_state() or {}).get("resources"))
 
     def outputs(self) -> StackOutputs:
-        """Returns what the stack's last deployment put out: store, keys, images and endpoints.
+        """Returns the outputs of the stack's last deployment: store, keys, images and endpoints.
 
         Raises:
-            KitError: it was never deployed, or by a program that says something else.
+            KitError: it was never deployed, or its program exports other outputs.
         """
         fix = f"`llmops up --stack {self.name}` deploys it"
         answer = self._capture("stack", "output", "--json", check=False)
@@ -138,16 +138,16 @@ class PulumiStack:
         data = json.loads(answer.stdout)
         if not data:
             raise KitError(f"stack {self.name} is not deployed: it has no outputs", where=str(self.file.path), fix=fix)
-        # A program may export more of its own.
+        # A user's program may export more.
         fields = {f.alias or name for name, f in StackOutputs.model_fields.items()}
         known = {name: value for name, value in data.items() if name in fields}
         return StackOutputs.parse(json.dumps(known), where=f"outputs of stack {self.name}")
 
     def create(self, secrets_provider: str = "") -> None:
-        """Make the stack in its backend, if it is not there, and select it for plain pulumi commands."""
+        """Creates the stack in its backend if it does not exist, and selects it for plain pulumi commands."""
         provider = ["--secrets-provider", secrets_provider] if secrets_provider else []
         if on_twin := self.environ().get(_CONFIG_FILE):
-            # Making a stack writes beside Pulumi.yaml whatever --config-file says: so it is made beside the copy.
+            # `stack init` writes beside Pulumi.yaml and ignores --config-file, so it runs beside the copy.
             folder = Path(on_twin).parent
             (folder / "Pulumi.yaml").write_bytes((self.project.folder / "Pulumi.yaml").read_bytes())
             self._capture("stack", "select", "--create", self.name, "--cwd", str(folder), stack=False)
@@ -156,9 +156,10 @@ class PulumiStack:
 
     @contextmanager
     def for_preview(self) -> "Iterator[PulumiStack]":
-        """Yield the stack, or where it is not in its backend one of the same name that lasts for the `with` block.
+        """Yields the stack; if its backend does not have it, a temporary one of the same name for the `with` block.
 
-        Its state and a copy of its file are in a temporary folder, so that looking at a new stack makes nothing.
+        The temporary one has its state and a copy of the file in a temporary folder, so that a preview of a new stack
+        creates nothing.
         """
         if self.exists():
             yield self
@@ -167,21 +168,21 @@ class PulumiStack:
             yield _TemporaryStack(self, Path(temporary))
 
     def siblings(self) -> list[str]:
-        """All stacks of the backend, those of other projects as `organization/<project>/<stack>`."""
+        """Returns all stacks of the backend, those of other projects as `organization/<project>/<stack>`."""
         answer = self._capture("stack", "ls", "--all", "--json", stack=False)
         return [str(entry["name"]) for entry in json.loads(answer.stdout)]
 
     def find_state(self) -> dict[str, Any] | None:
         """Return the stack's state as `export` does, or None if the stack is not in its backend."""
         if self._is_here and has_own_state() and not (self.project.folder / STATE).is_dir():
-            return None  # asking the engine would make the folder
+            return None  # the engine would create the folder
         answer = self._capture("stack", "export", check=False)
         return None if _is_unknown(answer) else self._state_in(answer)
 
     def export(self, sibling: str = "") -> dict[str, Any]:
-        """The stack's state: `resources`, `pending_operations`, `secrets_providers`; nothing of a new stack.
+        """Returns the stack's state: `resources`, `pending_operations`, `secrets_providers`; empty for a new stack.
 
-        `sibling`: another stack of the backend, whose state is wanted.
+        `sibling`: another stack of the backend, whose state is returned instead.
         """
         other = ["--stack", sibling] if sibling else []
         return self._state_in(self._capture("stack", "export", *other, stack=not sibling, check=False))
@@ -195,7 +196,7 @@ class PulumiStack:
         """Return the output of `pulumi preview --json`.
 
         Raises:
-            KitError: the program or a provider refused; with its words.
+            KitError: the program or a provider failed; with its message.
         """
         answer = self._capture("preview", "--json", "--show-sames", *arguments, check=False, brief=False)
         start = answer.stdout.find("{")
@@ -209,15 +210,15 @@ class PulumiStack:
         return data
 
     def pending(self) -> list[str]:
-        """URNs of what an interrupted update had begun; none of a stack that is not in its backend."""
+        """Returns the URNs of operations that an interrupted update began; none if the stack does not exist."""
         operations = (self.find_state() or {}).get("pending_operations") or []
         return [str(o["resource"]["urn"]) for o in operations]
 
     def run(self, *arguments: str, stack: bool = True) -> None:
-        """Run a command of the engine, its output passed through, and wait for its end.
+        """Runs a command of the engine, passing its output through, and waits for its end.
 
-        Ctrl-C reaches the engine once as a request to stop in order, twice as an order; it is waited for in any case,
-        so that the state is written.
+        The first Ctrl-C asks the engine to stop gracefully, the second to cancel at once. In both cases it is waited
+        for, so that the state is written.
 
         Args:
             arguments: of the engine.
@@ -249,7 +250,7 @@ class PulumiStack:
     def _capture(
         self, *arguments: str, stack: bool = True, check: bool = True, brief: bool = True
     ) -> subprocess.CompletedProcess[str]:
-        """Run a command of the engine for what it prints; `brief`: it starts neither program nor provider."""
+        """Returns the captured output of a command of the engine; `brief`: it starts neither program nor provider."""
         command = [self._engine.pulumi, *arguments, "--non-interactive", *(["--stack", self.name] if stack else [])]
         answer = subprocess.run(
             command,
@@ -267,7 +268,7 @@ class PulumiStack:
     def _failed(self, command: str, answer: subprocess.CompletedProcess[str]) -> KitError:
         if "gocloud.dev/blob/azureblob.(*writer)" in answer.stderr:  # the engine panics where Azure refuses a write
             return KitError(
-                "the stack's state can't be written: the engine broke off as it wrote a blob",
+                "the stack's state can't be written: the engine crashed while it wrote a blob",
                 where=os.environ.get("PULUMI_BACKEND_URL", f"stack {self.name}"),
                 fix="see that the container exists (`llmops bootstrap azure` makes one), and that these credentials"
                 " have the role Storage Blob Data Contributor on its storage account",
@@ -298,9 +299,9 @@ class _TemporaryStack(PulumiStack):
         return environ | {_CONFIG_FILE: str(self._folder / self.file.path.name)}
 
     def _copy_file(self) -> list[str]:
-        """Copy the stack file; options that name what its secrets are encrypted with.
+        """Copies the stack file; returns the options that select its secrets provider.
 
-        Where it holds none yet, the temporary stack takes a passphrase, and no key of the account is used.
+        Without secrets in the file, the temporary stack takes a passphrase, and no key of the account is used.
         """
         from ruamel.yaml import YAML
 
@@ -327,7 +328,7 @@ def _first_error(preview: Mapping[str, Any]) -> str:
 
 @contextmanager
 def _forward_signals(process: "subprocess.Popen[Any]") -> Iterator[list[int]]:
-    """Give SIGINT and SIGTERM to a process as SIGINT, and note them."""
+    """Forwards SIGINT and SIGTERM to a process as SIGINT; yields the list of signals received so far."""
     seen: list[int] = []
 
     def forward(number: int, _: object) -> None:

@@ -1,7 +1,7 @@
-"""Edit `Pulumi.<stack>.yaml` as a person would: the lines that change, and every other byte as it was.
+"""Edits `Pulumi.<stack>.yaml` in place: changed lines only, every other byte stays.
 
-A YAML library's round trip keeps comments, but not every quote, blank and line break. So the parser only says where
-things are, the text is cut and joined, and the result is parsed again to see that it says what was meant.
+A YAML library's round trip keeps comments, but not every quote, blank and line break. So the parser only provides
+positions, the text is edited there, and the result is parsed again to check that it means what was intended.
 """
 
 import difflib
@@ -28,10 +28,10 @@ _ENDPOINTS = "endpoints"
 
 @dataclass(frozen=True)
 class PromotedEntry:
-    """What promotion reads and writes of an endpoint's entry."""
+    """The fields of an endpoint's entry that promotion reads and writes."""
 
     model: str = ""
-    """name@number@sha256:…, as it stands there; empty: nothing was promoted yet."""
+    """name@number@sha256:…, as written there; empty: nothing was promoted yet."""
     gate: str = "required"
 
 
@@ -62,8 +62,8 @@ class StackFile:
     def settings(self, *keys: str) -> "Settings":
         """Returns the settings in the file; those of `keys` alone if there are any.
 
-        So a command is not stopped by mistakes in settings that it does not read. Keys that are no settings of the kit
-        belong to a program of the user's.
+        So mistakes in settings that a command does not read don't stop it. Keys that are not the kit's belong to a
+        program of the user's.
 
         Raises:
             SettingError: a wrong setting; names each key and its line.
@@ -83,11 +83,11 @@ class StackFile:
 
     @property
     def target(self) -> str:
-        """The stack's target; empty where the file does not say."""
+        """The stack's target; empty if the file names none."""
         return str(self._config().get("target", ""))
 
     def promoted(self) -> dict[str, PromotedEntry]:
-        """Returns what was promoted to each endpoint; the other settings may be wrong.
+        """Returns the promoted version and gate of each endpoint; the other settings may be wrong.
 
         Raises:
             KitError: the key is not a mapping of names to settings.
@@ -98,14 +98,14 @@ class StackFile:
         }
 
     def _config(self) -> dict[str, Any]:
-        """The project's own keys without their namespace, as plain values."""
+        """Returns the project's own keys without their namespace, as plain values."""
         data = self._parse(self.text) or {}
         config = data.get("config") if isinstance(data, Mapping) else None
         prefix = f"{self.project}:"
         return {k.removeprefix(prefix): v for k, v in (config or {}).items() if str(k).startswith(prefix)}
 
     def _endpoints(self) -> dict[str, dict[str, Any]]:
-        """The entries of `llmops:endpoints` by name, as they stand in the file; {} without the key."""
+        """Returns the entries of `llmops:endpoints` by name, unresolved; {} without the key."""
         found = self._config().get(_ENDPOINTS) or {}
         if not isinstance(found, Mapping) or not all(isinstance(v, Mapping) for v in found.values()):
             raise KitError(
@@ -117,12 +117,12 @@ class StackFile:
 
     @property
     def secrets_provider(self) -> str:
-        """What protects the stack's secrets, such as `awskms://…`; empty where the file does not say."""
+        """The secrets provider of the stack, such as `awskms://…`; empty if the file names none."""
         data = self._parse(self.text) or {}
         return str(data.get("secretsprovider") or "") if isinstance(data, Mapping) else ""
 
     def set_field(self, key: str, field: str, value: str) -> None:
-        """Set a field of one of the project's own keys, such as `images` and `serving`; the key is made where missing.
+        """Set a field of one of the project's own keys, such as `images` and `serving`; a missing key is added.
 
         Raises:
             KitError: the file is written in a way that can't be edited line by line.
@@ -140,7 +140,7 @@ class StackFile:
         self._accept(edited, lambda e: e.__setitem__(field, value), key)
 
     def set(self, endpoint: str, field: str, value: str) -> None:
-        """Set a field of an endpoint's entry; the entry is made where it is missing."""
+        """Set a field of an endpoint's entry; a missing entry is added."""
         entry = self._find(endpoint)
         if isinstance(entry, MappingNode) and (old := _value(entry, field)) is not None:
             edited = _replace(self.text, old, value)
@@ -151,13 +151,13 @@ class StackFile:
         self._accept(edited, lambda e: e.setdefault(endpoint, {}).__setitem__(field, value))
 
     def remove(self, endpoint: str, field: str) -> None:
-        """Take away a field that stands on its own line."""
+        """Removes a field that has its own line."""
         entry = self._find(endpoint)
         if not isinstance(entry, MappingNode) or (old := _value(entry, field)) is None:
             return
         if entry.flow_style:
             raise KitError(
-                f"`{field}` can't be taken away from an entry between braces",
+                f"`{field}` can't be removed from an entry between braces",
                 where=f"{self.path}:{old.start_mark.line + 1}",
                 fix=f"remove `{field}` manually, then repeat the command",
             )
@@ -202,7 +202,7 @@ class StackFile:
         return node
 
     def _find(self, endpoint: str) -> Node | None:
-        self._endpoints()  # says so where the shape is wrong
+        self._endpoints()  # raises if the shape is wrong
         return self._node("config", f"{self.project}:{_ENDPOINTS}", endpoint)
 
     def _add_entry(self, endpoint: str, line: str) -> str:
@@ -215,7 +215,7 @@ class StackFile:
         return self._add_key(f"{key}:", [f"{endpoint}:", [line]])
 
     def _add_key(self, line: str, below: list[Any]) -> str:
-        """Add one of the project's keys to `config`, which is made where it is missing."""
+        """Adds one of the project's keys to `config`, which is added if it is missing."""
         config, root = self._node("config"), self._node()
         if isinstance(config, MappingNode) and config.value:
             return self._insert(config, line, below)
@@ -226,7 +226,7 @@ class StackFile:
         return self._lines_after(text + "config:", 2, line, below) + eol
 
     def _fill_empty(self, key: Node, value: Node, line: str, below: list[Any]) -> str:
-        """Put lines below a key that has nothing, `{}` or `null` as its value; a comment behind it stays there."""
+        """Puts lines below a key whose value is empty, `{}` or `null`; keeps a comment after it."""
         colon = self.text.index(":", key.end_mark.index) + 1
         text = self.text
         if value.end_mark.index > value.start_mark.index:
@@ -256,7 +256,7 @@ class StackFile:
         return text
 
     def _accept(self, edited: str, change: Callable[[dict[str, Any]], object], name: str = _ENDPOINTS) -> None:
-        """Take an edit of a key only if it means exactly what was asked."""
+        """Accepts an edit of a key only if the parsed result is exactly the intended change."""
         before = _plain(self._parse(self.text) or {})
         config = before.get("config") or {}
         key = f"{self.project}:{name}"
@@ -273,7 +273,7 @@ class StackFile:
 
 
 class _TextDates(SafeConstructor):
-    """Leaves dates as they are written, as the engine does."""
+    """Loads dates as text, as the engine does."""
 
 
 _TextDates.add_constructor("tag:yaml.org,2002:timestamp", SafeConstructor.construct_yaml_str)
@@ -299,7 +299,7 @@ def _key(mapping: MappingNode, key: str) -> Node:
 
 
 def _replace(text: str, node: Node, value: str) -> str:
-    """Put a value in the place of a scalar, in the same quotes."""
+    """Replaces a scalar by a value, in the same quotes."""
     start, end = node.start_mark.index, node.end_mark.index
     quote = node.style if isinstance(node, ScalarNode) and node.style in ("'", '"') else ""
     space = "" if start == 0 or (text[start - 1] in " {[,:" and text[start - 1] != ":") else " "
@@ -307,7 +307,7 @@ def _replace(text: str, node: Node, value: str) -> str:
 
 
 def _content_end(node: Node) -> int:
-    """Where the last thing of a node ends; a block's own end mark is behind the comments that follow it."""
+    """Returns the end of a node's last value: the end mark of a block is after the comments that follow it."""
     while isinstance(node, MappingNode) and not node.flow_style and node.value:
         node = node.value[-1][1]
     items = node.value if isinstance(node.value, list) and not getattr(node, "flow_style", True) else []
@@ -315,7 +315,7 @@ def _content_end(node: Node) -> int:
 
 
 def _plain(data: Any) -> Any:
-    """Without shared parts, so that a change in one place is one."""
+    """Returns a copy without aliased parts, so that an edit changes one place only."""
     return json.loads(json.dumps(data, default=str))
 
 

@@ -6,7 +6,7 @@ import io
 from llmops_kit.core.documents.dataset import FileEntry
 from llmops_kit.core.errors import IntegrityError
 
-FETCH_ANEW = "bring the version in again, or promote another one"
+FETCH_ANEW = "import or collect the version again, or promote another one"
 
 
 class Bounded(io.RawIOBase):

@@ -172,7 +172,7 @@ class FolderObjects:
             return True
 
     def get_folder(self, key: str) -> Path:
-        """Returns the path of a folder of the store: files of this machine are used where they lie.
+        """Returns the path of a folder of the store: files of this machine are used in place.
 
         Raises:
             KitError: it is not in the store.
@@ -208,7 +208,7 @@ class FolderObjects:
 
 
 def _sweep(base: Path) -> None:
-    """Removes what killed writers of this host left behind."""
+    """Removes temporary folders left by killed writers of this host."""
     for leftover in base.glob(f"{socket.gethostname()}-*-*"):
         pid = leftover.name.rsplit("-", 2)[1]
         if pid.isdigit() and not psutil.pid_exists(int(pid)):

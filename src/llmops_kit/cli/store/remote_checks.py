@@ -4,7 +4,7 @@ written.
 S3 stores one of the whole object (https://docs.aws.amazon.com/AmazonS3/latest/userguide/checking-object-integrity.html,
 "full object"), or for a multipart upload the SHA-256 of the parts' SHA-256s ("composite"), which a manifest's `parts`
 have too. Uploaders may send a checksum, and S3 refuses one that does not match, so it can't be forged. An MD5 or a CRC
-proves nothing here, because collisions can be made at will.
+proves nothing here, because collisions are easy to construct.
 """
 
 import base64
@@ -54,7 +54,7 @@ def faults(
     Args:
         place: the objects' folder.
         files: the manifest's list.
-        known: file -> its mark when it was read and found right.
+        known: file -> its mark when it was read and matched.
         say: called with the method, before anything is read.
 
     Returns:
@@ -81,7 +81,7 @@ def faults(
         hashed, before = Hashed(entry, f"{place.where}/{name}"), place.stored(name)
         place.read(name, hashed)
         hashed.check()
-        if before and before == place.stored(name):  # else another write came between
+        if before and before == place.stored(name):  # else it was written again meanwhile
             read[name] = before.mark
 
     at_once(lambda name: attempt(name, look), files)
@@ -160,7 +160,7 @@ class Hashed(io.RawIOBase):
 
 
 def at_once(work: Callable[[Any], None], items: Iterable[Any]) -> None:
-    """Runs work for all items, some at a time; the first error ends it."""
+    """Runs work for all items in a few threads; the first error ends it."""
     with ThreadPoolExecutor(_THREADS) as pool:
         futures = [pool.submit(work, item) for item in items]
         try:

@@ -141,7 +141,7 @@ class Store:
     def versions(self, name: str = "") -> list[Alias]:
         """Returns the aliases in the order of names and numbers; of one name, or of all."""
         keys = self.objects.list(f"aliases/models/{name}/" if name else "aliases/models/")
-        with ThreadPoolExecutor(_READERS) as pool:  # a bucket takes its time for each
+        with ThreadPoolExecutor(_READERS) as pool:  # each is a slow request to a bucket
             texts = pool.map(self.objects.get, keys)
             found = [self._alias(key, text) for key, text in zip(keys, texts, strict=True)]
         return sorted(found, key=lambda a: (a.name, a.number))
@@ -179,18 +179,18 @@ class Store:
         return manifest
 
     def require_nothing_else(self, ref: ModelRef) -> None:
-        """Refuses files below a version's key that its manifest does not list: a fetch ignores them, but an endpoint
-        that mounts the folder sees them, and does not start.
+        """Checks that a version's manifest lists all files below its key: a fetch ignores others, but an endpoint that
+        mounts the folder sees them, and does not start.
 
         Raises:
-            IntegrityError: naming the first few.
+            IntegrityError: there are some; names the first few.
         """
         key = model_key(ref.sha256)
         known = {f"{key}/{name}" for name in [*self.manifest(ref).files, MANIFEST, SIGNATURE]}
         if more := sorted(set(self.objects.names(f"{key}/")) - known):
             names = ", ".join(shown(each.removeprefix(f"{key}/")) for each in more[:3])
             raise IntegrityError(
-                f"{len(more)} objects lie beside its files that its manifest does not list: {names}",
+                f"has {len(more)} objects that its manifest does not list: {names}",
                 where=f"{self.objects.url}/{key}",
                 fix="find out who wrote them, and remove them from the store",
             )
@@ -218,7 +218,7 @@ class Store:
         return self.model_folder(ref.sha256)
 
     def version(self, ref: ModelRef) -> Version:
-        """Returns a version to be read where it lies: in a folder of this machine, or in a cloud's storage."""
+        """Returns a version to be read in place: in a folder of this machine, or in a cloud's storage."""
         key = model_key(ref.sha256)
         if isinstance(self.objects, RemoteObjects):
             return RemoteVersion(self.objects, key)
@@ -292,9 +292,9 @@ class Store:
         alias = Alias.parse(text, where=f"{self.objects.url}/{key}")
         if alias_key(alias.name, alias.number) != key:
             raise IntegrityError(
-                f"says that it is the alias {alias.name}@{alias.number}",
+                f"claims to be the alias {alias.name}@{alias.number}",
                 where=f"{self.objects.url}/{key}",
-                fix="remove it: whoever may write the store made it, and not the kit",
+                fix="remove it: the kit did not write it, so find out who else can write to the store",
             )
         return alias
 
@@ -310,7 +310,7 @@ class Store:
         version.
         """
         while True:
-            taken = self.versions(name)  # one look for both: between two, the winner may put the same version
+            taken = self.versions(name)  # listed once for both uses: the winner may put the same version in between
             if found := next((a for a in taken if a.sha256 == sha256), None):
                 return ModelRef(name, found.number, sha256)
             number = taken[-1].number + 1 if taken else 1

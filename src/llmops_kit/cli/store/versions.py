@@ -1,4 +1,4 @@
-"""A complete model version in any place: the parts that its check reads, and the source of copies.
+"""A complete model version in a folder or in a cloud: the files that its check reads, and the source of copies.
 
 Documents are fetched to this machine, each as the manifest lists it. Weights stay where they are.
 """
@@ -45,7 +45,7 @@ class Version(ABC):
             IntegrityError: it differs, is unreadable, or is larger than a document may be.
         """
         where = f"{self.where}/{name}"
-        fix = "nothing of the version was used; see who writes there"
+        fix = "nothing of the version was used; find out who writes there"
         if entry.size > _MOST_BYTES:
             raise IntegrityError(f"is larger than {_MOST_BYTES >> 20} MiB", where=where, fix=fix)
         content = self._read(name, entry.size + 1)
@@ -65,7 +65,7 @@ class FolderVersion(Version):
         return str(self.folder)
 
     def manifest(self) -> bytes:
-        list_files(self.folder)  # a link would have the caller read what the job could not
+        list_files(self.folder)  # following a link would read files that the job could not
         return self._read(MANIFEST, -1)
 
     def _read(self, name: str, most: int) -> bytes:
@@ -92,7 +92,7 @@ class RemoteVersion(Version):
             raise IntegrityError(
                 f"there is no {MANIFEST}: the job left no complete version",
                 where=self.where,
-                fix="`llmops runs follow` shows what it said; train again",
+                fix="`llmops runs follow` shows its output; train again",
             )
         return content
 

@@ -120,7 +120,7 @@ def test_an_image_is_pushed_once_and_written_down_by_its_digest(
     assert sorted(each.get("imageTags") or [] for each in details) == sorted([[], found["imageTags"], [listed]])
     assert found["imageManifestMediaType"] == "application/vnd.docker.distribution.manifest.v2+json"
     text = llmops(stack, "images", "push", "serving")
-    assert "is there already" in text
+    assert "exists already" in text
     assert "already has these images" in text
     assert "pushing" not in text
     assert "SBOM" not in text

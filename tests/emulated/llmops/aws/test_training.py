@@ -173,7 +173,7 @@ def test_vulnerability_5_a_job_that_rewrites_its_spec_and_its_manifest_is_refuse
     specs = {key: platform.runs._objects.get(key) for key in (run_spec_key(run), run_spec_key(run, 2))}
     for each in specs:
         platform.runs._objects.put(each, evil.to_json().encode())
-    with pytest.raises(RunError, match="what was submitted is not certain"):
+    with pytest.raises(RunError, match="its spec may differ from the submitted one"):
         collect(platform, find_run(platform, run), lambda _: None)
     assert "where: run" in world.kit.run("runs", "collect", run, code=1)
     assert platform.store().of_run("chatbot", run) is None

@@ -73,7 +73,7 @@ def test_lack_of_capacity_rejects_no_version(monkeypatch: pytest.MonkeyPatch) ->
     ended = up(stack, monkeypatch)
     assert NO_CAPACITY in str(ended)
     assert "chatbot@2 is not marked rejected" in str(ended)
-    assert "`llmops up` tries again" in ended.fix
+    assert "rerun `llmops up`" in ended.fix
     assert stack.rejected == []
 
 

@@ -108,7 +108,7 @@ def test_a_name_that_no_endpoint_can_have_is_refused(
     platform: LocalPlatform, versions: list[ModelRef], path: Path
 ) -> None:
     before = path.read_text()
-    with pytest.raises(KitError, match="'Bad: name' is no name for an endpoint"):
+    with pytest.raises(KitError, match="'Bad: name' is not a valid name for an endpoint"):
         promote(platform, StackFile(path), "chatbot@1", endpoint="Bad: name")
     assert path.read_text() == before
 
@@ -118,7 +118,7 @@ def test_rollback_goes_back_step_by_step(platform: LocalPlatform, versions: list
         promote(platform, StackFile(path), f"chatbot@{number}")
     assert rollback(platform, StackFile(path)).after == versions[1]
     assert rollback(platform, StackFile(path)).after == versions[0]
-    with pytest.raises(KitError, match="no version of chatbot came before chatbot@1"):
+    with pytest.raises(KitError, match="chatbot had no version before chatbot@1"):
         rollback(platform, StackFile(path))
     promote(platform, StackFile(path), "chatbot@3")
     assert rollback(platform, StackFile(path)).after == versions[0]

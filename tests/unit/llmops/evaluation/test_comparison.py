@@ -104,7 +104,7 @@ def test_production_is_the_endpoint_that_serves_the_name(platform: LocalPlatform
 
 def test_imported_models_have_no_suites_of_their_own(platform: LocalPlatform, tmp_path: Path) -> None:
     (tmp_path / "folder").mkdir()
-    with pytest.raises(NotFoundError, match="by which suites") as caught:
+    with pytest.raises(NotFoundError, match="records the suites") as caught:
         run(platform, tmp_path, "tiny@1", against="folder")
     assert "--recipe" in caught.value.fix
 

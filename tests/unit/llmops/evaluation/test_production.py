@@ -110,7 +110,7 @@ def test_a_forced_promotion_is_recorded_with_its_reason_and_shown(
 
 @pytest.mark.parametrize("reason", ["two\nlines", "x" * 201, "\x1b[31mred"])
 def test_a_reason_is_a_line_that_can_be_shown(platform: LocalPlatform, file: Path, reason: str) -> None:
-    with pytest.raises(KitError, match="is no reason that can be shown"):
+    with pytest.raises(KitError, match="is not a reason that fits on one line"):
         promote(platform, StackFile(file), "chatbot@1", reason=reason)
 
 

@@ -189,5 +189,5 @@ def test_a_model_that_scores_translations_has_no_openvino_form(tmp_path: Path, p
     form = CometForm(layer_weights="softmax", activation="Tanh")
     scorer = manifest.model_copy(update={"task": "translation-scoring", "comet": form, "golden": []})
     scorer.write(tmp_path / "version/manifest.json")
-    with pytest.raises(KitError, match="it has no OpenVINO form"):
+    with pytest.raises(KitError, match="there is no OpenVINO form"):
         add_openvino(platform, platform.store().put_model(tmp_path / "version", platform.sign), print)

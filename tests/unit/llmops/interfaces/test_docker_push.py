@@ -77,7 +77,7 @@ def test_the_login_is_seen_by_nobody_and_does_not_stay(log: Path, tmp_path: Path
     ("line", "fix"),
     [
         ("write /var/lib/docker/tmp/x: no space left on device", "docker system prune"),
-        ("no basic auth credentials", "did not take the login"),
+        ("no basic auth credentials", "rejected the login"),
         ("name unknown: The repository with name 'x' does not exist", "`llmops up` makes"),
         ("denied: User: x is not authorized to perform: ecr:PutImage on resource: y", "llmops plan --policy"),
         (

@@ -213,7 +213,7 @@ def test_vulnerability_5_a_job_that_rewrites_run_json_and_manifest_together_is_n
     state = RunState.new(id=spec.id, status="completed")
     folders = TrainingFolders(Path(deployed.outputs.training.runs) / spec.id / "root")
     write_output(folders.model, spec, deployed.store())
-    with pytest.raises(RunError, match="what was submitted is not certain: rewritten"):
+    with pytest.raises(RunError, match="its spec may differ from the submitted one: rewritten"):
         collect(deployed, Run(spec, state, doubt="rewritten"), lambda _: None)
     assert deployed.store().versions("chatbot") == []
     assert collect(deployed, Run(spec, state), lambda _: None).alias == "chatbot@1"

@@ -183,7 +183,7 @@ def test_a_killed_run_goes_on_in_its_folder_and_is_collected_once(tmp_path: Path
 
     assert find_run(platform, run).state.status == "completed"
     assert [r.spec.id for r in uncollected(platform)] == [run]
-    with pytest.raises(KitError, match=f"complete runs were not collected, and would be lost: {run}"):
+    with pytest.raises(KitError, match=f"completed runs were not collected, and would be lost: {run}"):
         require_collected(platform, lambda _: None)
     ref = collect(platform, find_run(platform, run), lambda _: None)
     assert ref.alias == "chatbot@1"

@@ -58,7 +58,7 @@ def test_several_hosts_and_families_without_exporter_are_refused(tmp_path: Path)
 
 
 def test_a_check_estimates_no_tensorflow() -> None:
-    with pytest.raises(KitError, match="is not estimated"):
+    with pytest.raises(KitError, match="are not estimated"):
         check_training(recipe(), Path("recipe.yaml"), None, None, None, print)
 
 

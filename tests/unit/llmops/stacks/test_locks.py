@@ -87,7 +87,7 @@ def test_a_malformed_lock_is_one_clear_error(content: bytes, tmp_path: Path) -> 
 
 def test_a_lock_whose_name_is_no_id_or_that_is_a_folder_is_one_clear_error(tmp_path: Path) -> None:
     lock = write_lock(tmp_path, os.getpid())
-    with pytest.raises(KitError, match=r"name is no lock's id") as caught:
+    with pytest.raises(KitError, match=r"name is not a lock's id") as caught:
         parse(lock.read_bytes(), "s3://bucket/.pulumi/locks/../\x1b[2J.json")
     assert "\x1b" not in str(caught.value)
     lock.unlink()

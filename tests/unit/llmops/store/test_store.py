@@ -211,7 +211,7 @@ def test_vulnerability_5_an_alias_under_the_key_of_another_is_refused(
 ) -> None:
     ref = platform.store().put_model(make_version(name="chatbot"), platform.sign)
     plant(platform, alias_key("chatbot", 2), "chatbot", 9, ref.sha256)
-    with pytest.raises(IntegrityError, match="says that it is the alias chatbot@9"):
+    with pytest.raises(IntegrityError, match="claims to be the alias chatbot@9"):
         platform.store().versions()
 
 

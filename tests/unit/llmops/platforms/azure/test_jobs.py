@@ -230,9 +230,9 @@ def test_vulnerability_5_a_run_json_that_no_job_was_submitted_with_is_in_doubt(
     (found,) = runs.find(RUN)
     assert ("changed it" if named else "an older kit") in found.doubt
     for ask in (lambda: runs.resume(RUN, None, print), lambda: runs.resume(RUN, None, print, SPEC)):
-        with pytest.raises(RunError, match="what was submitted is not certain"):
+        with pytest.raises(RunError, match="its spec may differ from the submitted one"):
             ask()
-    with pytest.raises(RunError, match="what was submitted is not certain"):
+    with pytest.raises(RunError, match="its spec may differ from the submitted one"):
         runs.request(RUN)
     assert names(cloud) == {name}
     rewrite(runs, f"runs/{RUN}/input/spec/run.json", dataset=SPEC.dataset, kit_version="older")
@@ -249,7 +249,7 @@ def test_vulnerability_5_a_run_that_was_laid_out_by_somebody_is_not_started_for_
     runs._objects.put("runs/chatbot-broken/input/spec/run.json", b"\xff{")
     (found,) = runs.find("")
     assert "no job of it was started" in found.doubt
-    with pytest.raises(RunError, match="what was submitted is not certain"):
+    with pytest.raises(RunError, match="its spec may differ from the submitted one"):
         runs.resume(RUN, None, print)
     runs.resume(RUN, None, print, SPEC)
     assert names(cloud) == {job_name(PREFIX, RUN)}
