@@ -60,7 +60,9 @@ class NamedEntityModel:
         return [each for each in spans(text, self._labelled(text)) if each.kind in self.actions]
 
     def _labelled(self, text: str) -> list[tuple[int, int, str]]:
-        """Returns (start, end, label) of each token; for one in two windows, from that in which it is further inside."""
+        """Returns (start, end, label) of each token; for one in two windows, from that in which it is further
+        inside.
+        """
         first = self._tokenizer.encode(text)
         found: dict[tuple[int, int], _Label] = {}
         for window in (first, *first.overflowing):

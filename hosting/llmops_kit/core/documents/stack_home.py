@@ -6,6 +6,8 @@ from pydantic import Field
 
 from llmops_kit.core.document import Document
 
+HOME_RECORD = "home.json"
+
 
 class StackHomeDocument(Document):
     """home.json: says whose the folder is. Written when the stack is deployed, never taken from a state."""

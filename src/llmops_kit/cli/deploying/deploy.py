@@ -15,6 +15,7 @@ from llmops_kit.cli.runs.runs import require_collected
 from llmops_kit.cli.stacks.locks import Lock, locks_of, require_free
 from llmops_kit.cli.stacks.stack import PulumiStack
 from llmops_kit.core.documents.outputs import EndpointOutput
+from llmops_kit.core.documents.stack_home import HOME_RECORD
 from llmops_kit.core.errors import KitError
 from llmops_kit.core.layout import cache_dir
 from llmops_kit.core.names import parse_promoted
@@ -231,12 +232,21 @@ def down_with_data(stack: PulumiStack, name: str, say: Say) -> None:
     say(f"removing every model version, dataset version and run of {stack.name}")
     # Before destroy: protected buckets have no force_destroy, so they must be empty.
     registry.open_platform(outputs).remove_data()
-    _run(stack, "destroy", "--yes", "--skip-preview", "--suppress-outputs")
+    looked = ["--refresh"] if registry.operations_of(stack.target).data_has_resources else []
+    _run(stack, "destroy", *looked, "--yes", "--skip-preview", "--suppress-outputs")
     if outputs.hosting:
         shutil.rmtree(outputs.hosting, ignore_errors=True)
-        for folder in (Path(outputs.signing.private_key).parent, Path(outputs.hosting).parent):
-            with suppress(OSError):
-                folder.rmdir()  # fails if there are other files in it
+        _remove_home(Path(outputs.hosting).parent)
+
+
+def _remove_home(home: Path) -> None:
+    """Removes the folder of a stack on this machine, unless there are other files in it."""
+    with suppress(OSError):
+        (home / "keys").rmdir()
+    with suppress(OSError):
+        if [each.name for each in home.iterdir()] == [HOME_RECORD]:
+            (home / HOME_RECORD).unlink()
+        home.rmdir()
 
 
 def _existing(folder: Path) -> Path:

@@ -80,6 +80,8 @@ class Operations:
 
     always_refresh: bool = False
     """Refresh before each update: after a reboot, processes that the state lists no longer run."""
+    data_has_resources: bool = False
+    """Removing a stack's data also removes resources of its state; so destroying it then begins with a refresh."""
     keeps_runs: bool = False
     """Runs outlive `down`."""
 

@@ -8,6 +8,9 @@ OPERATIONS = Operations(
     platform=Lazy("llmops_kit.cli.platforms.azure.platform:AzurePlatform"),
     preflight=Lazy("llmops_kit.cli.platforms.azure.preflight:preflight"),
     extra=("azure", "azure.identity", "azure.mgmt.core", "azure.storage.blob", "azure.keyvault.keys"),
+    # The workspace is purged with its records. Its role assignments go with it, and a deployer who may delete those of
+    # some principals alone is refused to delete one that is gone.
+    data_has_resources=True,
     clients=Lazy("llmops_kit.cli.platforms.azure.preflight:clients_of"),
     region=Lazy("llmops_kit.cli.platforms.azure.preflight:region_of"),
     twin_address=azure_twin_address,

@@ -127,17 +127,26 @@ def _broken(props: Properties, live: dict[str, Any] | None) -> list[Part]:
 def _repairs(olds: Properties, news: Properties, broken: list[Part]) -> dict[str, int]:
     """Returns how often each part was put again; a new deployment starts at 0. For scaling: how often it was deleted
     here, since it is still in the state, but not on Azure, if the update then fails and is reverted.
+
+    A deployment that autoscaling has resized is put again when its count becomes fixed: the state has the count with
+    which it was put last, which may be the fixed one.
     """
     before = dict(olds.get("repairs") or {})
     if olds and olds["deployment"] != news["deployment"]:
         before["deployment"] = 0
-    found = {part: int(before.get(part, 0)) + (part in broken) for part in ("endpoint", "deployment")}
-    removed = int(before.get("scaling", 0)) + _stops_scaling(olds, news)
+    stops = _stops_scaling(olds, news)
+    again = {*broken, *(["deployment"] if stops and _is_resized(news) else [])}
+    found = {part: int(before.get(part, 0)) + (part in again) for part in ("endpoint", "deployment")}
+    removed = int(before.get("scaling", 0)) + stops
     return found | ({"scaling": removed} if removed else {})
 
 
 def _stops_scaling(olds: Properties, news: Properties) -> bool:
     return bool(olds.get("max_instances")) and not news["max_instances"]
+
+
+def _is_resized(props: Properties) -> bool:
+    return _live_count(props, props["deployment"]) not in (0, int(props["instances"]))
 
 
 def _capacity(olds: Properties, news: Properties, live: dict[str, Any] | None) -> int:

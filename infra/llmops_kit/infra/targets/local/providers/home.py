@@ -14,7 +14,6 @@ from pathlib import Path
 
 from llmops_kit.core.errors import KitError
 
-_RECORD = "home.json"
 _DEFAULT = ".llmops"
 _OPEN = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _claiming = threading.Lock()
@@ -43,7 +42,7 @@ def claim(home: Path) -> None:
     Raises:
         KitError: it is another project's.
     """
-    from llmops_kit.core.documents.stack_home import StackHomeDocument
+    from llmops_kit.core.documents.stack_home import HOME_RECORD, StackHomeDocument
 
     with _claiming:
         other = _recorded(home)
@@ -54,7 +53,7 @@ def claim(home: Path) -> None:
                 fix="choose another folder with local_home, or another name for this stack",
             )
         if other != str(_project()):
-            StackHomeDocument.new(project=str(_project())).write(home / _RECORD)
+            StackHomeDocument.new(project=str(_project())).write(home / HOME_RECORD)
 
 
 def is_there(home: Path) -> bool:
@@ -118,10 +117,10 @@ def _is_own(home: Path) -> bool:
 
 def _recorded(home: Path) -> str:
     """Returns the project that a home's record names; empty if it has none that can be read."""
-    from llmops_kit.core.documents.stack_home import StackHomeDocument
+    from llmops_kit.core.documents.stack_home import HOME_RECORD, StackHomeDocument
 
     try:
-        return StackHomeDocument.load(home / _RECORD).project
+        return StackHomeDocument.load(home / HOME_RECORD).project
     except KitError:
         return ""
 

@@ -1,5 +1,5 @@
-"""Checks that a recorded policy is the project's. Permissions beyond the deploy role's boundary would have no effect, and
-mean that it was recorded for another project, or written by hand.
+"""Checks that a recorded policy is the project's. Permissions beyond the deploy role's boundary would have no effect,
+and mean that it was recorded for another project, or written by hand.
 """
 
 import json
