@@ -186,6 +186,7 @@ def _fields(made: "Plan") -> dict[str, Any]:
 def _print(made: "Plan") -> None:
     place = f"stack {made.stack} ({made.target}{f', {made.region}' if made.region else ''})"
     print(f"{place}: {_summary(made)}\n")
+    _print_images(made)
     for name, (before, after) in made.versions.items():
         if before != after:
             print(f"  endpoint {name}: {before or 'new'} -> {after or 'removed'}")
@@ -213,6 +214,12 @@ def _print(made: "Plan") -> None:
     for warning in made.warnings:
         print(f"warning: {warning}")
     _print_verdict(made.verdict)
+
+
+def _print_images(made: "Plan") -> None:
+    for image in made.images:
+        verb = "builds and pushes" if image.pushed else "builds"
+        print(f"  image {image.name}: {image.why}; `up` {verb} it first (--no-build: not)")
 
 
 def _together(idle: "Total", busy: "Total") -> str:

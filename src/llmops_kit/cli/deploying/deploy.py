@@ -189,9 +189,15 @@ def down(stack: PulumiStack, say: Say, *, discard_runs: bool = False) -> None:
         discard_runs: proceed even if completed runs were not collected.
 
     Raises:
-        KitError: such runs would be lost.
+        KitError: such runs would be lost, or the stack does not exist.
     """
     registry.preflight(stack, say, dev=True, make=False)
+    if not stack.exists():
+        raise KitError(
+            f"stack {stack.name} does not exist, so there is nothing to remove",
+            where=str(stack.file.path),
+            fix="choose another stack with --stack; `pulumi stack ls` lists those of this backend",
+        )
     free(stack, say)
     _stop_runs(stack, say, discard_runs or registry.operations_of(stack.target).keeps_runs)
     _run(stack, "destroy", "--exclude-protected", "--yes", "--skip-preview", "--suppress-outputs")

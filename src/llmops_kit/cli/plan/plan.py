@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
+from llmops_kit.cli.images.due import DueImage, due_images, expected_references
 from llmops_kit.cli.interfaces.changes import ResourceChange, changes_of, resources_of
 from llmops_kit.cli.interfaces.costs import CostLine, TokenCost, Total, endpoint_costs, token_costs, total
 from llmops_kit.cli.interfaces.endpoint_plans import EndpointPlan, short
@@ -38,6 +39,7 @@ class Plan:
     limits: dict[str, list[str]] = field(
         default_factory=dict
     )  # endpoint -> its changed limits and prefix cache, in words
+    images: list[DueImage] = field(default_factory=list)  # which `up` builds first, unless --no-build is given
 
     @property
     def idle(self) -> Total:
@@ -53,6 +55,8 @@ class Plan:
 def make_plan(stack: PulumiStack, say: Say, *, tokens_per_second: float = 0.0, refresh: bool = False) -> Plan:
     """Previews a stack and explains the result. A stack that is missing in its backend is not created.
 
+    The preview is that of `up` after it has built the images that are due; here none is built.
+
     Args:
         stack: the stack.
         say: called before slow steps.
@@ -64,8 +68,9 @@ def make_plan(stack: PulumiStack, say: Say, *, tokens_per_second: float = 0.0, r
     """
     stack.project.require_program()
     registry.preflight(stack, say, dev=True, make=False)  # a preview writes no state
+    images, references, unread = _due(stack)
     say("previewing")
-    with stack.for_preview() as previewed:
+    with stack.for_preview(references) as previewed:
         preview = previewed.preview(*(["--refresh"] if refresh else []))
         deployed = _deployed(previewed)
     changes, resources = changes_of(preview), resources_of(preview)
@@ -97,11 +102,24 @@ def make_plan(stack: PulumiStack, say: Say, *, tokens_per_second: float = 0.0, r
         token_costs(endpoints, prices, tokens_per_second),
         quotas,
         trainings,
-        [*_warnings(endpoints, quotas, trainings), *rules.warnings(resources, resolved)],
+        [*unread, *_warnings(endpoints, quotas, trainings), *rules.warnings(resources, resolved)],
         region,
         judge(resources, resolved.settings.accepted_rules),
         limits,
+        images,
     )
+
+
+def _due(stack: PulumiStack) -> tuple[list[DueImage], dict[str, str], list[str]]:
+    """Returns the images that `up` builds, the references that it will write, and a warning if they can't be known.
+
+    Whoever only plans may not be allowed to read the registry. The preview reports wrong settings.
+    """
+    try:
+        images = due_images(stack)
+        return images, expected_references(stack, images), []
+    except KitError as e:
+        return [], {}, [f"unknown which images `up` builds first: {e}"]
 
 
 def _deployed(stack: PulumiStack) -> dict[str, str]:

@@ -155,17 +155,22 @@ class PulumiStack:
         self._capture("stack", "select", *([] if on_twin else ["--create"]), self.name, *provider, stack=False)
 
     @contextmanager
-    def for_preview(self) -> "Iterator[PulumiStack]":
+    def for_preview(self, images: Mapping[str, str] | None = None) -> "Iterator[PulumiStack]":
         """Yields the stack; if its backend does not have it, a temporary one of the same name for the `with` block.
 
         The temporary one has its state and a copy of the file in a temporary folder, so that a preview of a new stack
         creates nothing.
+
+        Args:
+            images: references that the file's `images` gets in a copy, which the engine then reads.
         """
-        if self.exists():
+        exists = self.exists()
+        if exists and not images:
             yield self
             return
         with tempfile.TemporaryDirectory(prefix="llmops-plan-") as temporary:
-            yield _TemporaryStack(self, Path(temporary))
+            kind = _StackWithImages if exists else _TemporaryStack
+            yield kind(self, Path(temporary), images or {})
 
     def siblings(self) -> list[str]:
         """Returns all stacks of the backend, those of other projects as `organization/<project>/<stack>`."""
@@ -282,15 +287,31 @@ class PulumiStack:
         )
 
 
+class _StackWithImages(PulumiStack):
+    """A stack of the backend for a preview: the engine reads a copy of its file that names other images."""
+
+    def __init__(self, stack: PulumiStack, folder: Path, images: Mapping[str, str]) -> None:
+        from ruamel.yaml import YAML
+
+        super().__init__(stack.project, stack.name)
+        yaml, source = YAML(typ="safe", pure=True), Path(super().environ().get(_CONFIG_FILE, self.file.path))
+        self._copy = folder / self.file.path.name
+        with self._copy.open("w") as f:
+            yaml.dump(_with_images(yaml.load(source), self.project.name, images), f)
+
+    def environ(self) -> dict[str, str]:
+        return super().environ() | {_CONFIG_FILE: str(self._copy)}
+
+
 class _TemporaryStack(PulumiStack):
     """An empty stack with the name, file and program of another one, and its state in a folder."""
 
-    def __init__(self, stack: PulumiStack, folder: Path) -> None:
+    def __init__(self, stack: PulumiStack, folder: Path, images: Mapping[str, str]) -> None:
         super().__init__(stack.project, stack.name.rpartition("/")[2])
         self._folder = folder
         (folder / "state").mkdir()
         (folder / "Pulumi.yaml").write_bytes((self.project.folder / "Pulumi.yaml").read_bytes())
-        provider = self._copy_file()
+        provider = self._copy_file(images)
         self._capture("stack", "init", self.name, "--no-select", *provider, "--cwd", str(folder), stack=False)
 
     def environ(self) -> dict[str, str]:
@@ -298,7 +319,7 @@ class _TemporaryStack(PulumiStack):
         use_folder(environ, self._folder / "state")
         return environ | {_CONFIG_FILE: str(self._folder / self.file.path.name)}
 
-    def _copy_file(self) -> list[str]:
+    def _copy_file(self, images: Mapping[str, str]) -> list[str]:
         """Copies the stack file; returns the options that select its secrets provider.
 
         Without secrets in the file, the temporary stack takes a passphrase, and no key of the account is used.
@@ -311,9 +332,15 @@ class _TemporaryStack(PulumiStack):
         if not encrypted or is_twin_state(os.environ.get(BACKEND_VARIABLE, "")):
             content = {k: v for k, v in content.items() if k not in _ENCRYPTION}
         with (self._folder / self.file.path.name).open("w") as f:
-            yaml.dump(content, f)
+            yaml.dump(_with_images(content, self.project.name, images), f)
         provider = content.get("secretsprovider")
         return ["--secrets-provider", str(provider)] if provider else []
+
+
+def _with_images(content: dict[str, Any], project: str, images: Mapping[str, str]) -> dict[str, Any]:
+    """Returns the content of a stack file with these references in the project's `images`."""
+    config, key = content.get("config") or {}, f"{project}:images"
+    return content | {"config": config | {key: {**(config.get(key) or {}), **images}}} if images else content
 
 
 def _is_unknown(answer: subprocess.CompletedProcess[str]) -> bool:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from llmops_kit.cli.images import due, sbom
-from llmops_kit.cli.images.due import bring_images, needed
+from llmops_kit.cli.images.due import DueImage, bring_images, due_images, expected_references, needed
 from llmops_kit.cli.stacks.project import Project
 from llmops_kit.cli.stacks.stack import PulumiStack
 from llmops_kit.local_runtime import process_images
@@ -62,12 +62,16 @@ class Made:
 
         return make
 
+    def stack(self, text: str, target: str = "aws") -> PulumiStack:
+        """Returns a stack whose file has these lines."""
+        (self.folder / "Pulumi.dev.yaml").write_text(f"config:\n  llmops:target: {target}\n{text}")
+        return PulumiStack(Project(self.folder), "dev")
+
     def up(self, text: str, target: str = "aws") -> str:
         """Brings the images of a stack whose file has these lines; the file afterwards."""
-        path = self.folder / "Pulumi.dev.yaml"
-        path.write_text(f"config:\n  llmops:target: {target}\n{text}")
-        bring_images(PulumiStack(Project(self.folder), "dev"), self.said.append)
-        return path.read_text()
+        stack = self.stack(text, target)
+        bring_images(stack, self.said.append)
+        return stack.file.path.read_text()
 
 
 @pytest.fixture
@@ -88,7 +92,7 @@ def test_on_a_twin_a_missing_image_is_built_and_written_into_the_file(made: Made
     text = made.up(ENDPOINT)
     assert made.done == [("build", ["serving"])]
     assert f"serving: made:serving@sha256:{'1' * 64}" in text
-    assert made.said[0] == "image serving is missing: building it (--no-build: not)"
+    assert made.said[0] == "image serving: missing in the stack file; building it (--no-build: not)"
 
 
 @pytest.mark.usefixtures("twin")
@@ -112,7 +116,7 @@ def test_on_a_twin_a_stale_process_is_built_anew_and_a_fresh_one_is_not(made: Ma
     text = made.up(f"  llmops:images: {{serving: '{fresh}', training: 'process:training@{OLD}'}}\n")
     assert made.done == [("build", ["training"])]
     assert fresh in text
-    assert made.said[0].startswith("image training is stale")
+    assert made.said[0].startswith("image training: source changed; ")
 
 
 @pytest.fixture
@@ -156,4 +160,29 @@ def test_on_a_cloud_a_missing_image_is_pushed_once_there_are_repositories(
 
 def test_a_stack_on_this_machine_has_none(made: Made) -> None:
     made.up(ENDPOINT, target="local")
+    assert made.done == []
+
+
+@pytest.mark.usefixtures("twin")
+def test_a_plan_knows_the_processes_that_up_builds_and_builds_none(made: Made) -> None:
+    stack = made.stack(f"  llmops:images: {{training: 'process:training@{OLD}'}}\n{ENDPOINT}")
+    due = due_images(stack)
+    assert due == [
+        DueImage("serving", "missing in the stack file", pushed=False),
+        DueImage("training", "source changed", pushed=False),
+    ]
+    assert expected_references(stack, due) == {n: process_images.reference(n) for n in ("serving", "training")}
+    assert made.done == []
+
+
+@pytest.mark.parametrize(("tagged", "digest"), [("", OLD), (NEW, NEW)], ids=["not pushed yet", "pushed by others"])
+def test_a_plan_takes_the_digest_of_a_tag_that_the_registry_has(
+    made: Made, registry: Registry, monkeypatch: pytest.MonkeyPatch, tagged: str, digest: str
+) -> None:
+    registry.server.attached[OLD] = [{"digest": "sha256:1", "artifactType": sbom.MEDIA_TYPE}]
+    monkeypatch.setattr(registry, "find", lambda _image, _tag: tagged)
+    stack = made.stack(f"  llmops:images: {{serving: 'registry/serving@{OLD}'}}\n{ENDPOINT}")
+    due = due_images(stack)
+    assert due == [DueImage("serving", "source changed", pushed=True)]
+    assert expected_references(stack, due) == {"serving": f"registry/serving@{digest}"}
     assert made.done == []
