@@ -16,7 +16,7 @@ score-translations MODEL TRIPLES OUT
     a COMET version's scores of [[source, translation, reference], …], as JSON
 outline SOURCE OUT
     the configuration and tokenizer of a GGUF file, or of the one in a folder
-estimate FOLDER REQUEST OUT
+estimate SOURCE REQUEST OUT [--chat-template FILE]
     how machines would train: EstimateRequest in, Estimate out, as JSON
 check FOLDER REQUEST OUT
     what an import would give, by a model's small files: CheckRequest in, ModelCheck out, as JSON
@@ -83,7 +83,7 @@ def _run(options: argparse.Namespace) -> int:
     if options.command == "estimate":
         from llmops_kit.training.torch_trainer.estimate import answer
 
-        answer(options.folder, options.request, options.out)
+        answer(options.source, options.request, options.out, options.chat_template)
         return 0
     if options.command == "check":
         from llmops_kit.training.import_check import answer_check
@@ -144,9 +144,10 @@ def _parser() -> argparse.ArgumentParser:
     describe.add_argument("source", type=Path)
     describe.add_argument("out", type=Path, help="must exist")
     foresee = commands.add_parser("estimate", help="say how machines would train a model, without training it")
-    foresee.add_argument("folder", type=Path, help="has its config.json, and its tokenizer where rows are counted")
+    foresee.add_argument("source", type=Path, help="a folder with config.json, and a tokenizer to count rows; or GGUF")
     foresee.add_argument("request", type=Path)
     foresee.add_argument("out", type=Path)
+    foresee.add_argument("--chat-template", type=Path, help="instead of a GGUF file's own")
     judge = commands.add_parser("check", help="say what an import of a model would give, without its weights")
     judge.add_argument("folder", type=Path, help="has its small files, and empty ones for the rest")
     judge.add_argument("request", type=Path)
