@@ -4,7 +4,6 @@ Nothing is trained, and no weights are read: the model's configuration suffices.
 used.
 """
 
-import json
 import random
 import shutil
 import tempfile
@@ -338,26 +337,25 @@ def _this_machine(options: TrainingRecipe) -> MachineMemory:
     return MachineMemory(name=THIS_MACHINE, gpus=gpus, memory=memory, bf16=bf16)
 
 
-def answer(source: Path, request: Path, target: Path, chat_template: Path | None = None) -> None:
-    """Reads a request, and writes the estimate as JSON.
+def answer(source: Path, request: EstimateRequest, target: Path, chat_template: Path | None = None) -> None:
+    """Writes the estimate as JSON.
 
     Args:
         source: a folder with config.json; or a GGUF file, or a folder that holds one, whose configuration and tokenizer
             are read first.
-        request: an EstimateRequest.
+        request: recipe and machines.
         target: the file of the answer.
         chat_template: taken instead of the GGUF file's own.
 
     Raises:
         KitError: as `estimate`, or the GGUF file can't be read.
     """
-    asked = EstimateRequest.model_validate(json.loads(request.read_text()))
     if (source / "config.json").is_file():
-        target.write_text(estimate(source, asked).model_dump_json())
+        target.write_text(estimate(source, request).model_dump_json())
         return
     with tempfile.TemporaryDirectory() as work:
         folder = Path(work)
         write_outline(find_source(source), folder)
         if chat_template:
             shutil.copyfile(chat_template, folder / "chat_template.jinja")
-        target.write_text(estimate(folder, asked).model_dump_json())
+        target.write_text(estimate(folder, request).model_dump_json())
