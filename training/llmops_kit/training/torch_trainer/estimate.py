@@ -3,8 +3,8 @@
 Trains nothing and reads no weights: the model's configuration suffices. Imports torch: import it where it is used.
 """
 
-import json
 import random
+import shutil
 import tempfile
 from collections.abc import Sequence
 from functools import cache
@@ -28,6 +28,8 @@ from llmops_kit.core.errors import KitError
 from llmops_kit.training.data.examples import Examples, load_examples
 from llmops_kit.training.data.layouts import ALL, joined_width, rows_of
 from llmops_kit.training.devices import Precision, best_device, precision_on
+from llmops_kit.training.models.from_gguf import write_outline
+from llmops_kit.training.models.importing import find_source
 from llmops_kit.training.models.weights import load_tokenizer
 from llmops_kit.training.torch_trainer.attention import can_attend_by_sequence
 from llmops_kit.training.torch_trainer.batch_tensors import pack_size
@@ -334,7 +336,25 @@ def _this_machine(options: TrainingRecipe) -> MachineMemory:
     return MachineMemory(name=THIS_MACHINE, gpus=gpus, memory=memory, bf16=bf16)
 
 
-def answer(folder: Path, request: Path, target: Path) -> None:
-    """Reads a request, and writes the estimate as JSON."""
-    asked = EstimateRequest.model_validate(json.loads(request.read_text()))
-    target.write_text(estimate(folder, asked).model_dump_json())
+def answer(source: Path, request: EstimateRequest, target: Path, chat_template: Path | None = None) -> None:
+    """Writes the estimate as JSON.
+
+    Args:
+        source: a folder with config.json; or a GGUF file, or a folder that holds one, whose configuration and tokenizer
+            are read first.
+        request: recipe and machines.
+        target: the file of the answer.
+        chat_template: taken instead of the GGUF file's own.
+
+    Raises:
+        KitError: as `estimate`, or the GGUF file can't be read.
+    """
+    if (source / "config.json").is_file():
+        target.write_text(estimate(source, request).model_dump_json())
+        return
+    with tempfile.TemporaryDirectory() as work:
+        folder = Path(work)
+        write_outline(find_source(source), folder)
+        if chat_template:
+            shutil.copyfile(chat_template, folder / "chat_template.jinja")
+        target.write_text(estimate(folder, request).model_dump_json())
