@@ -13,7 +13,7 @@ from llmops_kit.core.errors import DocumentError
 from llmops_kit.core.object_keys import plain, shown
 from llmops_kit.core.validation import did_you_mean, known_keys, message_of
 
-_LONGEST_WITH_LINES = 200_000  # characters; some seconds
+_LONGEST_WITH_LINES = 200_000  # characters, which ruamel reads in some seconds
 
 
 class Part(BaseModel):
@@ -70,7 +70,7 @@ class Document(Part):
 
     @classmethod
     def migrate(cls, data: dict[str, Any], where: str) -> dict[str, Any]:
-        """Returns the fields of a document of any released version as those of the newest, not validated.
+        """Returns the fields of a document of any released version, migrated to the newest one and not validated.
 
         Raises:
             DocumentError: another kind of document, or a newer version.
@@ -111,7 +111,7 @@ def parse_json(text: str | bytes, where: str) -> object:
 
     Raises:
         DocumentError: an object has a key twice, or the text is nested too deeply.
-        ValueError: it is not JSON.
+        ValueError: the text is not JSON.
     """
 
     if isinstance(text, bytes):

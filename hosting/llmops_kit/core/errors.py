@@ -4,10 +4,10 @@ KitError
 ├── NotFoundError       nothing has the name that was given
 ├── RefusedError        a gate, a rejection or a rule refuses
 ├── DocumentError       a document that does not validate: file, line, field
-├── IntegrityError      a folder that is not what its manifest says
+├── IntegrityError      a folder that differs from its manifest
 │   └── SignatureError  a manifest that was not signed by the key that the stack trusts
 ├── SettingError        a Pulumi setting (infra)
-├── UnsupportedError    a verb that the stack's target has not
+├── UnsupportedError    a verb that the stack's target does not support
 ├── BusyError           an endpoint that accepts no request at the moment
 ├── HostingError        an endpoint on this machine (hosting)
 ├── ServingError        a server that can't start (serving)
@@ -28,7 +28,7 @@ EXIT_CODES = {
     5: "integrity: a file, a signature or a job's output is not what was recorded",
     130: "stopped by Ctrl-C",
 }
-"""What the exit code of `llmops` says."""
+"""Exit code of `llmops` -> its meaning."""
 
 
 class KitError(Exception):
@@ -76,7 +76,7 @@ def require_packages(extra: str, *names: str) -> None:
 def _is_installed(name: str) -> bool:
     try:
         return find_spec(name) is not None
-    except ModuleNotFoundError:  # of a package that a dotted name begins with
+    except ModuleNotFoundError:  # the parent package of a dotted name is missing
         return False
 
 
@@ -103,7 +103,7 @@ class DocumentError(KitError):
 
 
 class IntegrityError(KitError):
-    """A folder is not what its manifest says."""
+    """A folder differs from its manifest."""
 
     exit_code = 5
 
@@ -119,11 +119,11 @@ class SettingError(KitError):
 
 
 class UnsupportedError(KitError):
-    """The target of a stack does not have what a verb needs."""
+    """The target of a stack does not support a verb."""
 
 
 class BusyError(KitError):
-    """An endpoint accepts no request at the moment, since it has too many or starts: the same one may pass soon."""
+    """An endpoint accepts no request at the moment, because it is starting or has too many: retry the same one."""
 
 
 class HostingError(KitError):

@@ -1,4 +1,4 @@
-"""Evidence from counts on whether a new version fails more often than the old one, valid however often it is looked at.
+"""Evidence from counts on whether a new version fails more often than the old one, valid however often it is checked.
 
 An e-process by universal inference: the likelihood of the counts under a prior on both error rates, divided by their
 highest likelihood under the null hypothesis. With the true rates in the divisor, it is a product of two martingales

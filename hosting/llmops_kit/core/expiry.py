@@ -7,14 +7,14 @@ from typing import Annotated
 from pydantic import AfterValidator
 
 EXPIRES_TAG = "llmops:expires"
-_AS_PULUMI_SAYS = re.compile(r"^(\S+ \S+) ([+-]\d{4}) \S+$")  # of a date that is not quoted in the stack file
+_PULUMI_DATE = re.compile(r"^(\S+ \S+) ([+-]\d{4}) \S+$")  # Pulumi's text for an unquoted date in the stack file
 
 
 def _canonical(text: str) -> str:
     if not text:
         return ""
     try:
-        moment = datetime.fromisoformat(_AS_PULUMI_SAYS.sub(r"\1\2", text))
+        moment = datetime.fromisoformat(_PULUMI_DATE.sub(r"\1\2", text))
     except ValueError:
         raise ValueError(f"{text!r} is neither a date (2026-12-31) nor a time (2026-12-31T18:00Z)") from None
     moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)

@@ -6,18 +6,18 @@ _BY_DEFAULT = gc.get_threshold()
 
 
 def collect_garbage_rarely() -> None:
-    """Let this process look for reference cycles less often than after every 700 new objects; call it before imports.
+    """Makes garbage collections rarer than Python's default of every 700 new objects; call it before imports.
 
-    Importing libraries makes little but objects that stay, and keeping many rows too: each collection walks them again.
+    Imports, and reading many rows, create mostly long-lived objects, which each collection would traverse again.
     https://docs.python.org/3/library/gc.html#gc.set_threshold
     """
     gc.set_threshold(100_000, 50, 100)
 
 
 def collect_garbage_again() -> None:
-    """Let this process look for cycles as often as by default, but not in what is there now, such as libraries: cycles
-    among it are never freed. Call it before anything is made whose memory is needed again, such as a model.
+    """Restores the default frequency, and exempts the objects that exist now, such as libraries: cycles among them are
+    never freed. Call it before creating objects whose memory is needed again, such as a model.
     """
-    gc.collect()  # or garbage would stay too
+    gc.collect()  # first: freeze() would keep garbage too
     gc.freeze()
     gc.set_threshold(*_BY_DEFAULT)

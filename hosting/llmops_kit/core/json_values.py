@@ -7,7 +7,7 @@ from llmops_kit.core.errors import DocumentError
 
 MAX_DEPTH = 32
 MAX_CHARACTERS = 65_536
-"""Of a text that `read_json` reads."""
+"""Maximum length of a text for `read_json`."""
 
 
 def read_json(text: str) -> Any:
@@ -54,7 +54,7 @@ def check_json(value: object, depth: int = 0) -> None:
 
 
 def equal_json(one: Any, other: Any) -> bool:
-    """Whether two JSON values are equal: 1 is 1.0, and true is not 1."""
+    """Returns whether two JSON values are equal: 1 equals 1.0, and true does not equal 1."""
     if isinstance(one, dict) and isinstance(other, dict):
         return one.keys() == other.keys() and all(equal_json(item, other[key]) for key, item in one.items())
     if isinstance(one, list) and isinstance(other, list):

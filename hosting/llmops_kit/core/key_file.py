@@ -33,7 +33,7 @@ class KeyFile(Document):
 
 
 class WatchedKeyFile:
-    """The keys of a file, and when to read it again."""
+    """The keys of a file, which is read again when it has changed."""
 
     def __init__(self, path: Path, own: tuple[ApiKey, ...] = ()) -> None:
         """Reads nothing yet; `own` are keys beside those of the file."""
@@ -47,7 +47,7 @@ class WatchedKeyFile:
         """Reads the file if it has changed since the last call; returns whether it had.
 
         Raises:
-            DocumentError: it holds no complete document; the keys stay as they were.
+            DocumentError: it holds no complete document; the keys stay unchanged.
         """
         if (state := _state(self.path)) == self._state:
             return False
@@ -61,7 +61,7 @@ def read_key_file(path: Path, own: tuple[ApiKey, ...] = ()) -> list[ApiKey]:
     not be.
 
     Raises:
-        DocumentError: it can't be read, is no such document, or has a name or key twice, those of `own` included.
+        DocumentError: it can't be read, is not a key file, or has a name or key twice, those of `own` included.
     """
     where = str(path)
     try:

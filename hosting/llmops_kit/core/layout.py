@@ -61,7 +61,7 @@ class TrainingFolders:
         return places | {FAILURE_VARIABLE: str(self.failure)}
 
     def channel(self, name: str) -> Path:
-        """Returns the folder of an input channel: spec, dataset, base_model, or trained (what another job trained)."""
+        """Returns the folder of an input channel: spec, dataset, base_model, or trained (the output of a first job)."""
         return self.placed.get(name) or self.root / "opt/ml/input/data" / name
 
     @property
@@ -86,12 +86,14 @@ class TrainingFolders:
 
     @property
     def checkpoints(self) -> Path:
-        """Survives the job's interruption."""
+        """Folder that survives the job's interruption."""
         return self.placed.get("checkpoints") or self.root / "opt/ml/checkpoints"
 
     @property
     def failure(self) -> Path:
-        """Why the job failed; a platform shows its first 1,024 characters. Among the reports, if those were placed."""
+        """File with the reason of a failure; a platform shows its first 1,024 characters. Among the reports, if those
+        were placed.
+        """
         return self.placed["reports"] / FAILURE if "reports" in self.placed else self.root / "opt/ml/output" / FAILURE
 
     @property
@@ -146,8 +148,8 @@ def run_spec_key(run: str, attempt: int = 1) -> str:
 
 
 def run_evaluation_key(run: str) -> str:
-    """Returns the folder that outlives the second jobs of a run with its own trainer. The trainer can't write
-    there: what it planted would be taken for finished evaluations.
+    """Returns the folder that outlives the second jobs of a run with its own trainer. The trainer can't write there,
+    because files that it planted would pass for finished evaluations.
     """
     return f"{run_key(run)}/evaluation-checkpoints"
 

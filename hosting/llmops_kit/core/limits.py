@@ -11,11 +11,12 @@ from llmops_kit.core.validation import bounds_of
 API_KEYS_FILE, METRICS_KEY_FILE = "LLMOPS_API_KEYS_FILE", "LLMOPS_METRICS_KEY_FILE"
 """Variables of a server that name files of keys."""
 PLATFORM_SECONDS: Mapping[str, float] = {"sagemaker": 55.0, "azureml": 170.0}
-"""Platform -> default of `request_seconds`: inside what it waits (SageMaker 60 s, Azure ML 180 s), so that the caller
-gets the error in words. https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_runtime_InvokeEndpoint.html
+"""Platform -> default of `request_seconds`: below the platform's timeout (SageMaker 60 s, Azure ML 180 s), so that the
+caller gets the server's error.
+https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_runtime_InvokeEndpoint.html
 """
 PLATFORM_STREAM_SECONDS: Mapping[str, float] = {"sagemaker": 470.0}
-"""The same for streams, for which SageMaker waits 8 minutes."""
+"""Platform -> default of `stream_seconds`: SageMaker's timeout for streams is 8 minutes."""
 
 
 class AdmissionLimits(Part):
@@ -54,7 +55,7 @@ class AdmissionLimits(Part):
 
 
 class RequestLimits(AdmissionLimits):
-    """All limits of a server on requests; further ones are on clients, which reach a stack's servers through others."""
+    """All limits of a server on requests. A stack can't set those on clients, which connect to a router or platform."""
 
     read_seconds: float = Field(
         default=10.0, ge=0.1, le=600, description="Seconds for a request's headers, and again for its body."

@@ -37,7 +37,7 @@ def parse_alias(text: str) -> tuple[str, int | None]:
     """Split `name@number` or `name@latest`; the number is None for latest.
 
     Raises:
-        KitError: it is neither.
+        KitError: the text is neither.
     """
     match = _ALIAS.match(text)
     if not match:
@@ -50,7 +50,7 @@ def parse_promoted(text: str) -> ModelRef:
     """Split `name@number@sha256:<64 hex digits>`.
 
     Raises:
-        KitError: it is something else.
+        KitError: the text has another form.
     """
     match = _PROMOTED.match(text)
     if not match:
@@ -66,7 +66,7 @@ def require_name(alias: str, name: str, where: str) -> None:
 
     Args:
         alias: `name@number`, or the name alone.
-        name: what the version's manifest says.
+        name: the name in the version's manifest.
         where: the manifest's place.
 
     Raises:

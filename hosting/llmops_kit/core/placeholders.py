@@ -11,6 +11,6 @@ _PLACEHOLDER = re.compile(
 
 
 def placeholders(text: str) -> Counter[str]:
-    """Returns the placeholders of a text; `%%` is none. A named one counts once, since translations may repeat it."""
+    """Returns the placeholders of a text, without `%%`. A named one counts once, because translations may repeat it."""
     found = Counter(each for each in _PLACEHOLDER.findall(text) if each != "%%")
     return Counter({each: 1 if each.startswith(("%(", "{")) else times for each, times in found.items()})

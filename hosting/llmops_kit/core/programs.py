@@ -32,7 +32,7 @@ def run_program(
 
     Args:
         command: its first word is an interpreter of the image.
-        environ: the whole of its environment.
+        environ: its complete environment.
         say: called with each line of its output. An exception in it ends the program, as Ctrl-C does.
         what: message for a failure without a reason, such as "preparing failed".
         fix: of such a failure.
@@ -58,7 +58,7 @@ def run_program(
                 say(line.strip())
         except BaseException:
             process.kill()
-            process.wait()  # after a KeyboardInterrupt, Popen itself waits for a quarter of a second alone
+            process.wait()  # after a KeyboardInterrupt, Popen itself waits only for a quarter of a second
             raise
         if not (code := process.wait()):
             return
@@ -94,7 +94,7 @@ def package_folder(name: str) -> Path:
 def import_path() -> str:
     """Returns the value of PYTHONPATH by which another process imports the packages that this one has.
 
-    It is the same in each process of an environment, in whatever order and how often sys.path names the folders: a
-    program that is started with it is replaced when it changes.
+    The value doesn't depend on order and duplicates in sys.path, because a program that is started with it is replaced
+    when it changes.
     """
     return os.pathsep.join(sorted({str(Path(portion).resolve().parent) for portion in llmops_kit.__path__}))

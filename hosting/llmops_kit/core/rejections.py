@@ -1,7 +1,7 @@
 """Logs in a store, and the log that rejects a model version whose rollout was rolled back.
 
-The caller brings the store as functions: `count` counts the entries below a log's key, `create` writes an object unless
-there is one and returns whether it did, `read` returns an object's content or None.
+The caller passes the store as functions: `count` counts the entries below a log's key, `create` writes an object unless
+it exists and returns whether it did, `read` returns an object's content or None.
 """
 
 import json
@@ -35,7 +35,7 @@ def reject(sha256: str, why: str, endpoint: str, count: Count, create: Create, i
         endpoint: whose rollout was rolled back.
         count: of the store.
         create: of the store.
-        instead: the line of the stack file that goes back.
+        instead: the line of the stack file that restores the old version.
     """
     entry = {"action": "rejected", "why": why, "when": now(), "endpoint": endpoint}
     append(rejection_log(sha256), entry | ({"instead": instead} if instead else {}), count, create)

@@ -1,6 +1,6 @@
-"""Rollout of a new version in steps that are watched: the same logic on every target.
+"""Rolls out a new version in watched steps, with the same logic on every target.
 
-A target shares the requests and provides metrics; this module has the steps, their duration and the limits. If a cloud
+A target splits the requests and provides metrics; this module has the steps, their duration and the limits. If a cloud
 has its own rollouts (SageMaker's guardrails), they are used instead.
 """
 
@@ -26,7 +26,7 @@ _OWNER = re.compile(r"(?P<deployment>\S+) by (?P<by>\S+) until (?P<until>\d{4}-\
 _SHORTEST_LOOK_S, _LONGEST_LOOK_S = 0.01, 10.0
 _ALL = 100  # percent
 _WORSE, _NOT_WORSE = math.log(100), math.log(20)
-"""Evidence that decides: wrong in at most 1 % and 5 % of all rollouts, however often they are looked at."""
+"""Evidence that decides: wrong in at most 1 % and 5 % of all rollouts, however often it is checked."""
 
 MORE_EVIDENCE = (
     "let the new version get more requests: a higher `canary_percent`, a longer `bake_seconds` or more `extra_bakes`; "
@@ -36,7 +36,7 @@ MORE_EVIDENCE = (
 
 
 class WatchedRollout(Part):
-    """Settings of a rollout that compares the new version with the old one, wherever it does."""
+    """Settings of a rollout that compares the new version with the old one, on any target."""
 
     strategy: str = "all_at_once"
     canary_percent: int = Field(default=10, ge=1, le=99, description="Percentage of requests that the canary gets.")
@@ -47,24 +47,24 @@ class WatchedRollout(Part):
         default=2,
         ge=0,
         le=100,
-        description="How many more bakes, in all steps together, a rollout may take while its requests are not enough "
-        "evidence for or against the new version (local, Azure).",
+        description="Maximum number of additional bakes, in all steps together, while a rollout's requests are not "
+        "enough evidence for or against the new version (local, Azure).",
     )
     on_inconclusive: Literal["promote", "roll_back"] = Field(
         default="promote",
-        description="What happens if there is not enough evidence after all bakes: promote goes on, with a warning "
-        "(local, Azure).",
+        description="Action if there is not enough evidence after all bakes: promote continues, with a warning (local, "
+        "Azure).",
     )
 
 
 @dataclass(frozen=True)
 class Step:
-    """A share of the requests for the new version, 0 to 100 percent, and how long it must do well with it."""
+    """Share of the requests that the new version gets, 0 to 100 percent, and how long it is watched with it."""
 
     share: int
     seconds: float
     mirror: int = 0
-    """Percentage of the requests that it gets as copies; its answers to them are discarded."""
+    """Percentage of the requests that the new version gets as copies; its answers to them are discarded."""
 
     @property
     def moves_all(self) -> bool:
@@ -107,7 +107,7 @@ class Limits:
     error_rate: float
     """Above the old version's."""
     latency_seconds: float | None = None
-    """Where the old version is slower itself, the old version's is the limit."""
+    """If the old version is slower, its latency is the limit."""
     quality: float | None = None
 
 
@@ -137,7 +137,7 @@ def steps(
     Args:
         strategy: all_at_once, canary or linear.
         canary_percent: share of the canary.
-        step_percent: what each step of linear adds.
+        step_percent: percentage that each step of linear adds.
         bake_seconds: of each step.
         mirror_percent: share of the copies in a step before all others; 0: there is no such step.
 
@@ -159,11 +159,11 @@ def verdict(new: Counts, old: Counts, limits: Limits, *, alone: bool = False) ->
     """Compares a new version with the old one, by all requests of the rollout so far.
 
     - worse: its latency or quality is beyond the limit, or its error rate is above the old version's by more than
-      `limits.error_rate`. Of the versions for which that isn't so, at most 1 % are found worse by their errors, in all
-      looks of a rollout together.
-    - not worse: its error rate is above the old version's by less than `limits.error_rate`, if at all. Of the versions
-      for which that isn't so, at most 5 % are found not worse.
-    - not enough evidence: neither is shown by so few requests.
+      `limits.error_rate`. At most 1 % of the other versions are found worse by their errors, in all comparisons of a
+      rollout together.
+    - not worse: its error rate is above the old version's by less than `limits.error_rate`, if at all. At most 5 % of
+      the other versions are found not worse.
+    - not enough evidence: there are too few requests to show either.
 
     Args:
         new: counts of the new version.
@@ -200,11 +200,11 @@ def roll(
     sleep: Callable[[float], None] = time.sleep,
     look_seconds: float = _LONGEST_LOOK_S,
 ) -> RolloutVerdict | None:
-    """Run the steps. The caller, who knows the previous shares, rolls back.
+    """Runs the steps. The caller, which knows the previous shares, rolls back.
 
     A step that leaves requests to the old version is watched longer while there is not enough evidence, by at most
-    `settings.extra_bakes` in all; then `settings.on_inconclusive` decides. In the step that moves all requests nothing
-    is left to compare with: it lasts one bake.
+    `settings.extra_bakes` in all; then `settings.on_inconclusive` decides. The step that moves all requests lasts one
+    bake, because no old version is left to compare with.
 
     Args:
         plan: from `steps`, or a part of them.
@@ -214,10 +214,10 @@ def roll(
         say: receives a line for each extension, and the warning of a promotion without enough evidence.
         clock: seconds.
         sleep: waits seconds.
-        look_seconds: between two looks at most.
+        look_seconds: maximum seconds between two comparisons.
 
     Returns:
-        The verdict for which the new version must go: worse, or not enough evidence; None: it takes over.
+        The verdict for which to roll back: worse, or not enough evidence; None: the new version takes over.
     """
     watch = partial(_bake, look=look, clock=clock, sleep=sleep, look_seconds=look_seconds)
     extra = settings.extra_bakes

@@ -7,14 +7,14 @@ from urllib.parse import urlsplit
 TWIN_ACCOUNT = "000000000000"
 """The AWS account id of every twin, which AWS never assigns."""
 KEY_VARIABLES = {"aws": "LLMOPS_AWS_TWIN_KEY", "azure": "LLMOPS_AZURE_TWIN_KEY"}
-"""Variable with the key of a twin's own routes (/_twin/…), by the cloud's word; a shell may have both."""
+"""Cloud -> variable with the key of its twin's own routes (/_twin/…); a shell may have both."""
 ENDPOINT_VARIABLE = "AWS_ENDPOINT_URL"
-"""Where AWS clients of every kind look for another address than the cloud's."""
+"""Variable from which every AWS client reads an address that replaces the cloud's."""
 TWIN_SUBSCRIPTION = "00000000-0000-0000-0000-000000000000"
 """The subscription id of every twin of Azure, which Azure never assigns."""
 TWIN_TENANT = "00000000-0000-0000-0000-000000000001"
 METADATA_VARIABLE = "ARM_CLOUD_METADATA_URL"
-"""Where Azure's clients look for the addresses of another cloud than the public one."""
+"""Variable with the URL from which Azure's clients read the addresses of a cloud other than the public one."""
 
 
 def twin_address(environ: Mapping[str, str]) -> str:
@@ -43,7 +43,7 @@ def key_headers(key: str) -> dict[str, str]:
 
 
 def is_loopback(url: str) -> bool:
-    """Returns whether a URL leads to this machine alone."""
+    """Returns whether a URL is on this machine's loopback interface."""
     host = urlsplit(url).hostname or ""
     if host == "localhost":
         return True

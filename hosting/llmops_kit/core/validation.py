@@ -40,13 +40,13 @@ _PATTERNS = {
     SHA256_PATTERN: "must be 64 hexadecimal digits",
 }
 _COMPLETE = ("extra_forbidden", "missing", "too_short", "too_long", "value_error")
-"""Types whose message needs no copy of the value."""
+"""Error types whose message needs no copy of the value."""
 
 
 def message_of(item: Mapping[str, Any]) -> str:
-    """Describe one finding of `ValidationError.errors()`, with the value if it is a number, true or false.
+    """Returns a description of one finding of `ValidationError.errors()`, with the value if it is a number or boolean.
 
-    A text may be a secret, pasted where its name belongs, and errors go to logs.
+    Other values are left out: a text may be a secret, pasted where its name belongs, and errors go to logs.
     """
     kind, found = item["type"], item.get("ctx", {})
     if kind == "string_pattern_mismatch":
@@ -60,24 +60,24 @@ def message_of(item: Mapping[str, Any]) -> str:
 
 
 def first_message(error: ValidationError) -> str:
-    """Describe the first finding of an error."""
+    """Returns a description of an error's first finding."""
     return message_of(error.errors()[0])
 
 
 def did_you_mean(given: str, known: Iterable[str]) -> str:
-    """Return `did you mean NAME?` for the closest of the known names; empty where none is close."""
+    """Returns `did you mean NAME?` for the closest of the known names; empty if none is close."""
     close = get_close_matches(given, list(known), 1)
     return f"did you mean {close[0]}?" if close else ""
 
 
 def known_keys(model: type[BaseModel], path: tuple[int | str, ...]) -> list[str]:
-    """List the keys that may stand where the last part of `path` does; empty where models don't say it."""
+    """Returns the allowed keys at the place of the last part of `path`; [] if the models don't define them."""
     inner = _model_at(model, path[:-1])
     return [field.alias or name for name, field in inner.model_fields.items()] if inner else []
 
 
 def bounds_of(model: type[BaseModel], path: tuple[int | str, ...]) -> tuple[float | None, float | None]:
-    """Return the least and the greatest value (`ge`, `le`) of the field at `path`; None where it has none."""
+    """Returns the minimum and maximum (`ge`, `le`) of the field at `path`; None if it has none."""
     inner = _model_at(model, path[:-1])
     field = inner.model_fields.get(str(path[-1])) if inner else None
     metadata = field.metadata if field else []
@@ -94,7 +94,7 @@ def _model_at(model: type[BaseModel], path: tuple[int | str, ...]) -> type[BaseM
             return None
         model = inner[0]
         if get_origin(field) in (dict, list, tuple):
-            next(keys, None)  # a name of the user's own, such as an endpoint's, or a place in a list
+            next(keys, None)  # a name that the user chose, such as an endpoint's, or an index in a list
     return model
 
 

@@ -22,7 +22,7 @@ _JOINED_SCRIPTS = (
 
 _JOINED = "".join(f"{chr(low)}-{chr(high)}" for low, high in _JOINED_SCRIPTS)
 _WORD = re.compile(rf"[{_JOINED}]|[^\W{_JOINED}]+")
-# For texts of ASCII, most of those that are trained, tables of bytes do what follows several times as fast.
+# Most trained texts are ASCII: for them, tables of bytes are several times as fast as the code below.
 _ASCII = [chr(code) for code in range(128)]
 _FOLDED = bytes(ord(" " if c.isspace() else c.lower()) for c in _ASCII).ljust(256)
 _WORDS = bytes(ord(c if c.isalnum() or c == "_" else " ") for c in _ASCII).ljust(256)
@@ -35,7 +35,7 @@ def words_of(text: str) -> list[str]:
 
 
 def ascii_words(text: str) -> str:
-    """The words of a text of ASCII, as `\\w+` finds them, a space between them."""
+    """Returns the words of an ASCII text, as `\\w+` finds them, separated by spaces."""
     return _translated(text, _WORDS)
 
 
@@ -47,7 +47,7 @@ def fold(text: str) -> str:
 
 
 def _translated(text: str, table: bytes) -> str:
-    """Returns an ASCII text by a table of bytes, with single spaces, and none at its ends."""
+    """Returns an ASCII text translated by a table of bytes, with single spaces, and none at its ends."""
     made = text.encode().translate(table)
     while b"  " in made:
         made = made.replace(b"  ", b" ")
@@ -55,17 +55,18 @@ def _translated(text: str, table: bytes) -> str:
 
 
 def found(answer: str, expect: Sequence[str]) -> bool:
-    """Tell whether an answer has every expected string, letter case and spaces aside; `a|b`: one of them will do.
+    """Returns whether an answer has every expected string, ignoring letter case and spaces; `a|b`: one of them is
+    enough.
 
-    An end of the string that is a letter or a digit must be the end of a word: `nine` is not in `nineteen`, nor `9` in
-    `19`, but `9%` is in `(9%)`. Scripts that write words without spaces know no such ends.
+    A string that begins or ends with a letter or a digit must do so at a word's edge: `nine` is not in `nineteen`, nor
+    `9` in `19`, but `9%` is in `(9%)`. Scripts that write words without spaces have no such edges.
     """
     text = fold(answer)
     return all(any(has_word(text, fold(choice)) for choice in one.split("|")) for one in expect)
 
 
 def has_word(text: str, word: str) -> bool:
-    """Tell whether a text has a string as whole words; both are folded."""
+    """Returns whether a text has a string as whole words; both are folded."""
     start = text.find(word)
     while start >= 0:
         end = start + len(word)

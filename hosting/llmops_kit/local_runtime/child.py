@@ -1,8 +1,8 @@
 """Started by supervisord in place of each program: `python -I -S child.py programs/NAME.json`, then becomes it.
 
-Runs alone, on the standard library: supervisord's folder holds a copy, which a moved checkout doesn't break.
-What supervisord has no setting for: the program dies with supervisord, what a killed start left behind is ended, a
-program that keeps ending at once waits longer each time, and its environment is only what the specification says.
+Imports only the standard library: supervisord's folder holds a copy, which a moved checkout doesn't break.
+Adds behaviour for which supervisord has no setting: the program dies with supervisord, leftovers of a killed start are
+ended, a program that keeps ending at once waits longer each time, and its environment is exactly the specification's.
 """
 
 import ctypes
@@ -23,7 +23,7 @@ _GROUP, _START_TIME = 5, 22  # numbers of fields in /proc/<pid>/stat
 
 
 def main(specification: Path) -> None:
-    """Prepare this process as the specification says, and execute the program in it."""
+    """Prepares this process by the specification, and executes the program in it."""
     spec = json.loads(specification.read_text())
     _die_with_supervisor(signal.Signals(spec["death_signal"]), Path("supervisord.pid"))
     started = specification.with_suffix(".starts")
@@ -52,8 +52,8 @@ def start_in(stat: str) -> float:
 
 
 def backoff(quick: int) -> float:
-    """Returns the seconds to wait after `quick` starts in a row that ended at once; 0 below three: it may have been a
-    kill.
+    """Returns the seconds to wait after `quick` starts in a row that ended at once; 0 below three, which may have been
+    kills.
     """
     return 0.0 if quick < 3 else min(2.0 ** (quick - 3), MOST_DELAY_SECONDS)
 
@@ -66,7 +66,7 @@ def _die_with_supervisor(death_signal: signal.Signals, pidfile: Path) -> None:
 
 
 def _end_leftovers(group: int, mark: str) -> None:
-    """Kill what still runs in the process group of the last start, its own children, if they are really its own."""
+    """Kills the processes that are left in the process group of the last start, if they carry this program's mark."""
     try:
         os.killpg(group, 0)
     except (ProcessLookupError, PermissionError):

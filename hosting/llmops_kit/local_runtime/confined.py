@@ -1,10 +1,10 @@
 """Started in place of a program that must not reach what its starter can: `python -I -S confined.py DOCUMENT`.
 
-The document is JSON: argv, environ (the whole of it), cwd; `user`, who the program becomes (0: nobody else); whether it
-gets `namespaces`; the folders that it may `read`, and those that it may `write`.
+The document is JSON: argv, environ (complete), cwd; `user`, the id that the program changes to (0: it keeps this
+one's); `namespaces`, whether it gets its own; the folders that it may `read`, and those that it may `write`.
 
-In namespaces the program sees the system's folders and its own alone, no other process and no network, and dies with
-this one. Root makes them as they are; anybody else makes a user namespace first, in which the user stays the same.
+In namespaces the program sees only the system's folders and its own, no other process and no network, and dies with
+this one. Other users than root create a user namespace first, in which their id stays the same.
 https://man7.org/linux/man-pages/man7/namespaces.7.html; the order is bubblewrap's:
 https://github.com/containers/bubblewrap
 """
@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import TypedDict
 
 REFUSED = 125
-"""The exit code where the confinement can't be had; nothing of the program ran."""
+"""Exit code if the confinement fails; nothing of the program ran."""
 _NEWNS, _NEWIPC, _NEWUSER, _NEWPID, _NEWNET = 0x20000, 0x8000000, 0x10000000, 0x20000000, 0x40000000  # from sched.h
 _NOSUID, _NODEV, _NOEXEC, _BIND, _REC, _PRIVATE, _REMOUNT, _RDONLY = 2, 4, 8, 4096, 16384, 1 << 18, 32, 1  # sys/mount.h
 _DETACH = 2
@@ -52,7 +52,7 @@ class ConfinedRun(TypedDict):
 
 
 def main(path: str) -> int:
-    """Run the program to its end; its exit code, or 128 and the number of the signal that ended it."""
+    """Runs the program to its end; returns its exit code, or 128 plus the number of the signal that ended it."""
     document: ConfinedRun = json.loads(Path(path).read_text())
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     os.umask(0o022)
@@ -66,7 +66,7 @@ def main(path: str) -> int:
             _stay(uid, gid)
     except OSError as e:
         return _refused(e)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # meant for the program, which gets it too: one group
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # the program, in the same process group, gets it too
     return _code(_forked(lambda: _first(document)))
 
 
@@ -87,7 +87,7 @@ def _first(document: ConfinedRun) -> int:
 
 
 def _build_root(document: ConfinedRun) -> None:
-    """Mounts a root of the system's folders, a few devices, and what the program may use, at their own paths."""
+    """Mounts a root with the system's folders, a few devices, and the program's folders, at their own paths."""
     shown = {name: os.path.realpath(name) for name in [*document["read"], *document["write"]]}
     system = [Path(name) for name in _SYSTEM if Path(name).is_dir()]
     links = {place: place.readlink() for place in system if place.is_symlink()}
@@ -140,7 +140,7 @@ def _raise_loopback() -> None:
 
 
 def _stay(uid: int, gid: int) -> None:
-    """Maps the user to itself in its own user namespace, so that no program started there has rights in it."""
+    """Maps the user to itself in the new user namespace, so that programs started there have no rights in it."""
     Path("/proc/self/setgroups").write_text("deny")
     Path("/proc/self/uid_map").write_text(f"{uid} {uid} 1")
     Path("/proc/self/gid_map").write_text(f"{gid} {gid} 1")
@@ -162,7 +162,7 @@ def _execute(document: ConfinedRun) -> int:
 
 
 def _forked(work: Callable[[], int], wait: bool = True) -> int:
-    """Work in its own process; its wait status, or its number."""
+    """Runs work in a forked process; returns its wait status, or with `wait=False` its pid."""
     if pid := os.fork():
         return os.waitpid(pid, 0)[1] if wait else pid
     code = REFUSED

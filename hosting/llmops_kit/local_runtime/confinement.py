@@ -1,7 +1,8 @@
-"""How far a process of this machine can be kept from what its starter can reach; local_runtime/confined.py does it.
+"""Confines processes of this machine, so that they can't reach the files of the user who starts them; confined.py does
+it inside the process.
 
-As root it becomes another user, one of its own, who gets nothing but what is given to it. Where the kernel allows it is
-in namespaces too: there, and only there, anybody else's process is confined as well.
+Under root, a process changes to an unused user, who owns only the folders that it is given. Where the kernel allows it,
+the process gets its own namespaces too: they are the only way to confine a process that another user starts.
 """
 
 import json
@@ -21,7 +22,7 @@ from llmops_kit.core.hashes import sha256_bytes
 from llmops_kit.local_runtime import confined
 from llmops_kit.local_runtime.files import write_atomic
 
-# Nobody's: https://systemd.io/UIDS-GIDS/. An unprivileged container has fewer: then the last ones of its own.
+# Unused ids: https://systemd.io/UIDS-GIDS/. An unprivileged container maps fewer: then the last ones that it has.
 _USERS = range(1_879_048_192, 2_013_265_920)
 _LEAST_USER = 20_000
 _CHECK = """\
@@ -35,16 +36,16 @@ sys.exit(f"{bad[0]} is out of reach" if bad else 0)
 
 @dataclass(frozen=True)
 class ConfinedProgram:
-    """A program that runs with these files in reach and no others.
+    """A program that can reach these files and no others.
 
     Attributes:
         argv: the first word is an absolute path.
-        environ: the whole of its environment.
+        environ: its complete environment.
         cwd: where it starts.
-        inputs: folders that it reads, each file of which must be readable for everybody.
+        inputs: folders that it reads; each of their files must be readable for everybody.
         read: further folders that it may read, such as its interpreter's.
-        write: folders that it may write; the caller's own, for `give` to give away.
-        hidden: folders that must stay out of its reach, but for the ones above.
+        write: folders that it may write; the caller owns them, for `give` to give away.
+        hidden: folders that it must not reach, except for the ones above.
     """
 
     argv: Sequence[str]
@@ -67,7 +68,7 @@ class Way:
 
     @property
     def keeps_secrets(self) -> bool:
-        """Whether the program can't read what is the starter's alone."""
+        """Whether the program can't read files that only its starter may read."""
         return bool(self.user) or self.namespaces
 
     def __str__(self) -> str:
@@ -79,10 +80,10 @@ def find_way(program: ConfinedProgram, python: Path, user: int, document: Path) 
     """Returns the strongest confinement that works here; tries each with a harmless program.
 
     Args:
-        program: in the end.
+        program: the program to confine later.
         python: an interpreter that it may read, which runs the trials.
-        user: who it would be, if this process is root's; its folders were given to it. 0: nobody else.
-        document: a file that is written, out of the program's reach.
+        user: the user that it would become, if this process is root's; owns its folders. 0: it keeps this process's.
+        document: a file to write, out of the program's reach.
     """
     ways = [Way(user, True), Way(user, False)] if os.geteuid() == 0 and user else [Way(0, True)]
     if os.geteuid() == 0 and not user:
@@ -97,12 +98,12 @@ def find_way(program: ConfinedProgram, python: Path, user: int, document: Path) 
 
 
 def start(program: ConfinedProgram, way: Way, document: Path, output: IO[bytes]) -> "subprocess.Popen[bytes]":
-    """Start a program in its own session. It ends when the process that this returns does.
+    """Starts a program in its own session. It ends when the returned process does.
 
     Args:
         program: what to start.
         way: from `find_way`.
-        document: a file that is written, out of the program's reach.
+        document: a file to write, out of the program's reach.
         output: of the program.
     """
     text = json.dumps(_document(program, way), indent=2)
@@ -120,11 +121,11 @@ def start(program: ConfinedProgram, way: Way, document: Path, output: IO[bytes])
 
 
 def free_user(thing: str, taken: Iterable[int]) -> int:
-    """Returns the id of a user whom nothing else uses; 0 if there is none.
+    """Returns the id of a user that nothing else uses; 0 if there is none.
 
     Args:
-        thing: the same one gets the same user.
-        taken: users of other things.
+        thing: name for which the user is chosen; the same name gets the same user.
+        taken: users of other names.
     """
     users = _possible_users()
     known = {entry.pw_uid for entry in pwd.getpwall()} | set(taken)
@@ -135,9 +136,9 @@ def free_user(thing: str, taken: Iterable[int]) -> int:
 
 
 def give(folders: Sequence[Path], user: int) -> bool:
-    """Give folders, and all that is in them, to a user; whether that may be done here.
+    """Gives folders and their contents to a user; returns whether this process may.
 
-    Only before the user's first process: later on it could have put a hard link there, to be given a file of others.
+    Call it before the user's first process: a later one could have put a hard link there, to get a file of others.
     """
     try:
         for folder in folders:
@@ -150,7 +151,7 @@ def give(folders: Sequence[Path], user: int) -> bool:
 
 
 def end_all(user: int) -> None:
-    """Kill every process of a user that `free_user` gave, whatever session it has moved to."""
+    """Kills every process of a user that `free_user` returned, in any session."""
     if user in _possible_users() and user != os.geteuid():
         for process in psutil.process_iter():
             with suppress(psutil.Error):
@@ -159,7 +160,7 @@ def end_all(user: int) -> None:
 
 
 def interpreter_folders(python: Path) -> list[Path]:
-    """Returns the folders that an interpreter's links lead through, and those of its libraries."""
+    """Returns the folders through which an interpreter's symbolic links lead, and those of its libraries."""
     found: list[Path] = []
     while python.parent.parent not in found:
         prefix = python.parent.parent

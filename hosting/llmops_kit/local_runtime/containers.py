@@ -19,18 +19,19 @@ from llmops_kit.local_runtime.files import locked
 from llmops_kit.local_runtime.process_images import dockerfile_of, package_of
 
 BASE_VARIABLE = "LLMOPS_BASE_IMAGE"
-"""Names another base image than the Dockerfile's; the image is then built on that one."""
+"""Variable with a base image that replaces the Dockerfile's."""
 SOURCE_LABEL = "llmops.source"
 """Label of an image: the hash of its files, as in the reference of a process image."""
 LOCK_LABEL = "llmops.lock"
 """Label of an image: the hash of its lock of packages."""
 BEGINS_AS_ROOT = ("CHOWN", "KILL", "SETGID", "SETUID")
-"""Rights of an image that begins as root and works as another user (nginx, gosu). Of Docker's default set that leaves
-out: passing over modes, devices, raw packets, low ports, chroot, file capabilities, the audit log."""
+"""Capabilities of an image that starts as root and works as another user (nginx, gosu). It lacks these of Docker's
+default set: bypassing modes, devices, raw packets, low ports, chroot, file capabilities, the audit log.
+"""
 PIDS = 4096
-"""Processes and threads of one container: more than training with its data loaders starts."""
+"""Maximum processes and threads of one container: more than training with its data loaders starts."""
 MEMORY_SHARE = 0.8
-"""Of this machine's memory, for one container."""
+"""Maximum share of this machine's memory for one container."""
 CLOUD_PLATFORM = "linux/amd64"
 _TOLD = ("Step ", "#", "Collecting ", "Installing ", "Successfully ")  # of the classic builder, BuildKit and pip
 _PORTIONS = {"core": "hosting", "training": "training", "serving": "serving"}
@@ -39,7 +40,7 @@ _NO_SPACE = "no space left on device"
 
 @dataclass(frozen=True)
 class Inspected:
-    """An image as Docker describes it. `media_type` is its manifest's, where Docker keeps manifests; else empty."""
+    """Docker's description of an image. `media_type` is its manifest's, where Docker keeps manifests; else empty."""
 
     id: str
     platform: str
@@ -49,18 +50,16 @@ class Inspected:
 def build(
     name: str, files: Mapping[str, Path], source: str, say: Callable[[str], None], *, on: str = "", fix: str = ""
 ) -> str:
-    """Build an image unless it is there.
+    """Builds an image unless it exists.
 
     Args:
         name: training, serving, serving-torch or serving-vllm.
-        files: `requirements.txt`, `export.txt` and `app/…` -> file, as
-            llmops_kit.local_runtime.process_images.ImageSource.files
-            gives them;
-            the package of the image has a Dockerfile.
-        source: hash of these files; the image is tagged by it, so that it is built once.
-        say: told the build's steps.
-        on: the platform that it is for, such as `linux/amd64`; this machine's own where empty.
-        fix: what to do where there is no Docker.
+        files: `requirements.txt`, `export.txt` and `app/…` -> file, from `ImageSource.files`; the image's package has
+            a Dockerfile.
+        source: hash of these files; the image is tagged with it, so that it is built once.
+        say: called with the build's steps.
+        on: the image's platform, such as `linux/amd64`; empty: this machine's.
+        fix: for the error if there is no Docker.
 
     Returns:
         Its reference, `docker:NAME@sha256:<image id>`.
@@ -85,7 +84,7 @@ def _build(name: str, tag: str, files: Mapping[str, Path], source: str, say: Cal
     with tempfile.TemporaryDirectory(prefix="llmops-image-") as folder:
         for path, file in files.items():
             target = Path(folder, in_checkout(path.removeprefix("app/")))
-            if "/" not in path:  # a lock, by the name that the package's Dockerfile gives to it
+            if "/" not in path:  # a lock, under the name that the package's Dockerfile copies
                 target = Path(folder, "requirements", f"{package_of(name)}.txt" if path == "requirements.txt" else path)
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(file, target)
@@ -98,14 +97,14 @@ def _build(name: str, tag: str, files: Mapping[str, Path], source: str, say: Cal
 
 
 def in_checkout(path: str) -> str:
-    """Returns where a file of an image is in a checkout, whose Dockerfiles copy from there; `path`: in the image."""
+    """Returns the path in a checkout, from which Dockerfiles copy, of the file that an image has at `path`."""
     namespace, _, below = path.partition("/")
     portion = _PORTIONS.get(below.partition("/")[0]) if namespace == "llmops_kit" else None
     return f"{portion}/{path}" if portion else path
 
 
 def version_of(source: str) -> str:
-    """Returns an image's tag: the hash of its files, and of the name of its base image if one was chosen."""
+    """Returns an image's tag: the hash of its files, with that of its base image's name if BASE_VARIABLE is set."""
     base = os.environ.get(BASE_VARIABLE, "")
     return source[:20] + (f"-{sha256_bytes(base.encode())[:8]}" if base else "")
 
@@ -135,9 +134,9 @@ def client_environ() -> dict[str, str]:
 
 
 def limits(*given_back: str) -> list[str]:
-    """Returns the options of `docker run` for every container of an endpoint or a job: all capabilities dropped but
-    those given back, no way to gain any, a limit of processes, and a limit of memory that leaves this machine some
-    (swap would only make it slow).
+    """Returns the options of `docker run` for every container of an endpoint or a job: no capabilities but those given
+    back, no way to gain any, a limit of processes, and a limit of memory that leaves some to this machine (without
+    swap, which would only make it slow).
     """
     memory = str(int(psutil.virtual_memory().total * MEMORY_SHARE))
     rights = ["--cap-drop", "ALL", *(word for right in given_back for word in ("--cap-add", right))]
@@ -177,14 +176,14 @@ def _options_of_builder(tag: str, on: str) -> list[str]:
     """
     options = ["--network=host"]  # packages may come through a proxy of this machine
     if on and on.partition("/")[2] != {"x86_64": "amd64", "aarch64": "arm64"}.get(platform.machine()):
-        options.append(f"--platform={on}")  # the classic builder knows its own machine's alone
+        options.append(f"--platform={on}")  # the classic builder supports only its own machine's
     if subprocess.run(["docker", "buildx", "version"], stdin=subprocess.DEVNULL, capture_output=True).returncode:
         return [*options, f"--tag={tag}"]
     return [*options, "--provenance=false", f"--output=type=image,oci-mediatypes=false,name={tag}"]
 
 
 def _run(arguments: Sequence[str], say: Callable[[str], None]) -> None:
-    environ = {k: v for k, v in os.environ.items() if k != "BUILDX_BUILDER"}  # one that keeps images from this Docker
+    environ = {k: v for k, v in os.environ.items() if k != "BUILDX_BUILDER"}  # it may not load images into this Docker
     last: list[str] = []
     with subprocess.Popen(
         ["docker", *arguments],
@@ -201,9 +200,7 @@ def _run(arguments: Sequence[str], say: Callable[[str], None]) -> None:
                 say(f"docker: {line}")
     if process.returncode:
         text = " / ".join(last)
-        fix = f"see that the base image (${BASE_VARIABLE} names another one) and the package registry are reachable"
+        fix = f"make the base image (${BASE_VARIABLE} names another one) and the package registry reachable"
         if _NO_SPACE in text.lower():
-            fix = (
-                "the disk of Docker's daemon is full: `docker system df` says of what, `docker system prune` makes room"
-            )
+            fix = "the disk of Docker's daemon is full: `docker system df` shows its use, `docker system prune` frees space"
         raise HostingError(f"docker can't build the image: {text}", fix=fix)

@@ -1,4 +1,4 @@
-"""The supervisor of a home: one supervisord, spoken to over a unix socket, with one configuration file a program."""
+"""The supervisor of a home: one supervisord, called over a unix socket, with one configuration file per program."""
 
 import json
 import os
@@ -23,7 +23,7 @@ from llmops_kit.local_runtime.processes import is_running
 
 _STOPPED = (ProcessStates.STOPPED, ProcessStates.EXITED, ProcessStates.FATAL)
 # Paths are relative to supervisord's working directory, the home (which it would make absolute for the socket): a unix
-# socket's path has at most 107 bytes, and supervisord's parser takes `;` and `#` in a path for comments.
+# socket's path has at most 107 bytes, and supervisord parses `;` and `#` in a path as comments.
 _CONFIGURATION = """\
 ; Written by hosting: changes are lost.
 [supervisord]
@@ -44,7 +44,7 @@ supervisor.rpcinterface_factory = supervisor.rpcinterface:make_main_rpcinterface
 [include]
 files = programs/*.conf
 """
-# startsecs 0: a program that ends is started again at once, always; waiting between starts is child.py's.
+# startsecs 0: a program that ends is always started again at once; child.py waits between starts.
 _PROGRAM = """\
 [program:{name}]
 command = ./python -I -S ./child.py programs/{name}.json
@@ -66,7 +66,7 @@ class Program:
 
     `environ` is the whole environment; `log` is relative to the home; `before` are commands run before each start;
     `death_signal` reaches the program when supervisord dies; `stop_seconds` is the time from SIGTERM to SIGKILL.
-    Programs of a higher `priority` end first when everything ends.
+    On shutdown, programs with a higher `priority` end first.
     """
 
     name: str
@@ -92,7 +92,7 @@ class ProgramState:
 
 @dataclass
 class Daemon:
-    """supervisord of the home `home`; every method may be called from several processes at once."""
+    """Controls the supervisord of `home`; every method may be called from several processes at once."""
 
     home: Path
     _lock: Path = field(init=False)
@@ -115,7 +115,7 @@ class Daemon:
         return bool(self.pid()) and self._answers()
 
     def ensure(self, say: Callable[[str], None] = silent) -> None:
-        """Start supervisord, and with it every program that was not removed, unless it runs.
+        """Starts supervisord, with every program that was not removed, unless it runs.
 
         Raises:
             HostingError: it can't be started.
@@ -126,12 +126,12 @@ class Daemon:
                 return
             with self._rpc() as rpc:
                 loaded = {info["group"] for info in rpc.getAllProcessInfo()}
-                # An `add` may have been killed between its file and supervisord.
+                # An `add` may have been killed after it wrote its file, before supervisord loaded it.
                 for name in set(self._configured()) - loaded:
                     self._load(rpc, name)
 
     def programs(self) -> dict[str, ProgramState]:
-        """Returns the state of each program by name, also of those that only have a file: supervisord is down."""
+        """Returns the state of each program by name, including those of a supervisord that is down."""
         found = {name: ProgramState(name, starts=self._starts(name)) for name in self._configured()}
         if self.pid():
             with suppress(OSError, xmlrpc.client.Error), self._rpc() as rpc:
@@ -141,15 +141,15 @@ class Daemon:
         return found
 
     def started(self, name: str) -> ProgramState:
-        """Returns a program's state as its own start recorded it: cheap, because supervisord is not asked."""
+        """Returns a program's state as its start recorded it: cheap, because it doesn't call supervisord."""
         written = self._written(name)
         pid, began = int(written.get("pid", 0)), written.get("began")
-        # A supervisord that was started before a program told when it began goes on with the child.py of then.
+        # A supervisord that an older kit started still uses that kit's child.py, which didn't record `began`.
         running = bool(pid) and (psutil.pid_exists(pid) if began is None else is_running(pid, began))
         return ProgramState(name, pid if running else 0, running, int(written.get("count", 0)))
 
     def add(self, program: Program) -> None:
-        """Let supervisord run a program, now and whenever it starts; nothing happens when it has it already."""
+        """Makes supervisord run a program, now and after each start of its own; does nothing if it has it already."""
         folder = self.home / "programs"
         (self.home / program.log).parent.mkdir(parents=True, exist_ok=True)
         write_atomic(folder / f"{program.name}.json", self._specification(program))
@@ -159,20 +159,20 @@ class Daemon:
             self._load(rpc, program.name)
 
     def has(self, program: Program) -> bool:
-        """Returns whether supervisord runs exactly this program, or at least has it in its configuration."""
+        """Returns whether supervisord has exactly this program in its configuration, running or not."""
         try:
             return (self.home / "programs" / f"{program.name}.json").read_text() == self._specification(program)
         except OSError:
             return False
 
     def remove(self, names: Iterable[str]) -> None:
-        """Stop programs together (SIGTERM, after `stop_seconds` SIGKILL), wait for their ends, and forget them."""
+        """Stops programs together (SIGTERM, after `stop_seconds` SIGKILL), waits until they ended, and forgets them."""
         gone = list(names)
         for name in gone:
             (self.home / "programs" / f"{name}.conf").unlink(missing_ok=True)
         if gone and self.pid():
-            self.ensure()  # it may hang
-            with self._rpc() as rpc:  # without the lock: an end may take its time, and others may be added meanwhile
+            self.ensure()  # it may hang, and is then replaced
+            with self._rpc() as rpc:  # without the lock: programs may end slowly, and others may be added meanwhile
                 for name in gone:
                     with suppress(xmlrpc.client.Fault):  # BAD_NAME, NOT_RUNNING
                         rpc.stopProcess(name, False)
@@ -184,7 +184,7 @@ class Daemon:
                 (self.home / "programs" / f"{name}{suffix}").unlink(missing_ok=True)
 
     def shutdown(self) -> None:
-        """End supervisord and all programs, and wait until no process of them is left."""
+        """Ends supervisord and all programs, and waits until none of their processes is left."""
         with locked(self._lock):
             if pid := self.pid():
                 with suppress(psutil.NoSuchProcess):
@@ -203,18 +203,18 @@ class Daemon:
             return []
 
     def _end(self, process: psutil.Process) -> None:
-        """End supervisord, which waits for each program's end, for as long as that may take."""
+        """Ends supervisord, which waits for each program to end; kills it after 180 s."""
         process.terminate()
         deadline = time.monotonic() + 180
         while _runs(process):
             if time.monotonic() > deadline:
                 process.kill()
-            self._answers()  # wakes it, which otherwise looks once a second
+            self._answers()  # wakes it: otherwise it checks once a second
             time.sleep(0.02)
 
     def _start(self, say: Callable[[str], None]) -> None:
         say(f"starting the supervisor of {self.home}")
-        if pid := self.pid():  # alive, but its socket was removed or it hangs: programs die with it
+        if pid := self.pid():  # it runs, but hangs or lost its socket: its programs die with it
             psutil.Process(pid).kill()
         self._end_strays()
         self._write_files()
@@ -248,7 +248,7 @@ class Daemon:
         (self.home / "supervisord.sock").unlink(missing_ok=True)
 
     def _end_strays(self, programs: Collection[str] = ()) -> None:
-        """Kill what ended programs of this home (none named: all) left behind: their children."""
+        """Kills the child processes that ended programs of this home left behind; without names, those of all."""
         strays = []
         for process in psutil.process_iter():
             with suppress(psutil.Error, OSError):
@@ -315,7 +315,7 @@ class Daemon:
 
 
 class _Transport(xmlrpc.client.Transport):
-    """One connection to supervisord's socket; opened again by a request when it was closed."""
+    """One connection to supervisord's socket; a request reopens it if it was closed."""
 
     def __init__(self, home: Path) -> None:
         super().__init__()

@@ -31,12 +31,12 @@ from llmops_kit.local_runtime.spec import (
 )
 
 _MOST_STARTS = 3
-"""A new worker that has started so often without becoming ready is given up."""
+"""A new worker is given up after this many starts without becoming ready."""
 _KEPT_LOGS = 8
 
 
 class HostedEndpoint:
-    """The endpoint `name` in the home of a supervisor. All its changes are made while `locked`."""
+    """The endpoint `name` in the home of a supervisor. Hold `locked` while you change it."""
 
     def __init__(self, daemon: Daemon, name: str) -> None:
         self.daemon = daemon
@@ -48,13 +48,13 @@ class HostedEndpoint:
 
     @contextmanager
     def locked(self, say: Callable[[str], None]) -> Iterator[None]:
-        """Keep other changes of this endpoint out, in this and other processes."""
+        """Excludes other changes of this endpoint, in this and other processes."""
         path = self.daemon.home / "locks" / f"{self.name}.lock"
         with locked(path, say, f"{self.name}: another process changes it; waiting"):
             yield
 
     def record(self) -> EndpointRecord:
-        """Returns the endpoint's record; an empty one if there was never such an endpoint."""
+        """Returns the endpoint's record; an empty one if the endpoint never existed."""
         path = self.folder / "endpoint.json"
         return EndpointRecord.load(path) if path.exists() else EndpointRecord.new(name=self.name)
 
@@ -67,8 +67,8 @@ class HostedEndpoint:
     # -- the router
 
     def ensure_router(self, record: EndpointRecord, spec: EndpointSpec) -> EndpointRecord:
-        """Starts the router on the port and address of the spec, if it does not run there; a port is chosen once, and
-        kept.
+        """Starts the router on the port and address of the spec, if it does not run there; an automatic port is chosen
+        once and kept.
 
         Raises:
             HostingError: the port is taken.
@@ -76,7 +76,7 @@ class HostedEndpoint:
         port = spec.port or record.port or choose_port(spec.bind, self._ports_of_home())
         running = self.router_program in self.daemon.programs()
         moved, program = (port, spec.bind) != (record.port, record.bind), self._router_program()
-        if running and (moved or not self.daemon.has(program)):  # or the kit was moved or updated
+        if running and (moved or not self.daemon.has(program)):  # the latter after a move or update of the kit
             if moved:
                 require_free(spec.bind, port, self.name)
             self.daemon.remove([self.router_program])
@@ -114,10 +114,10 @@ class HostedEndpoint:
             return None
 
     def route(self, weights: Mapping[str, int], backends: Mapping[str, list[int]]) -> None:
-        """Set all weights and instances at once. Ports that are not named drain.
+        """Sets all weights and instances at once. Ports that are not named drain.
 
         Raises:
-            HostingError: the router does not take them.
+            HostingError: the router does not answer, or rejects them.
         """
         known = self.record().variants
         variants = {
@@ -148,7 +148,9 @@ class HostedEndpoint:
         return {v: r.weight for v, r in routes.variants.items()}
 
     def wait_drained(self, ports: list[int], seconds: float) -> bool:
-        """Wait until the router has no request in flight to these ports; False if some are left after `seconds`."""
+        """Waits until the router has no request in flight to these ports; returns False if some are left after
+        `seconds`.
+        """
         urls = {f"http://127.0.0.1:{p}" for p in ports}
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
@@ -175,7 +177,7 @@ class HostedEndpoint:
         return f"endpoints/{self.name}/logs/{program}.log"
 
     def add_workers(self, record: EndpointRecord, spec: EndpointSpec, count: int) -> EndpointRecord:
-        """Give the spec's variant `count` more workers; remembered before they start."""
+        """Records `count` more workers of the spec's variant, before they start."""
         known = record.variants.get(spec.variant)
         ports = list(known.ports) if known else []
         for _ in range(count):
@@ -184,7 +186,7 @@ class HostedEndpoint:
         return self.save(record, variants=others | {spec.variant: VariantRecord(spec=spec, ports=ports)})
 
     def start_workers(self, variant: str, recorded: VariantRecord) -> None:
-        """Starts all workers of a variant under supervisord; workers that it has already stay as they are."""
+        """Starts the workers of a variant that supervisord does not have yet."""
         present = self.daemon.programs()
         for port in recorded.ports:
             name = self.worker(variant, port)
@@ -219,7 +221,7 @@ class HostedEndpoint:
             time.sleep(0.05)
 
     def remove_workers(self, record: EndpointRecord, variant: str, ports: list[int] | None = None) -> EndpointRecord:
-        """Stop and forget workers of a variant (None: all); they are forgotten after they ended."""
+        """Stops workers of a variant (None: all), and removes them from the record after they ended."""
         recorded = record.variants[variant]
         gone = recorded.ports if ports is None else ports
         names = [self.worker(variant, port) for port in gone]
@@ -237,7 +239,7 @@ class HostedEndpoint:
         return self.save(record, variants=variants)
 
     def remove_strangers(self, record: EndpointRecord) -> None:
-        """Stop programs that the record doesn't know: an interrupted change may have left them."""
+        """Stops programs that are not in the record: an interrupted change may have left them."""
         known = {self.worker(v, port) for v, r in record.variants.items() for port in r.ports} | {self.router_program}
         self.daemon.remove(n for n in self.daemon.programs() if n.startswith(f"{self.name}--") and n not in known)
 
@@ -251,9 +253,10 @@ class HostedEndpoint:
         self.remove_strangers(record)
         return record
 
-    # -- what is
+    # -- the state
 
     def state(self) -> EndpointState:
+        """Returns the endpoint's address, and its variants with their weights and workers."""
         record = self.record()
         programs = self.daemon.programs()
         routed = self.router_state() or {"weights": self.weights(), "backends": []}
@@ -330,8 +333,8 @@ class HostedEndpoint:
 
 
 def _router_code() -> str:
-    """Returns a digest of the router's code. In its program's environment, it makes a router that still runs an older
-    kit's code another program, which is replaced: it might not know what this kit's routes say.
+    """Returns a digest of the router's code. It is part of the program's environment, so that a router with an older
+    kit's code, which may not understand this kit's routes, counts as another program and is replaced.
     """
     folders = (package_folder("core"), package_folder("local_runtime"))
     return tree_hash(
@@ -340,7 +343,7 @@ def _router_code() -> str:
 
 
 def _phase(port: int) -> str:
-    """Returns what a worker says that it does before it is ready, such as `verifying, 40 %`; empty once it is."""
+    """Returns a worker's phase before it is ready, such as `verifying, 40 %`; empty once it is ready."""
     try:
         with urllib.request.urlopen(f"http://127.0.0.1:{port}/ping", timeout=2) as answer:
             return "" if answer.status == 200 else "not ready"

@@ -1,4 +1,4 @@
-"""Virtual environments of locks, in the cache: each is made once, and is there whole or not at all."""
+"""Virtual environments of locks, in the cache: each is created once, and is either complete or absent."""
 
 import os
 import re
@@ -29,25 +29,25 @@ class Environment:
 def build_environment(
     name: str, lock: Path, say: Callable[[str], None], below: Environment | None = None
 ) -> Environment:
-    """Make the virtual environment of a lock unless it is there.
+    """Creates the virtual environment of a lock unless it exists.
 
     Args:
-        name: begins its folder's name.
+        name: prefix of its folder's name.
         lock: with hashes, as `uv pip compile` writes it.
-        say: told one line for each step.
-        below: an environment whose packages are taken where both locks have the same version.
+        say: called with one line for each step.
+        below: an environment whose packages are shared where both locks have the same version.
 
     Raises:
-        HostingError: a package can't be had, or the disk is full.
+        HostingError: a package can't be fetched, or the disk is full.
     """
     version = ".".join(map(str, sys.version_info[:3]))
     content = lock.read_bytes() + version.encode()
     content += str(below.folder).encode() + below.lock.read_bytes() if below else b""
-    # One above another is searched for by the other's path: a link to the folder makes no second one.
+    # An environment above another depends on the other's path: resolved, a link to the folder doesn't duplicate it.
     final = (cache_dir() / "venvs").resolve() / f"{name}-{sha256_bytes(content)[:20]}"
     if python_of(final).exists():
         return Environment(final, lock)
-    # Images share environments, so the lock of an image doesn't keep two builders out of one.
+    # Images share environments, so the lock file of an image doesn't keep two builders out of one.
     waiting = f"image {name}: another process makes its environment; waiting"
     with locked(final.with_name(f".{final.name}.lock"), say, waiting):
         if not python_of(final).exists():
@@ -59,7 +59,7 @@ def _build(name: str, lock: Path, say: Callable[[str], None], below: Environment
     say(f"image {name}: making its environment in {final} (once for these requirements)")
     for leftover in (final, *final.parent.glob(f"{final.name}.partial-*")):
         shutil.rmtree(leftover, ignore_errors=True)
-    # A folder of this builder's own: the uv of one that was killed may still be writing into its.
+    # A new folder for each builder: the uv of a killed builder may still be writing into its folder.
     partial = Path(tempfile.mkdtemp(prefix=f"{final.name}.partial-", dir=final.parent))
     partial.chmod(_FOR_ALL)
     create = ("venv", "--quiet", "--no-project", "--relocatable", "--python", sys.executable)
@@ -72,12 +72,12 @@ def _build(name: str, lock: Path, say: Callable[[str], None], below: Environment
 
 
 def python_of(environment: Path) -> Path:
-    """An environment's interpreter."""
+    """Returns an environment's interpreter."""
     return environment / "bin" / "python"
 
 
 def find_uv() -> str:
-    """The program uv: of the kit's own environment, or on PATH.
+    """Returns the program uv: from the kit's own environment, or from PATH.
 
     Raises:
         HostingError: there is none.
@@ -90,7 +90,7 @@ def find_uv() -> str:
 
 
 def packages_above(lock: Path, below: Path) -> list[str]:
-    """The entries of a lock, each with its hashes, which another lock has not in the same version."""
+    """Returns the entries of a lock, each with its hashes, that another lock does not have in the same version."""
     shared = {entry.partition("\n")[0] for entry in _entries(below)}
     return [entry for entry in _entries(lock) if entry.partition("\n")[0] not in shared]
 

@@ -1,4 +1,4 @@
-"""Small things with files that more than one module needs: locks, atomic writes, unix sockets."""
+"""Helpers for files that several modules use: locks, atomic writes, HTTP over unix sockets."""
 
 import fcntl
 import http.client
@@ -12,7 +12,7 @@ from llmops_kit.core.network.unix_sockets import short_path
 
 
 def silent(_line: str) -> None:
-    """Ignores a line of progress: the `say` of a caller who wants none."""
+    """Ignores a line of progress: the default `say`."""
 
 
 @contextmanager
@@ -22,10 +22,10 @@ def locked(
     """Hold a lock on a file; the kernel frees it when the process ends, however it ends.
 
     Args:
-        path: the lock's file, made when missing and never removed.
-        say: told `waiting` once, when another process holds the lock.
-        waiting: what is waited for.
-        shared: let others in that ask for a shared lock too.
+        path: the lock's file, created if missing and never removed.
+        say: called with `waiting` once, if another process holds the lock.
+        waiting: the message; empty: a general one.
+        shared: take a shared lock.
         wait: False: raise BlockingIOError instead of waiting.
     """
     path.parent.mkdir(parents=True, exist_ok=True)

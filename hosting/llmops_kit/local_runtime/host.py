@@ -1,4 +1,4 @@
-"""Endpoints of one home on this machine: kept alive across the end of the process that starts them."""
+"""Endpoints of one home on this machine, which outlive the process that starts them."""
 
 import shutil
 import time
@@ -17,21 +17,21 @@ USE_LOCK = ".use.lock"
 
 
 class Host:
-    """The endpoints below a folder. Homes don't know of each other; several processes may use one at once."""
+    """The endpoints below a folder. Homes are independent; several processes may use one at once."""
 
     def __init__(self, home: Path) -> None:
         self.home = home.absolute()
         self._daemon = Daemon(self.home)
 
     def apply(self, spec: EndpointSpec, say: Callable[[str], None] = silent) -> EndpointState:
-        """Create or update an endpoint, and wait until it serves what the spec says.
+        """Creates or updates an endpoint, and waits until it serves according to its spec.
 
-        Nothing changes when it does already. An update starts the new variant beside the old one, moves the traffic
-        when it is ready, and loses no request. An interrupted call is put right by the next one.
+        Nothing changes if it does already. An update starts the new variant beside the old one, moves the traffic
+        when it is ready, and loses no request. The next call repairs an interrupted one.
 
         Args:
-            spec: the endpoint as it should be.
-            say: told one line for each step.
+            spec: the wanted endpoint.
+            say: called with one line for each step.
 
         Raises:
             HostingError: a port, image or folder is missing or taken; the new variant does not become ready, or
@@ -46,12 +46,12 @@ class Host:
             except HostingError:
                 record = endpoint.record()
                 if not record.on and not record.variants:
-                    endpoint.stop(record)  # nothing of a failed first start stays
+                    endpoint.stop(record)  # a failed first start leaves nothing behind
                 raise
             return _await_ready(endpoint)
 
     def state(self, name: str) -> EndpointState:
-        """Returns an endpoint as it is: its address, whether it answers, and its variants.
+        """Returns an endpoint's state: its address, whether it answers, and its variants.
 
         Raises:
             HostingError: there is none of this name.
@@ -63,7 +63,7 @@ class Host:
         return [HostedEndpoint(self._daemon, name).state() for name in self._names()]
 
     def set_traffic(self, name: str, weights: Mapping[str, int]) -> EndpointState:
-        """Set the variants' shares of the requests; those that are not named get none.
+        """Sets the variants' shares of the requests; variants that are not named get none.
 
         Raises:
             HostingError: no such endpoint or variant, or no traffic at all.
@@ -83,7 +83,7 @@ class Host:
         return endpoint.state()
 
     def stop(self, name: str) -> None:
-        """Switch an endpoint off: no process of it stays; its port and folder do. `apply` switches it on.
+        """Switches an endpoint off: ends its processes, and keeps its port and folder. `apply` switches it on.
 
         Raises:
             HostingError: there is none of this name.
@@ -93,7 +93,7 @@ class Host:
             endpoint.stop(endpoint.record())
 
     def remove(self, name: str) -> None:
-        """Stop an endpoint and forget it with its logs; nothing happens when there is none."""
+        """Stops an endpoint and deletes it with its logs; does nothing if it doesn't exist."""
         endpoint = HostedEndpoint(self._daemon, name)
         if not endpoint.folder.exists():
             return
@@ -106,7 +106,7 @@ class Host:
 
         Args:
             name: the endpoint.
-            follow: whether to go on with new lines until the caller stops.
+            follow: continue with new lines until the caller stops.
 
         Raises:
             HostingError: there is none of this name.
@@ -115,7 +115,7 @@ class Host:
         return _lines(folder, f"{name}--", follow)
 
     def shutdown(self) -> None:
-        """End every process of this home; the next `apply` of any endpoint brings back those that were on."""
+        """Ends every process of this home; the next `apply` of any endpoint restarts those that were on."""
         with locked(self.home / "locks" / USE_LOCK):
             self._daemon.shutdown()
             for name in self._names():
@@ -124,7 +124,7 @@ class Host:
                     runtimes.clean(recorded.spec, self.home, names)
 
     def alive(self) -> bool:
-        """Does the supervisor of this home run?"""
+        """Returns whether the supervisor of this home runs."""
         return self._daemon.alive()
 
     def _existing(self, name: str) -> HostedEndpoint:
@@ -143,7 +143,7 @@ class Host:
 
     @contextmanager
     def _in_use(self) -> Iterator[None]:
-        """Keep supervisord while a call needs it; the last call to end ends a supervisord that has no program left."""
+        """Keeps supervisord while calls need it; the last call ends it if no program is left."""
         path = self.home / "locks" / USE_LOCK
         try:
             with locked(path, shared=True):
@@ -155,7 +155,7 @@ class Host:
 
 
 def _await_ready(endpoint: HostedEndpoint) -> EndpointState:
-    """Give the router the moment that it needs to see what was waited for already."""
+    """Waits until the router has noticed that the workers are ready; returns the state after 10 s at most."""
     deadline = time.monotonic() + 10
     while not (state := endpoint.state()).ready and time.monotonic() < deadline:
         time.sleep(0.02)

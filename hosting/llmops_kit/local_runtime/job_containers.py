@@ -1,4 +1,4 @@
-"""Run a container to its end: a process that stands for it, or one in Docker. It dies with whoever started it.
+"""Runs a job's container to its end, in Docker or as a process. It dies with the process that started it.
 
 Beside each job is a warden (local_runtime/warden.py), a small process that holds the job's whole tree.
 """
@@ -22,9 +22,9 @@ from llmops_kit.core.hashes import sha256_bytes
 from llmops_kit.local_runtime import containers, process_images, runtimes, warden
 
 MARK = "HOSTING_JOB"
-"""The variable by which the processes of a home's jobs are found again."""
+"""Variable that marks the processes of a home's jobs, with the home and the job's name."""
 _LABEL = "llmops.jobs"
-_NO_DOCKER = "install Docker, or take a process image"
+_NO_DOCKER = "install Docker, or use a process image"
 _LOOK_SECONDS = 0.1
 _LONGEST_LINE = 256 * 1024
 _LAST_OUTPUT_SECONDS = 10  # a killed warden may leave a process that holds the output open
@@ -68,8 +68,8 @@ class Job:
         return self._warden.pid
 
     def wait(self, seconds: float | None = None) -> int | None:
-        """Wait for the end, of its output too. The exit code (128 and the signal's number when a signal ended it), or
-        None while it runs.
+        """Waits until the job and its output ended; returns the exit code (128 plus the number of a signal that ended
+        it), or None while it runs.
         """
         try:
             code = self._warden.wait(seconds)
@@ -77,15 +77,16 @@ class Job:
             return None
         self._reader.join(_LAST_OUTPUT_SECONDS)
         assert self._warden.stdin
-        with suppress(BrokenPipeError):  # an order that came when it had ended
+        with suppress(BrokenPipeError):  # an order that was sent after it had ended
             self._warden.stdin.close()
         return code
 
     def terminate(self) -> None:
-        """Send SIGTERM to the first process."""
+        """Sends SIGTERM to the first process."""
         self._order(b"stop\n")
 
     def kill(self) -> None:
+        """Kills every process of the job."""
         self._order(b"kill\n")
 
     def _order(self, order: bytes) -> None:
@@ -115,7 +116,7 @@ def start(spec: JobSpec, said: Said) -> Job:
 
     Args:
         spec: what to run.
-        said: told the lines of its output as they come, on its own thread.
+        said: called with new lines of its output, on a separate thread.
 
     Raises:
         HostingError: the image is not on this machine or can't be pulled, or there is no Docker.
@@ -136,8 +137,8 @@ def start(spec: JobSpec, said: Said) -> Job:
 
 
 def stop(jobs: Sequence[Job], grace: float, meanwhile: Callable[[], bool] = lambda: False) -> None:
-    """Send SIGTERM to jobs, and kill those that have not ended after so many seconds. `meanwhile` is called while they
-    end; it answers whether to kill them now.
+    """Sends SIGTERM to jobs, and kills those that have not ended after `grace` seconds. `meanwhile` is called while
+    they end; it returns whether to kill them now.
     """
     for job in jobs:
         job.terminate()
@@ -160,10 +161,10 @@ def network(home: Path, name: str, *, isolated: bool) -> Iterator[str]:
     Args:
         home: whose job it is.
         name: the job's.
-        isolated: nothing outside of it can be reached.
+        isolated: the containers can reach nothing outside of it.
 
     Raises:
-        HostingError: Docker can't make it.
+        HostingError: Docker can't create it.
     """
     full = f"{_container_name(home, name)}-{secrets.token_hex(3)}"
     make = ["network", "create", "--label", f"{_LABEL}={home_id(home)}", *(["--internal"] if isolated else []), full]
@@ -176,7 +177,7 @@ def network(home: Path, name: str, *, isolated: bool) -> Iterator[str]:
 
 
 def end_leftovers(home: Path, *, docker: bool = False) -> None:
-    """End what jobs of a home left behind when they were killed together with their warden.
+    """Ends the leftovers of a home's jobs that were killed together with their warden.
 
     Args:
         home: whose jobs.
@@ -215,10 +216,8 @@ def _container(spec: JobSpec) -> warden.WardenRun:
     argv = [containers.program(_NO_DOCKER), "run", "--rm", "--name", name, "--label", f"{_LABEL}={home_id(spec.home)}"]
     argv += [*containers.limits(*containers.BEGINS_AS_ROOT), "--shm-size", "1g"]
     client = containers.client_environ()
-    for (
-        key,
-        value,
-    ) in spec.environ.items():  # by its name alone a variable's value comes from the client's, unseen by others
+    for key, value in spec.environ.items():
+        # Given only its name, Docker takes a variable's value from the client's environment, where others can't see it.
         argv += ["--env", f"{key}={value}" if key in client else key]
     if spec.network:
         argv += ["--network", spec.network]
@@ -233,14 +232,14 @@ def _container(spec: JobSpec) -> warden.WardenRun:
     argv += [*(["--entrypoint", spec.entrypoint[0]] if spec.entrypoint else []), reference]
     argv += [*spec.entrypoint[1:], *spec.arguments]
     after = [[containers.program(_NO_DOCKER), "rm", "--force", name]]
-    if os.getuid():  # the container may have been root, and what it wrote is to be read and removed by this user
+    if os.getuid():  # the container may have run as root, and this user must read and remove its files
         after.append(_take_over(spec, reference))
     return {"argv": argv, "environ": {**spec.environ, **client}, "cwd": str(spec.root / "tmp"), "after": after}
 
 
 def _take_over(spec: JobSpec, reference: str) -> list[str]:
-    """Returns the command that gives a job's files to this user: the image's own `chown`, which sees only the mounts,
-    has no network, and has no capabilities but two.
+    """Returns the command that gives a job's files to this user: the image's `chown`, with only the mounts, no network
+    and two capabilities.
     """
     argv = [containers.program(_NO_DOCKER), "run", "--rm", "--network", "none", "--user", "0", "--read-only"]
     argv += containers.limits("CHOWN", "DAC_OVERRIDE")
@@ -250,8 +249,8 @@ def _take_over(spec: JobSpec, reference: str) -> list[str]:
 
 
 def _open_up(folder: Path, *, writable: bool) -> None:
-    """Lets a container's user, who is not this one, read a folder, and write to it if it is mounted for that (even root
-    there must respect modes). Only this user can enter the folder above.
+    """Lets a container's user, who is not this one, read a folder, and write to it if it is mounted writable: without
+    capabilities even root there must respect modes. Only this user can enter the folder above.
     """
     _set_modes(folder, of_folders=0o777, of_files=0o666 if writable else 0o644)
 
@@ -286,6 +285,6 @@ def _docker(*arguments: str) -> str:
     if done.returncode:
         raise HostingError(
             f"docker {' '.join(arguments[:2])}: {done.stderr.strip()}",
-            fix="see that Docker's daemon runs (`docker info`)",
+            fix="start Docker's daemon (`docker info` shows whether it runs)",
         )
     return done.stdout

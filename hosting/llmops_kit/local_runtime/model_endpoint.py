@@ -1,4 +1,4 @@
-"""The endpoint of a model version: the serving image with the version's folder, its keys and its settings."""
+"""Specifies the endpoint of a model version: the serving image with the version's folder, its keys and its settings."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -23,11 +23,11 @@ class ServedVersion:
 
     folder: Path
     public_key_file: Path
-    """Of who signed it; never in the version's own folder."""
+    """Key of the signer; never in the version's own folder."""
     model: str
     """The name in /v1/models."""
     sha256: str
-    """The identity that alone is served."""
+    """The only identity that is served."""
 
 
 def endpoint_spec(
@@ -42,10 +42,10 @@ def endpoint_spec(
     key_files: Mapping[str, Path] | None = None,
     **fields: Any,
 ) -> EndpointSpec:
-    """Returns the endpoint that serves a version.
+    """Returns the specification of the endpoint that serves a version.
 
     Args:
-        version: what it serves.
+        version: the version to serve.
         name: the endpoint's.
         image: reference of a serving image.
         key_file: holds the API key that callers send.
@@ -57,7 +57,7 @@ def endpoint_spec(
     """
     mounted = key_files or {}
     folders = {_MODEL: version.folder, _API_KEY: key_file, _PUBLIC_KEY: version.public_key_file}
-    # Their folders: Docker would go on with the old file where one is replaced by another.
+    # Mount their folders: of a single file, Docker would keep the old one after it is replaced.
     folders |= {f"{_KEYS}/{number}": path.parent for number, path in enumerate(mounted.values())}
     environ = {
         "LLMOPS_AUTH": "key",

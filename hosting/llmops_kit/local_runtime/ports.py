@@ -11,14 +11,18 @@ from llmops_kit.core.errors import HostingError
 
 
 def choose_port(bind: str, avoid: Collection[int] = ()) -> int:
-    """Returns a free port below those that the kernel gives to outgoing connections, so that it stays free."""
+    """Returns a free port below those that the kernel gives to outgoing connections, so that it stays free.
+
+    Raises:
+        HostingError: 200 random ports were taken.
+    """
     first_ephemeral = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
     candidates = range(min(20_000, first_ephemeral - 1000), first_ephemeral)
     for _ in range(200):
         port = random.choice(candidates)
         if port not in avoid and is_free(bind, port):
             return port
-    raise HostingError(f"no free port on {bind}", fix="give the endpoint's `port`")
+    raise HostingError(f"no free port on {bind}", fix="set the endpoint's `port`")
 
 
 def is_free(bind: str, port: int) -> bool:
@@ -35,7 +39,7 @@ def is_free(bind: str, port: int) -> bool:
 
 
 def holder(port: int) -> str:
-    """Returns who listens on a port, as far as this user may see it: `nginx (pid 123)`, or an empty string."""
+    """Returns the program that listens on a port, such as `nginx (pid 123)`; empty if this user can't see it."""
     try:
         for connection in psutil.net_connections("tcp"):
             if connection.status == psutil.CONN_LISTEN and connection.laddr and connection.laddr[1] == port:
@@ -47,7 +51,7 @@ def holder(port: int) -> str:
 
 
 def require_free(bind: str, port: int, endpoint: str) -> None:
-    """Raise unless a server can listen there.
+    """Checks that a server can listen on a port.
 
     Raises:
         HostingError: it is taken, or not allowed.

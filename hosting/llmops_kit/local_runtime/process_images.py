@@ -1,8 +1,7 @@
-"""Images that run as processes: an environment and a copy of the packages, named by content.
+"""Images that run as processes: a virtual environment and a copy of the packages, named by content.
 
-A process stands for an image only if it runs from an environment that was built from that image's requirements, with
-an emptied environment, its own root for `/opt/ml` and its own port. The reference says so: `process:NAME@sha256:…`,
-which no cloud accepts.
+A process replaces a container: it runs in the virtual environment of the image's requirements, inherits no variables,
+and has its own root for `/opt/ml` and its own port. No cloud accepts its reference, `process:NAME@sha256:…`.
 """
 
 import json
@@ -25,7 +24,7 @@ from llmops_kit.local_runtime.files import locked, silent, write_atomic
 
 _NAMESPACE = "llmops_kit"
 _CHECKOUT = Path(__file__).resolve().parents[3]
-"""In a checkout; elsewhere there are no requirements in it."""
+"""Root of a checkout; in an installed kit there are no requirements in it."""
 _PACKAGES = {
     "training": ("core", "training"),
     "training-tensorflow": ("core", "training"),
@@ -40,7 +39,7 @@ _PROGRAMS = {
     "preparation": "llmops_kit.data_pipeline",
     "preparation-ray": "llmops_kit.data_pipeline",
 }
-"""What images run that are not named like their package."""
+"""Image -> its module, where images are not named like their package."""
 _COMMANDS = {f"{_NAMESPACE}.serving": ("serve",), f"{_NAMESPACE}.training": ("train",)}
 _SCHEMA = "process-image/2"
 _FOR_ALL = 0o755
@@ -48,7 +47,7 @@ _FOR_ALL = 0o755
 
 @dataclass(frozen=True)
 class ImageSource:
-    """The lock and the packages from which an image is built; their content gives it its name."""
+    """The lock and the packages from which an image is built; their hash names it."""
 
     name: str
     requirements: Path
@@ -56,14 +55,14 @@ class ImageSource:
     export: Path | None = None
     """The lock of the image's second environment."""
     shares: str = ""
-    """The image of the kit whose environment it runs in, as their locks are the same; empty: its own."""
+    """Image of the kit whose environment it shares, because their locks are the same; empty: it has its own."""
 
     @classmethod
     def of_kit(cls, name: str) -> "ImageSource":
-        """An image of the kit's own.
+        """Returns the source of one of the kit's images.
 
         Raises:
-            HostingError: there is no image of this name, or its files are not here.
+            HostingError: there is no image of this name, or its files are missing.
         """
         if not is_of_kit(name):
             raise HostingError(f"there is no image {name!r}", fix=f"choose one of {', '.join(_PACKAGES)}")
@@ -80,7 +79,7 @@ class ImageSource:
         return _PROGRAMS.get(self.name, f"{_NAMESPACE}.{package}" if is_of_kit(self.name) else package)
 
     def files(self) -> dict[str, Path]:
-        """Path in the image's `app` folder -> file; its locks beside it, as `requirements.txt` and `export.txt`."""
+        """Returns path -> file: the packages below `app/`, the locks as `requirements.txt` and `export.txt`."""
         found = {"requirements.txt": self.requirements} | ({"export.txt": self.export} if self.export else {})
         for package, folder in self.packages.items():
             for base, folders, names in os.walk(folder):
@@ -94,7 +93,7 @@ class ImageSource:
 
 @dataclass(frozen=True)
 class ProcessImage:
-    """A built image: start its entrypoint, `python` being its own, with `process_environ`."""
+    """A built image: run its entrypoint with `process_environ`; `python` in it is the image's interpreter."""
 
     ref: str
     python: Path
@@ -110,19 +109,19 @@ class ProcessImage:
         return [self.python, *([self.export] if self.export else [])]
 
     def let_all_read(self) -> None:
-        """Let other users of this machine run it: an older kit made environments for their maker alone."""
+        """Lets other users of this machine run it: older kits created environments for their own user only."""
         for folder in (*(python.parents[1] for python in self.interpreters), self.app.parent, self.app):
             if folder.stat().st_mode & _FOR_ALL != _FOR_ALL:
                 folder.chmod(_FOR_ALL)
 
     @property
     def entrypoint(self) -> tuple[str, ...]:
-        """What the image's Dockerfile has as ENTRYPOINT; a platform adds `train` or `serve`."""
+        """ENTRYPOINT of the image's Dockerfile; a platform adds `train` or `serve`."""
         return ("python", "-m", self.program)
 
     @property
     def command(self) -> tuple[str, ...]:
-        """What the image's Dockerfile has as CMD, for a platform that adds nothing."""
+        """CMD of the image's Dockerfile, for a platform that adds nothing."""
         return _COMMANDS.get(self.program, ())
 
 
@@ -138,7 +137,9 @@ def serving_image(engine: EngineChoice, environ: Mapping[str, str]) -> str:
 
 
 def package_of(name: str) -> str:
-    """The package that an image runs, `serving` of serving-vllm; its images share a repository of a registry."""
+    """Returns the package that an image runs, such as `serving` for serving-vllm; a package's images share a repository
+    of a registry.
+    """
     return name.partition("-")[0]
 
 
@@ -148,7 +149,8 @@ def is_of_kit(name: str) -> bool:
 
 
 def dockerfile_of(name: str, files: Mapping[str, Path]) -> str:
-    """Path below `app/` of an image's Dockerfile: its own, such as serving/Dockerfile.vllm, or its package's.
+    """Returns the path below `app/` of an image's Dockerfile: its own, such as serving/Dockerfile.vllm, or its
+    package's.
 
     Args:
         name: the image's.
@@ -161,23 +163,23 @@ def dockerfile_of(name: str, files: Mapping[str, Path]) -> str:
 
 
 def reference(image: str | ImageSource) -> str:
-    """The reference that an image's files have now, without building it."""
+    """Returns the reference for an image's current files, without building it."""
     source = _source(image)
     return _reference(source.name, tree_hash(source.files()))
 
 
 def build(image: str | ImageSource, say: Callable[[str], None] = silent) -> str:
-    """Build an image unless it is there; safe in several processes at once, and after an interrupted build.
+    """Builds an image unless it exists; safe in several processes at once, and after an interrupted build.
 
     Args:
-        image: a name of the kit's images, or the source of another one.
-        say: told one line for each step.
+        image: name of one of the kit's images, or the source of another one.
+        say: called with one line for each step.
 
     Returns:
         Its reference, for `find`.
 
     Raises:
-        HostingError: the environment can't be made.
+        HostingError: the environment can't be created.
     """
     source = _source(image)
     if built := _if_built(reference(source)):
@@ -194,7 +196,7 @@ def build(image: str | ImageSource, say: Callable[[str], None] = silent) -> str:
 
 
 def find(ref: str) -> ProcessImage:
-    """The built image of a reference.
+    """Returns the built image of a reference.
 
     Raises:
         HostingError: the reference is malformed, or the image is not built on this machine.
@@ -203,7 +205,7 @@ def find(ref: str) -> ProcessImage:
     if not match:
         raise HostingError(
             f"{ref!r} is not the reference of a process image",
-            fix="take the one that the stack's image resource gives (process:NAME@sha256:<64 hex digits>)",
+            fix="use the output of the stack's image resource (process:NAME@sha256:<64 hex digits>)",
         )
     folder = cache_dir() / "images" / match["name"] / match["sha256"]
     try:
@@ -219,14 +221,14 @@ def find(ref: str) -> ProcessImage:
         raise HostingError(
             f"image {ref} is not built on this machine",
             where=str(folder),
-            fix="`llmops up` builds the image of this checkout; go back to the revision that the image was built from "
-            "to build an older one",
+            fix="`llmops up` builds the image of this checkout; for an older image, check out the revision that it was "
+            "built from first",
         )
     if not program:
         raise HostingError(
             f"image {ref} was built by a kit from before its first release",
             where=str(folder),
-            fix="`llmops up` builds the image of this kit; versions that the older one trained go on",
+            fix="`llmops up` builds the image of this kit; versions that the older one trained stay usable",
         )
     return ProcessImage(ref, python, folder / "app", program, export)
 
@@ -234,13 +236,13 @@ def find(ref: str) -> ProcessImage:
 def process_environ(
     image: ProcessImage, root: Path, port: int | None = None, extra: Mapping[str, str] | None = None
 ) -> dict[str, str]:
-    """The whole environment of a process that stands for a container; nothing is inherited but the choice of GPUs.
+    """Returns the complete environment of a process that replaces a container; it inherits only the choice of GPUs.
 
     Args:
-        image: what it runs.
-        root: what stands for `/` of the container; its `tmp` is made, as home and for temporary files.
+        image: the image that it runs.
+        root: the folder that replaces the container's `/`; its `tmp` is created, as home and for temporary files.
         port: where a server listens; None for a job.
-        extra: the container's own variables; they win.
+        extra: the container's own variables, which take precedence.
     """
     temporary = root / "tmp"
     temporary.mkdir(parents=True, exist_ok=True)
@@ -252,7 +254,7 @@ def process_environ(
         "PYTHONPATH": str(image.app),
         "PYTHONDONTWRITEBYTECODE": "1",
         "PYTHONNOUSERSITE": "1",
-        "PYTHONSAFEPATH": "1",  # the working directory is no place for modules
+        "PYTHONSAFEPATH": "1",  # no imports from the working directory
         "PYTHONUNBUFFERED": "1",
         ROOT_VARIABLE: str(root),
     }
@@ -266,7 +268,7 @@ def process_environ(
 
 
 def under(root: Path, mounted: Iterable[str], value: str) -> str:
-    """A variable or an argument as the process sees it: a path in a mounted folder of the container is below `root`."""
+    """Returns a variable or an argument for a process: a path in a mounted folder of the container is put below `root`."""
     inside = any(value == path or value.startswith(path.rstrip("/") + "/") for path in mounted)
     return f"{root}{value}" if inside else value
 
@@ -287,7 +289,7 @@ def _reference(name: str, sha256: str) -> str:
 
 
 def _requirements(name: str) -> Path:
-    """The image's lock: in a checkout, or in an installed kit, which carries the folder inside of hosting."""
+    """Returns the image's lock: from a checkout, or from this package in an installed kit."""
     for folder in (_CHECKOUT / "requirements", Path(__file__).parent / "requirements"):
         if (path := folder / f"{name}.txt").is_file():
             return path
@@ -295,7 +297,7 @@ def _requirements(name: str) -> Path:
 
 
 def _copy_app(source: ImageSource, folder: Path, environments: Mapping[str, str]) -> str:
-    """Copy the packages; the copy gives the hash, so that a file edited meanwhile can't get under a wrong name."""
+    """Copies the packages; returns the reference, with the hash of the copy: files may be edited meanwhile."""
     partial = folder / ".partial"
     shutil.rmtree(partial, ignore_errors=True)
     try:
@@ -323,12 +325,12 @@ def _copy_app(source: ImageSource, folder: Path, environments: Mapping[str, str]
         )
         document = {"schema": _SCHEMA, "ref": ref, "program": source.program, **environments}
         write_atomic(partial / "image.json", json.dumps(document, indent=2) + "\n", 0o644)
-        shutil.rmtree(folder / sha256, ignore_errors=True)  # there only when its environment was gone
+        shutil.rmtree(folder / sha256, ignore_errors=True)  # exists only if its environment was deleted
         partial.rename(folder / sha256)
     except OSError as e:
         raise HostingError(
             f"image {source.name} can't be written: {e.strerror}",
             where=str(folder),
-            fix="check the disk, and repeat the command",
+            fix="check the disk, and rerun the command",
         ) from e
     return ref

@@ -1,4 +1,4 @@
-"""What tells a process from a later one that has its number."""
+"""Distinguishes a process from a later one with the same pid, by its start."""
 
 import sys
 from pathlib import Path
@@ -8,16 +8,16 @@ import psutil
 from llmops_kit.local_runtime.child import start_in
 
 _YEARS = 1e9
-"""Seconds: what is larger was counted since 1970, as the kit once did."""
+"""Seconds: larger start times were counted since 1970, as older kits did."""
 
 
 def started_at(pid: int) -> float:
     """Returns when a process started, in seconds after the machine did (on Linux).
 
-    It is the same as long as the process runs. psutil's `create_time`, since 1970, changes when the clock is set.
+    It stays the same while the process runs; psutil's `create_time`, since 1970, changes when the clock is set.
 
     Raises:
-        psutil.NoSuchProcess: there is none of this number.
+        psutil.NoSuchProcess: no process has this pid.
     """
     if sys.platform != "linux":
         return psutil.Process(pid).create_time()
@@ -28,7 +28,7 @@ def started_at(pid: int) -> float:
 
 
 def is_running(pid: int, started: float) -> bool:
-    """Returns whether the process of this number runs that started then, by `started_at`. A zombie does not run."""
+    """Returns whether the process runs that has this pid and `started_at`. A zombie does not run."""
     try:
         process = psutil.Process(pid)
         if started > _YEARS and sys.platform == "linux":

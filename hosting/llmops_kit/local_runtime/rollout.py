@@ -22,7 +22,7 @@ _LOOK_SECONDS = 0.2
 
 
 def bring(endpoint: HostedEndpoint, spec: EndpointSpec, say: Callable[[str], None]) -> None:
-    """Make an endpoint what the spec says, from whatever it is, an interrupted change included.
+    """Changes an endpoint to its spec from any state, including that of an interrupted change.
 
     Raises:
         HostingError: the new variant does not become ready, or failed as a canary; the old one serves as before.
@@ -50,7 +50,9 @@ def bring(endpoint: HostedEndpoint, spec: EndpointSpec, say: Callable[[str], Non
 
 
 def _settle(endpoint: HostedEndpoint, record: EndpointRecord, spec: EndpointSpec) -> EndpointRecord:
-    """Undo the leftovers of an interrupted change: of the other variants, only those with traffic stay."""
+    """Removes the leftovers of an interrupted change: other variants without traffic, unless traffic is set
+    manually.
+    """
     weights = endpoint.weights()
     manual = spec.rollout.strategy == "manual"
     for variant in list(record.variants):
@@ -88,7 +90,7 @@ def _switch(
     if spec.rollout.strategy != "manual":
         gone = [p for v in old for p in record.variants[v].ports] + surplus
         if gone and not endpoint.wait_drained(gone, spec.rollout.drain_seconds):
-            say(f"{endpoint.name}: some requests to old workers are not finished; their end is asked for")
+            say(f"{endpoint.name}: some requests to old workers are not finished; stopping the workers")
         for variant in old:
             record = endpoint.remove_workers(record, variant)
     if surplus:
@@ -119,7 +121,7 @@ def _watched(spec: EndpointSpec) -> tuple[Step, ...]:
 
 
 def _route(endpoint: HostedEndpoint, record: EndpointRecord, weights: dict[str, int], spec: EndpointSpec) -> None:
-    """Set the weights, over all workers that stay; nothing happens when the router has them."""
+    """Sets the weights, over all workers that stay; does nothing if the router has them already."""
     backends = {v: r.ports for v, r in record.variants.items()}
     if spec.variant in backends:
         backends[spec.variant] = backends[spec.variant][: spec.instances]
@@ -146,14 +148,14 @@ def _take_back(
     old: list[str],
     weights: dict[str, int] | None = None,
 ) -> None:
-    """Remove what the change added; a variant that has traffic already keeps its other workers."""
+    """Removes the workers that the change added, unless their variant has traffic already."""
     new = spec.variant
     serving = weights or {v: w for v, w in endpoint.weights().items() if w}
     if not old and not serving.get(new):
         endpoint.stop(record)
         return
     if serving.get(new) and weights is None:
-        return  # the serving variant itself is not ready: supervision goes on trying
+        return  # the serving variant itself is not ready: supervision keeps trying
     back = {v: w for v, w in serving.items() if v != new}
     endpoint.route(back, {v: record.variants[v].ports for v in old})
     endpoint.wait_drained(record.variants[new].ports, spec.rollout.drain_seconds)
@@ -161,7 +163,7 @@ def _take_back(
 
 
 class _Watch:
-    """Compares the new variant with the old ones, from before it has traffic."""
+    """Compares the new variant with the old ones, by counts since before it gets traffic."""
 
     def __init__(self, endpoint: HostedEndpoint, record: EndpointRecord, spec: EndpointSpec) -> None:
         self._endpoint, self._spec = endpoint, spec
@@ -172,7 +174,7 @@ class _Watch:
         self._before = self._counts([spec.variant]), self._counts(self._old)
 
     def look(self) -> RolloutVerdict:
-        """Compares the new variant with the old ones, by the requests that were answered since the beginning."""
+        """Compares the new variant with the old ones, by the requests that were answered since the start."""
         if ended := self._ended():
             return RolloutVerdict(RolloutOutcome.WORSE, ended)
         now = self._counts([self._spec.variant]), self._counts(self._old)
@@ -184,7 +186,7 @@ class _Watch:
         for name, starts in self._starts.items():
             if programs[name].starts > starts or not programs[name].running:
                 last = self._endpoint.daemon.log_tail(self._endpoint.log(name), 5)
-                return "a worker of it ended" + "".join(f"\n  {line}" for line in last)
+                return "one of its workers ended" + "".join(f"\n  {line}" for line in last)
         return ""
 
     def _counts(self, variants: list[str]) -> Counts:
@@ -195,8 +197,8 @@ class _Watch:
 
 
 def _since(before: Counts, after: Counts) -> Counts:
-    """Returns the counts between two states. A router that was started anew counts from 0, and an answer can fail while
-    it is under way, or twice: by its status and by its end.
+    """Returns the counts between two states, within their bounds: a restarted router counts from 0, and a request can
+    count as an error before it is answered, or twice, by its status and by a cut stream.
     """
     requests = max(0, after.requests - before.requests)
     return Counts(requests, min(requests, max(0, after.errors - before.errors)))

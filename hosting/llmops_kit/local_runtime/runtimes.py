@@ -14,14 +14,14 @@ from llmops_kit.local_runtime.spec import EndpointSpec
 
 _LOOPBACK = "127.0.0.1"
 _HANDOVER_MOUNT = "/run/llmops-handover"
-_STOP_SECONDS = 35  # 30 for a server to finish its streams, as on SageMaker, and some to end
+_STOP_SECONDS = 35  # 30 for a server to finish its streams, as on SageMaker, and 5 to end
 
 
 def check(spec: EndpointSpec) -> None:
-    """Check that a worker could be started.
+    """Checks that a worker could be started.
 
     Raises:
-        HostingError: the image or a folder is missing, or the reference is of no known kind.
+        HostingError: the image or a folder is missing, or the reference is of an unknown kind.
     """
     kind = spec.image.partition(":")[0]
     if kind == "process":
@@ -65,7 +65,7 @@ def pull(reference: str) -> None:
             raise HostingError(
                 f"Docker can't pull the image: {done.stderr.decode(errors='replace').strip()}",
                 where=name,
-                fix="see that Docker's daemon runs (`docker info`), and that the image is still in the registry",
+                fix="check that Docker's daemon runs (`docker info`), and that the image is still in the registry",
             )
 
 
@@ -96,7 +96,7 @@ def handover_socket(root: Path) -> Path:
 
 
 def clean(spec: EndpointSpec, home: Path, names: list[str]) -> None:
-    """Remove what ended workers may have left outside of their folders: containers whose client was killed."""
+    """Removes leftovers of ended workers outside of their folders: containers whose client was killed."""
     if spec.image.startswith("docker:") and names:
         left = [container_name(home, name) for name in names]
         subprocess.run([containers.program(), "rm", "--force", *left], stdin=subprocess.DEVNULL, capture_output=True)
@@ -134,25 +134,25 @@ def _container(
     mounts = [
         f"type=bind,source={Path(folder).absolute()},target={path},readonly" for path, folder in spec.folders.items()
     ]
-    if handover and not _is_foreign(spec):  # which runs as a separate user, who can't enter that folder
+    if handover and not _is_foreign(spec):  # a foreign image runs as another user, who can't enter that folder
         mounts.append(f"type=bind,source={handover.absolute()},target={_HANDOVER_MOUNT}")
         environ[SOCKET_VARIABLE] = f"{_HANDOVER_MOUNT}/{handover_socket(root).name}"
     variables.touch(mode=0o600)
-    # A file of variables has no way to write a line break: such a value goes through the client's own environment.
-    broken = {k: v for k, v in environ.items() if "\n" in v}
-    variables.write_text("".join(f"{k}={v}\n" for k, v in environ.items() if k not in broken))
+    # A file of variables can't hold line breaks: values with them go through the client's own environment.
+    multiline = {k: v for k, v in environ.items() if "\n" in v}
+    variables.write_text("".join(f"{k}={v}\n" for k, v in environ.items() if k not in multiline))
     argv = [docker, "run", "--rm", "--name", container, "--publish", f"{_LOOPBACK}:{port}:{spec.container_port}"]
     argv += _rights(spec)
     # GPUs that compute together pass data through shared memory, of which a container has 64 MB by default.
     argv += ["--env-file", str(variables), "--stop-timeout", "30", "--shm-size", "1g"]
-    argv += [word for key in broken for word in ("--env", key)]
+    argv += [word for key in multiline for word in ("--env", key)]
     argv += [word for mount in mounts for word in ("--mount", mount)]
     entry = ["--entrypoint", spec.command[0]] if spec.command else []
     argv += [*entry, docker_name(spec.image), *spec.command[1:], *spec.arguments]
     return Program(
         name,
         argv,
-        broken | containers.client_environ(),
+        multiline | containers.client_environ(),
         root,
         log,
         before=[[docker, "rm", "--force", container]],
@@ -163,18 +163,18 @@ def _container(
 
 
 def _is_foreign(spec: EndpointSpec) -> bool:
-    """Returns whether the image is a registry's."""
+    """Returns whether the image comes from a registry."""
     return "/" in docker_name(spec.image)
 
 
 def _rights(spec: EndpointSpec) -> list[str]:
     """Returns the options of `docker run` for a container's user and rights."""
-    if _is_foreign(spec):  # it is its own user, as on SageMaker, and must read its model
+    if _is_foreign(spec):  # it runs as its own user, as on SageMaker, who must read the model
         for folder in spec.folders.values():
             _let_all_read(Path(folder))
         return containers.limits(*containers.BEGINS_AS_ROOT)
-    # As this user, so that it may read 0600 files such as the API key, and with no other right. Such a user can write
-    # nowhere in the image but in /tmp, so the rest is read-only; kernels that are compiled there are loaded from there.
+    # As this user, so that it may read 0600 files such as the API key, and with no capabilities. Such a user can write
+    # nowhere in the image but in /tmp, so the rest is read-only; `exec`, as compiled kernels are loaded from /tmp.
     user = ["--user", f"{os.getuid()}:{os.getgid()}", "--read-only", "--tmpfs", "/tmp:exec,mode=1777"]
     return [*user, *containers.limits()]
 
@@ -186,5 +186,5 @@ def _let_all_read(folder: Path) -> None:
 
 
 def container_name(home: Path, program_name: str) -> str:
-    """Returns a container's name: the same for each start of a program, different in each home."""
+    """Returns a container's name: equal for each start of a program, different in each home."""
     return f"llmops-{sha256_bytes(str(home).encode())[:8]}-{program_name}"

@@ -11,35 +11,35 @@ from llmops_kit.core.names import Name
 from llmops_kit.core.rollout import WatchedRollout
 
 ROUTER_BODY_BYTES = 32 << 20
-"""Maximum bytes of a request's body that the router of an endpoint takes."""
+"""Maximum bytes of a request's body that the router of an endpoint accepts."""
 
 
 class VariantRollout(WatchedRollout):
-    """Strategy of an endpoint's change to a new variant."""
+    """How an endpoint changes to a new variant."""
 
     strategy: Literal["all_at_once", "canary", "manual"] = Field(  # pyright: ignore[reportIncompatibleVariableOverride] (frozen)
         default="all_at_once",
         description="all_at_once: switch when ready. canary: a watched share first, rolled back if it fails. "
-        "manual: start the new variant without traffic, and leave the rest to `Host.set_traffic`.",
+        "manual: start the new variant without traffic; `Host.set_traffic` moves it.",
     )
     most_errors: float = Field(
         default=0.05,
         ge=0,
         le=1,
-        description="Share of failing requests above the old variant's that the canary may have.",
+        description="Maximum by which the canary's share of failed requests may exceed the old variant's.",
     )
     drain_seconds: float = Field(default=30.0, ge=0, description="Time that the old variant has to finish requests.")
 
 
 class EndpointSpec(Part):
-    """An endpoint as it should be. `model_dump_json` and `model_validate_json` make the round trip."""
+    """The wanted state of an endpoint. `model_dump_json` and `model_validate_json` make the round trip."""
 
     name: Name
     image: str = Field(description="process:NAME@sha256:… or docker:NAME@sha256:….")
     command: list[str] = Field(
         default=["python", "-m", "llmops_kit.serving", "serve"],
-        description="`python` is the image's own; it must answer GET /ping with 200 once it is ready. "
-        "Empty: what the image starts by itself.",
+        description="`python` is the image's own; the program must answer GET /ping with 200 once it is ready. "
+        "Empty: the image's default.",
     )
     arguments: list[str] = Field(default=[], description="After the command.")
     folders: dict[str, str] = Field(
@@ -67,7 +67,7 @@ class EndpointSpec(Part):
 
     @property
     def variant(self) -> str:
-        """Identity of what its instances run; instances of equal variants are interchangeable."""
+        """Identity of its image, command and settings; instances of equal variants are interchangeable."""
         parts = [self.image, [*self.command, *self.arguments], self.folders, self.environ, self.key_sha256]
         return "v" + sha256_bytes(json.dumps(parts, sort_keys=True).encode())[:11]
 
@@ -90,7 +90,9 @@ class VariantState(Part):
 
 
 class EndpointState(Part):
-    """An endpoint as it is. `ready`: some instance with traffic answers. `spec`: the last that was applied whole."""
+    """State of an endpoint. `ready`: some instance with traffic answers. `spec`: the last one that was fully
+    applied.
+    """
 
     name: str
     on: bool
@@ -110,7 +112,7 @@ class VariantRecord(Part):
 
 
 class EndpointRecord(Document):
-    """endpoint.json: what hosting must remember of an endpoint, written before each step that it describes."""
+    """endpoint.json: an endpoint's settings and workers, written before each step that changes them."""
 
     SCHEMA: ClassVar[str] = "endpoint/1"
 

@@ -1,10 +1,10 @@
-"""Runs beside a job: `python -I -S warden.py`, on the standard library alone. It holds the job's whole process tree.
+"""Runs a job as its parent: `python -I -S warden.py`, with the standard library only. It holds the job's process tree.
 
-The first line of its input is the job, a JSON object: argv, environ (the whole of it), cwd, and `after`, commands that
-run when the job has ended. Then come orders, a line each: `stop` (SIGTERM to the job's first process, as for a
-container) and `kill`. The end of its input means that whoever started the job is gone: the same as `kill`. When the
-first process ends, every other process of the tree is killed, as with a container. The exit code is the first
-process's; 128 and the signal's number when a signal ended it.
+The first line of its input is the job, a JSON object: argv, environ (complete), cwd, and `after`, commands that run
+when the job has ended. Then orders follow, a line each: `stop` (SIGTERM to the job's first process, as for a container)
+and `kill`. The end of its input means that the process that started the job is gone, and has the effect of `kill`. When
+the first process ends, every other process of the tree is killed, as in a container. The exit code is the first
+process's, or 128 plus the number of the signal that ended it.
 """
 
 import ctypes
@@ -20,11 +20,11 @@ from pathlib import Path
 from typing import TypedDict
 
 _PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36
-_END_SECONDS = 10.0  # a killed process may hang in the kernel; then it is left to it
+_END_SECONDS = 10.0  # a killed process may hang in the kernel, and is then left behind
 
 
 class WardenRun(TypedDict):
-    """A job, as the first line of the input has it."""
+    """A job, in the first line of the input."""
 
     argv: list[str]
     environ: dict[str, str]
@@ -38,7 +38,7 @@ def encoded(job: WardenRun) -> bytes:
 
 
 def main() -> int:
-    """Run the job that the input describes, to its end."""
+    """Runs the job that the input describes to its end; returns its exit code."""
     orders = _Orders()
     job: WardenRun = json.loads(orders.next())
     libc = ctypes.CDLL(None, use_errno=True)
@@ -53,7 +53,7 @@ def main() -> int:
 
 
 class _Orders:
-    """Lines of the input, the job's first; "" for ever once it has ended."""
+    """Lines of the input, the job's first; always "" after its end."""
 
     def __init__(self) -> None:
         self._kept = b""
@@ -80,10 +80,10 @@ def _start(job: WardenRun, libc: ctypes.CDLL) -> int:
     try:
         os.setsid()
         libc.prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0)
-        if os.getppid() != warden:  # it was killed before prctl: the signal never comes
+        if os.getppid() != warden:  # it was killed before prctl, so the signal will never arrive
             os._exit(1)
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
-        os.umask(0o022)  # a container's, whatever its starter's is
+        os.umask(0o022)  # that of a container, not of the process that started the job
         signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # Python ignores it, and so would the job
         os.chdir(job["cwd"])
         os.execve(job["argv"][0], job["argv"], job["environ"])
@@ -93,7 +93,7 @@ def _start(job: WardenRun, libc: ctypes.CDLL) -> int:
 
 
 def _watch(first: int, orders: _Orders) -> int:
-    """Carry out orders until the first process ends; its wait status."""
+    """Carries out orders until the first process ends; returns its wait status."""
     ended = os.pidfd_open(first)
     poll = select.poll()
     poll.register(ended, select.POLLIN)
@@ -102,7 +102,7 @@ def _watch(first: int, orders: _Orders) -> int:
         if not orders.ready() and ended in dict(poll.poll()):
             return os.waitpid(first, 0)[1]
         if orders.next() == "stop":
-            os.kill(first, signal.SIGTERM)  # not waited for yet, hence certainly still this process
+            os.kill(first, signal.SIGTERM)  # not waited for yet, so the pid can't belong to another process
         else:
             os.kill(first, signal.SIGKILL)
             return os.waitpid(first, 0)[1]

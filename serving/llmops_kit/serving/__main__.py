@@ -1,8 +1,8 @@
 """python -m llmops_kit.serving serve: verify the model version, load it, answer its golden prompts, then serve.
 
-With --explain it says which engine would serve, and why, and ends.
+With --explain it prints which engine would serve, and why, and exits.
 
-What is slow goes on at once, hence the imports inside the functions: first the engine's process starts to import its
+Imports are inside the functions, so that slow work runs in parallel: first the engine's process starts to import its
 library, then threads hash the model's files and have them loaded, while this process imports the web server.
 """
 
@@ -18,14 +18,14 @@ from llmops_kit.serving.log import say
 from llmops_kit.serving.server_settings import ServerSettings
 
 _EXPLAIN = ["serve", "--explain"]
-# What every engine's server needs beside the engine.
+# Packages that the server of every engine needs.
 _PACKAGES = ("uvicorn", "uvloop", "httptools", "tokenizers", "jinja2", "prometheus_client", "numpy")
 
 
 def main(arguments: list[str]) -> int:
     """Runs a command; returns the exit code: 0 after SIGTERM, 1 for a failed start, 2 for a wrong command line."""
     no_core_files()
-    gc.disable()  # a start makes no garbage: ready enables it again
+    gc.disable()  # a start creates no garbage; `ready` enables it again
     if arguments not in (["serve"], _EXPLAIN):
         say(f"failed: unknown arguments {arguments} (fix: python -m llmops_kit.serving serve [--explain])")
         return 2

@@ -72,7 +72,7 @@ class App:
         service, parse = self._service, _PARSERS[path]
         request = await asyncio.to_thread(parse, body) if len(body) > LONG_BODY else parse(body)
         asked = request.chat if isinstance(request, ResponsesRequest) else request
-        if asked.model:  # OpenAI's clients must send one: "" where the address names the endpoint, as on SageMaker
+        if asked.model:  # OpenAI's clients must send one: "" if the address names the endpoint, as on SageMaker
             model.card.check_name(asked.model)
         if model.manifest.embedding:
             raise wrong_kind(model.name, embeds=True)
@@ -97,7 +97,7 @@ class App:
         frames: Frames | ResponseFrames,
         pieces: AsyncGenerator[list[Delta], None],
     ) -> None:
-        """Sends a stream. Nothing is sent before the first token, so that an error until then still has its own
+        """Sends a stream. Nothing is sent before the first token, so that an error before it can still have its own
         status.
         """
         start, begun, send = frames.role(), False, exchange.send

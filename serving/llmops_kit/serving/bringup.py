@@ -1,4 +1,4 @@
-"""Verifies a model version, then has the engine load it: on a thread, in parallel with the rest of startup."""
+"""Verifies a model version and makes the engine load it, on a thread, in parallel with the rest of startup."""
 
 import os
 import socket
@@ -21,17 +21,17 @@ from llmops_kit.serving.server_settings import ServerSettings
 
 
 class BringUp:
-    """Checks signature, identity and the hashes of the engine's files, orders the engine to load, and checks the other
-    files' hashes meanwhile; starts on creation.
+    """Checks signature, identity and the hashes of the engine's files, then makes the engine load them while it checks
+    the other files' hashes; starts on creation.
     """
 
     def __init__(self, settings: ServerSettings, worker: WorkerProcess) -> None:
         self.worker = worker
         self.progress = 0.0
-        """Share of the version's bytes that were verified, 0 to 1."""
+        """Share of the version's bytes that is verified, 0 to 1."""
         pool = ThreadPoolExecutor(1, thread_name_prefix="verify")
         self.verified: Future[VerifiedVersion] = pool.submit(_run, settings, worker, self._report)
-        """Every file is verified; the engine loads its own from the handles by which they were."""
+        """Resolves once every file is verified. The engine loads its files from the handles that were verified."""
         pool.shutdown(wait=False)
 
     def _report(self, done: int, total: int) -> None:
@@ -51,20 +51,20 @@ def _run(settings: ServerSettings, worker: WorkerProcess, report: Callable[[int,
 def load_order(
     settings: ServerSettings, engine: EngineName, names: Sequence[str], form: EmbeddingForm | None
 ) -> LoadOrder:
-    """Returns what the engine's process is told to load, with the settings of the engine.
+    """Returns the load order for the engine's process, with the engine's settings.
 
     Raises:
-        ServingError: the engine can't honour one.
+        ServingError: the engine does not support a setting.
     """
-    told = settings.engine_settings
-    if told.prefix_cache:
+    chosen = settings.engine_settings
+    if chosen.prefix_cache:
         require_prefix_cache(engine, bool(form))
     embedding = form.model_dump(include={"pooling", "normalize"}) if form else None
-    return LoadOrder(engine, tuple(names), threads=settings.threads, embedding=embedding, **engine_fields(told))
+    return LoadOrder(engine, tuple(names), threads=settings.threads, embedding=embedding, **engine_fields(chosen))
 
 
 def _order(settings: ServerSettings, worker: WorkerProcess, manifest: ModelManifest) -> Early:
-    """Returns the files that the engine loads, which it does once they are verified, while the others are hashed."""
+    """Returns the engine's files; once they are verified, it loads them while the others are hashed."""
     manifest.require_task(str(settings.model / MANIFEST), "text-generation", "feature-extraction")
     require_name(settings.name or manifest.name, manifest.name, str(settings.model / MANIFEST))
     engine = choose_engine(settings.engine, manifest.engines, os.environ).engine

@@ -1,4 +1,4 @@
-"""Converts a request's messages to those that chat templates take."""
+"""Converts a request's messages to the form that chat templates take."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -10,7 +10,7 @@ from llmops_kit.serving.prompts import Prompts
 
 
 def messages_of(messages: Sequence[ChatMessage]) -> list[dict[str, Any]]:
-    """Returns messages in the form of templates: content is always text, and calls' arguments are objects.
+    """Returns messages in the form that templates take: content is always text, and calls' arguments are objects.
 
     Raises:
         ApiError: 400, a call's arguments are not an object.
@@ -39,7 +39,7 @@ def messages_of(messages: Sequence[ChatMessage]) -> list[dict[str, Any]]:
 
 
 def require_tools(request: ChatRequest, prompts: Prompts) -> None:
-    """Refuses tools if the model's chat template does not show them, or makes the model call them in an unknown form.
+    """Rejects tools if the model's chat template does not show them, or makes the model call them in an unknown format.
 
     Raises:
         ApiError: 400, naming the parameter.
@@ -55,10 +55,10 @@ def require_tools(request: ChatRequest, prompts: Prompts) -> None:
 
 
 def unread_calls(known: str) -> ApiError:
-    """Returns the refusal of tools of a model that calls them in an unknown form.
+    """Returns the error for tools of a model that calls them in an unknown format.
 
     Args:
-        known: the forms that the server reads.
+        known: the formats that the server parses.
     """
     what = f"the model writes its calls in a form that this server does not read; it reads {known}"
     return _unsupported("tools", what)

@@ -1,4 +1,4 @@
-"""Chooses the engine for a version, by the setting, this machine's hardware and the installed libraries."""
+"""Chooses the engine for a version by the setting, this machine's hardware and the installed libraries."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -29,7 +29,7 @@ def choose_engine(
         environ: this process's environment, which may hide the machine's GPUs.
 
     Raises:
-        ServingError: no engine that is installed here reads a form of the version.
+        ServingError: no installed engine reads a form of the version.
     """
     if asked != "auto":
         return EngineChoice(asked, f"the setting `engine` names {asked}")
@@ -47,16 +47,16 @@ def choose_engine(
     raise ServingError(
         f"no engine can run it here: {'; '.join(reasons) or 'its manifest names no engine'}",
         where="engine",
-        fix="`llmops models convert NAME@N` makes the version with OpenVINO's files: promote that one; or serve it from"
-        " another image (serving, serving-torch, or serving-vllm on a GPU)",
+        fix="`llmops models convert NAME@N` creates a version with OpenVINO's files: promote that one; or serve it from "
+        "another image (serving, serving-torch, or serving-vllm on a GPU)",
     )
 
 
 def require_prefix_cache(engine: EngineName, embedding: bool) -> None:
-    """Checks that an engine of the kit's own server has a prefix cache, where the setting asks for one.
+    """Checks that an engine of the kit's own server has a prefix cache, which the setting asks for.
 
     Raises:
-        ServingError: it has none for such a model.
+        ServingError: it has none for this kind of model.
     """
     if embedding or not ENGINES[engine].keeps_prefixes:
         what = "an embedding model" if embedding else f"the engine {engine}"

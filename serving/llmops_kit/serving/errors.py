@@ -16,11 +16,11 @@ class ApiError(Exception):
         self.status = status
         self.retry_after = retry_after
         self.allow = allow
-        """The methods that a route takes, for status 405."""
+        """The methods that a route supports, for status 405."""
         self.body: dict[str, Any] = error_body(status, message, code, param)
 
     def frame(self) -> bytes:
-        """Returns the last frame of a stream that this error cut off."""
+        """Returns the last frame of a stream that this error cuts off."""
         return b"data: " + json.dumps(self.body).encode() + b"\n\n"
 
 
@@ -36,6 +36,6 @@ def wrong_kind(name: str, *, embeds: bool) -> ApiError:
 
 
 def wrong_dimensions(dimensions: int) -> ApiError:
-    """Returns the error for another number of dimensions than those of a model's vectors."""
+    """Returns the error for a request for vectors with more or fewer dimensions than the model's."""
     what = f"dimensions: this model's vectors have {dimensions}, and are not shortened"
     return ApiError(400, what, code="unsupported_parameter", param="dimensions")

@@ -1,4 +1,4 @@
-"""Golden prompts: a server must answer them before it is ready, and is asked again while it serves."""
+"""Golden prompts: a server must answer them before it is ready, and again at intervals while it serves."""
 
 import asyncio
 import json
@@ -19,7 +19,7 @@ from llmops_kit.serving.log import log_json, say
 from llmops_kit.serving.metrics import Metrics
 
 _EARLY_SECONDS = 600.0
-"""Time after the start in which a server is checked more often: longer than rollouts bake."""
+"""Time after the start in which a server is checked more often: longer than a rollout watches it."""
 _EARLY_PAUSE_SECONDS = 60.0
 _MORE = "x"
 """Placeholder for text that may follow: `nine` may become `nineteen` with the next piece."""
@@ -39,13 +39,13 @@ class Quality:
 
     @property
     def score(self) -> float:
-        """Share of the prompts that were answered rightly, 0 to 1."""
+        """Share of the prompts that were answered correctly, 0 to 1."""
         return self.passed / self.total
 
 
 class QualityWatch:
-    """Asks the golden prompts of the served version, and reports each result: in the log, from which a cloud's quality
-    alarm is fed, and in /metrics.
+    """Asks the golden prompts of the served version, and reports each result in the log, which a cloud's quality alarm
+    reads, and in /metrics.
     """
 
     def __init__(self, card: ModelCard, answer: Answer, metrics: Metrics) -> None:
@@ -57,7 +57,7 @@ class QualityWatch:
         """Asks before the server is ready.
 
         Args:
-            required: whether each answer must be right; otherwise a wrong one is only reported.
+            required: whether each answer must be correct; otherwise a wrong one is only reported.
 
         Raises:
             ServingError: the version may not serve, or gave no answer.
@@ -68,8 +68,8 @@ class QualityWatch:
         _report(failure)
 
     async def ask_again(self, seconds: float) -> None:
-        """Asks again at intervals, shorter at first, until it is cancelled. A version that got worse is left to an
-        alarm; the server goes on.
+        """Asks again at intervals, shorter at first, until it is cancelled. If a version gets worse, the server
+        continues, and an alarm must react.
 
         Args:
             seconds: the usual interval; 0: never.
@@ -104,7 +104,7 @@ def _report(failure: Exception | None) -> None:
 
 
 async def ask_golden(prompts: Sequence[Golden], answer: Answer) -> Quality:
-    """Asks every golden prompt, greedily; a text is read only until it contains the expected strings."""
+    """Asks every golden prompt, greedily; stops each text as soon as it contains the expected strings."""
     failures = [await _ask(number, golden, answer) for number, golden in enumerate(prompts)]
     return Quality(failures.count(None), len(failures), next(filter(None, failures), None))
 
@@ -132,7 +132,7 @@ async def _ask(number: int, golden: Golden, answer: Answer) -> ServingError | No
     return ServingError(
         f"the answer {shown[:200]!r} lacks {lacks!r}",
         where=f"manifest.json: golden[{number}]",
-        fix="the version does not do what it was recorded to do: promote another one",
+        fix="the version does not give the answer that was recorded: promote another one",
     )
 
 
@@ -145,7 +145,7 @@ def _add_call(calls: list[tuple[str, str]], piece: CallDelta) -> None:
 
 
 def _missing_calls(golden: Golden, calls: Sequence[tuple[str, str]]) -> str:
-    """Returns the expected calls in words if others were made; empty: they were made."""
+    """Returns the expected calls in words if the answer made others; empty if it made them."""
     if golden.is_called_by(calls):
         return ""
     return "; ".join(f"{call.name} {json.dumps(call.arguments, ensure_ascii=False)}" for call in golden.calls)

@@ -12,7 +12,7 @@ from llmops_kit.serving.api.tools import OfferedTool
 from llmops_kit.serving.engines.engine import Grammar, Tagged
 from llmops_kit.serving.errors import ApiError
 
-# What xgrammar holds answers to (its JSON schema converter), and what says nothing about a value.
+# Keywords that xgrammar's JSON schema converter enforces, and annotations, which don't constrain a value.
 _HONOURED = {
     "type", "enum", "const", "properties", "required", "additionalProperties", "minProperties", "maxProperties",
     "propertyNames", "items", "prefixItems", "minItems", "maxItems", "unevaluatedItems", "unevaluatedProperties",
@@ -33,7 +33,7 @@ def schema_grammar(schema: dict[str, Any], place: str) -> Grammar:
 
 
 def strict_grammar(tools: Sequence[OfferedTool], *, several: bool) -> Grammar:
-    """Returns a grammar for any text in which calls in the form of Hermes are valid.
+    """Returns a grammar for any text in which calls in Hermes' format are valid.
 
     Raises:
         ApiError: 400, a tool's parameters have a keyword that can't be enforced.
@@ -42,7 +42,7 @@ def strict_grammar(tools: Sequence[OfferedTool], *, several: bool) -> Grammar:
 
 
 def calls_grammar(form: CallForm, tools: Sequence[OfferedTool], *, several: bool) -> Grammar:
-    """Returns a grammar for tool calls, in the form in which the model writes them.
+    """Returns a grammar for tool calls, in the format in which the model writes them.
 
     Raises:
         ApiError: 400, a tool's parameters have a keyword that can't be enforced.
@@ -63,7 +63,7 @@ def _tagged(tools: Sequence[OfferedTool], begin: str, key: str, end: str) -> tup
 
 
 def require_honoured(schema: dict[str, Any], place: str) -> None:
-    """Refuses keywords of a schema that can't be enforced.
+    """Rejects a schema with keywords that can't be enforced.
 
     Raises:
         ApiError: 400, naming the keyword.

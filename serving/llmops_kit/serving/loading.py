@@ -1,7 +1,7 @@
-"""Answers while vLLM loads: /ping with phase and progress, everything else with 503, on the socket that vLLM's server
+"""Answers while vLLM loads: /ping with phase and progress, all other routes with 503, on the socket that vLLM's server
 takes over.
 
-SageMaker, Azure ML and the router take a refused connection for not ready, as they do a 503; only this one says why.
+SageMaker, Azure ML and the router count a refused connection as not ready, like a 503, but only a 503 gives the reason.
 """
 
 import asyncio
@@ -29,7 +29,7 @@ class LoadingServer:
         Args:
             settings: the server's.
             sock: a listening socket, which stays open.
-            readiness: what /ping answers; its phase may change, and it never opens.
+            readiness: reported by /ping; its phase may change, and it never opens.
 
         Raises:
             ServingError: the file of keys is invalid.
@@ -44,8 +44,8 @@ class LoadingServer:
         self._thread.start()
 
     def close(self) -> None:
-        """Accepts no more, and closes connections once they are answered; those of the backlog wait for vLLM's server.
-        Closing twice is nothing.
+        """Stops accepting, and closes connections once they are answered; those in the backlog wait for vLLM's server.
+        Can be repeated.
         """
         if not self._loop.is_closed():
             self._loop.call_soon_threadsafe(self._closing.set)
@@ -63,12 +63,12 @@ class LoadingServer:
         connections = server.server_state.connections
         for connection in list(connections):
             connection.shutdown()
-        with suppress(TimeoutError):  # whoever doesn't read is cut
+        with suppress(TimeoutError):  # a client that doesn't read is cut
             async with asyncio.timeout(self._settings.limits.write_seconds):
                 while connections:
                     await asyncio.sleep(0.02)
 
 
 async def _unavailable(_scope: Scope, _receive: Receive, _send: Send) -> None:
-    """The app behind the front, which lets nothing through before it is open."""
+    """Stands in for the app behind the front, which passes nothing on before it is open."""
     raise unavailable("loading")

@@ -1,4 +1,4 @@
-"""Log lines: plain text for what the server does, a JSON object for each request and event. Never a prompt or a key."""
+"""Log lines: plain text about the server, a JSON object for each request and event. Never a prompt or a key."""
 
 import json
 import sys
@@ -17,7 +17,7 @@ def log_json(fields: dict[str, Any]) -> None:
 
 
 def _write(stream: TextIO, line: str) -> None:
-    stream.write(line + "\n")  # in one piece: unbuffered, print writes the end of a line by itself
+    stream.write(line + "\n")  # in one write: unbuffered, print would write the newline separately
     stream.flush()
 
 

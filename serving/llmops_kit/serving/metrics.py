@@ -36,11 +36,11 @@ class Metrics:
         )
 
     def watch(self, name: str, text: str, value: Callable[[], float]) -> None:
-        """Exposes a value as it is at the time of scraping."""
+        """Exposes a value, read at the time of scraping."""
         Gauge(name, text, registry=self._registry).set_function(value)
 
     def set_model(self, model: str, sha256: str, engine: str, precision: str) -> None:
-        """Makes `llmops_model_info` name this version alone."""
+        """Makes `llmops_model_info` name only this version."""
         self._info.clear()
         self._info.labels(model, sha256, engine, precision).set(1)
 

@@ -26,10 +26,10 @@ class Prompts:
     Attributes:
         context_length: maximum tokens of prompt and answer together.
         stop_ids: ids that end an answer.
-        call_form: the form in which the model writes tool calls; None: no form that is parsed here.
+        call_form: format in which the model writes tool calls; None: one that is not parsed here.
         takes_tools: whether the chat template shows the model the tools that it may call.
-        longest_text: characters above which a conversation can't fit the context: if each token were the longest of the
-            vocabulary.
+        longest_text: characters above which a conversation can't fit the context, even if each token were the longest
+            of the vocabulary.
     """
 
     def __init__(self, read: Read, folder: Path, *, chats: bool = True) -> None:
@@ -38,7 +38,7 @@ class Prompts:
         Args:
             read: returns a file's content by its name, None if it is missing.
             folder: origin of the files, for messages only.
-            chats: whether the model generates text; an embedding model has no chat template, and no end of an answer.
+            chats: whether the model generates text; an embedding model has neither a chat template nor stop ids.
         """
         files = _Files(read, folder)
         self._tokenizer = files.tokenizer()
@@ -51,21 +51,21 @@ class Prompts:
         self.context_length = _context_length(files)
         self.stop_ids: tuple[int, ...] = self._stop_ids(files) if chats else ()
         specials = self._tokenizer.get_added_tokens_decoder()
-        # Where a tokenizer counts the calls' own markup among its special tokens, it is still a part of the answer.
+        # The markup of calls is part of the answer, even if a tokenizer has it among its special tokens.
         self._markup = {i: t.content for i, t in specials.items() if t.special and t.content in (OPEN, CLOSE)}
         vocabulary = self._tokenizer.get_vocab(with_added_tokens=True)
         self.longest_text = self.context_length * max(map(len, vocabulary), default=1)
 
     @classmethod
     def of(cls, folder: Path) -> "Prompts":
-        """Reads the files of a folder that does not change meanwhile."""
+        """Reads the files of a folder, which must not change meanwhile."""
         return cls(lambda name: (folder / name).read_bytes() if (folder / name).is_file() else None, folder)
 
     def _compiled(self, source: str, folder: Path) -> ChatTemplate:
         try:
             return ChatTemplate(source, self._special_tokens, self._tokenizer)
         except ValueError as e:
-            raise ServingError(str(e), where=str(folder / "chat_template.jinja"), fix="mend it") from None
+            raise ServingError(str(e), where=str(folder / "chat_template.jinja"), fix="correct it") from None
 
     def _stop_ids(self, files: "_Files") -> tuple[int, ...]:
         found: list[int] = []
@@ -79,8 +79,8 @@ class Prompts:
         return tuple(dict.fromkeys(found))
 
     def encode(self, messages: Sequence[dict[str, Any]], tools: Sequence[dict[str, Any]] | None = None) -> list[int]:
-        """Returns the token ids of a conversation, up to where the assistant answers: those that training puts before
-        the answer.
+        """Returns the token ids of a conversation up to the assistant's answer: the same that training puts before an
+        answer.
 
         A special token that a caller spells out in a message becomes ordinary text.
 
@@ -101,13 +101,13 @@ class Prompts:
         if len(text) > self.longest_text:
             raise TooLongError(f"the prompt has {len(text)} characters")
         begin = self._tokenizer.token_to_id(self._special_tokens.get("bos_token", ""))
-        begins = self._tokenizer.encode("").ids[:1] == [begin]  # where the tokenizer begins every text with it
+        begins = self._tokenizer.encode("").ids[:1] == [begin]  # whether the tokenizer begins every text with it
         return self._fitting([*([begin] if begins else []), *self._template.text_ids(text)])
 
     def encode_input(self, text: str) -> list[int]:
         """Returns the token ids of a text to embed, with the special tokens that the tokenizer puts around it.
 
-        A special token that the text spells out is one, as for the libraries that such models are trained with.
+        A special token that the text spells out counts as one, as in the libraries that train such models.
         """
         return self._tokenizer.encode(text).ids
 
@@ -151,7 +151,7 @@ def characters(messages: Sequence[dict[str, Any]], tools: Sequence[dict[str, Any
 
 
 class _Files:
-    """A model's files as this module needs them."""
+    """Reads a model's files."""
 
     def __init__(self, read: Read, folder: Path) -> None:
         self._read = read
@@ -169,7 +169,7 @@ class _Files:
             raise ServingError(f"is not JSON: {e}", where=where, fix="package the model again") from None
 
     def tokenizer(self) -> Any:
-        os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # the processors are the engine's
+        os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # leaves the processors to the engine
         from tokenizers import Tokenizer
 
         try:

@@ -31,7 +31,7 @@ from llmops_kit.serving.prompts import Prompts
 from llmops_kit.serving.server_settings import ServerSettings
 from llmops_kit.serving.service import Model, Service
 
-# An engine that dies more often than this is not cured by starting it again: the process's own supervisor decides.
+# If an engine dies more often than this, restarting it doesn't help: the server ends, and its supervisor decides.
 _RESTARTS = 3
 _RESTART_SECONDS = 60.0
 _PROGRESS_SECONDS = 10.0
@@ -45,7 +45,7 @@ def run(settings: ServerSettings, bringup: BringUp) -> int:
     Raises:
         KitError: the start failed, or the engine can't be kept alive.
     """
-    # The front says what went wrong; uvicorn would log whoever is cut when the server ends as a fault.
+    # The front logs errors; uvicorn would log answers that are cut at the end as errors.
     logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         return runner.run(_serve(settings, bringup))
@@ -84,7 +84,7 @@ class _Server:
         try:
             await asyncio.wait({life, stop}, return_when=asyncio.FIRST_COMPLETED)
             if life.done():
-                life.result()  # raises: it ends no other way
+                life.result()  # always raises: the task ends only by an exception
             await self._drain(listener)
             return 0
         finally:
@@ -137,7 +137,7 @@ class _Server:
             service.engine = engine
             self._open()
             self._phase("answering golden prompts")
-            if manifest.embedding:  # it has none; a vector shows that it computes
+            if manifest.embedding:  # it has no golden prompts, but must compute a vector
                 await service.embed(["ready"], service.model, manifest.embedding, service.new_usage())
             else:
                 await self._quality().ask_first(required=settings.golden == "required")
@@ -157,7 +157,7 @@ class _Server:
         return QualityWatch(self.service.serving().card, self.service.pieces, self.service.metrics)
 
     async def _tell_progress(self) -> None:
-        """Prints the progress of a slow start at intervals: a big model is read for minutes."""
+        """Logs the progress of a slow start at intervals: reading a big model takes minutes."""
         while True:
             await asyncio.sleep(_PROGRESS_SECONDS)
             _, state = self.readiness.describe()
@@ -165,10 +165,10 @@ class _Server:
             say(f"{state['status']} for {state.get('seconds', 0):.0f} s{share}")
 
     def _open(self) -> None:
-        """Accepts requests: the loaded model answers, whether ready or not."""
+        """Accepts requests, which the loaded model answers even before the server is ready."""
         model = self.service.serving()
         self.readiness.model = {"model": model.name, "sha256": model.sha256}
-        if not model.manifest.embedding:  # of which a request has many texts
+        if not model.manifest.embedding:  # whose requests may have many texts
             self.readiness.longest_body = longest_body(model.prompts.longest_text)
         self.readiness.open = True
 
@@ -202,7 +202,7 @@ class _Server:
         say("stopped")
 
     async def _answers_end(self, seconds: float) -> None:
-        """Waits until all answers have ended, have been sent, and their connections are the router's again."""
+        """Waits until all answers have ended and were sent, and the router has their connections back."""
         admission = self.front.admission
         async with asyncio.timeout(seconds):
             while admission.running or admission.queued or self._guard.unsent or self._handover.running:

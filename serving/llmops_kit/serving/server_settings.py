@@ -1,4 +1,4 @@
-"""The only reader of the environment: one frozen ServerSettings; every error names the variable and the fix."""
+"""Reads the server's environment into one frozen ServerSettings; every error names the variable and the fix."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -25,7 +25,7 @@ from llmops_kit.core.validation import did_you_mean, first_message
 Auth = Literal["key", "platform"]
 OnGolden = Literal["required", "reported"]
 
-# Others of the kit that may stand in the same environment and mean nothing here.
+# Other variables of the kit that may be set in the same environment and have no effect here.
 _ELSEWHERE = {"LLMOPS_CACHE"}
 _VARIABLES = {
     "LLMOPS_ROOT",
@@ -54,7 +54,7 @@ _VARIABLES = {
 
 @dataclass(frozen=True)
 class ServerSettings:
-    """What a server's environment and arguments say, checked."""
+    """Checked settings of a server."""
 
     model: Path
     """The model version's folder."""
@@ -84,11 +84,11 @@ class ServerSettings:
     drain_seconds: float = 25.0
     """Time after the lame duck time until running answers are cut off. SageMaker kills 30 seconds after SIGTERM."""
     golden: OnGolden = "required"
-    """With "reported", the server takes traffic even if a golden prompt was answered wrongly, and leaves that to a
-    quality alarm.
+    """With "reported", the server takes traffic even if a golden prompt was answered wrongly; a quality alarm must
+    react.
     """
     quality_seconds: float = 300.0
-    """Interval of asking the golden prompts while serving, shorter at first; 0: only before it is ready."""
+    """Interval at which golden prompts are asked while serving, shorter at first; 0: only before it is ready."""
     phase_fd: int | None = None
     """File descriptor on which vLLM's parent reports the phase, one per line; set by the server's own `-m
     llmops_kit.serving serve`.
@@ -130,7 +130,9 @@ class ServerSettings:
         )
 
     def likely_forms(self) -> tuple[str, ...]:
-        """Returns the forms that the manifest probably names, without reading it; only saves the time of an import."""
+        """Returns the forms that the manifest probably lists, without reading it: a guess that only saves the time of
+        an import.
+        """
         return ("openvino", "transformers") if (self.model / "openvino").is_dir() else ("transformers",)
 
 
@@ -171,7 +173,7 @@ def _seconds(environ: Mapping[str, str], name: str, default: float, low: float, 
 
 
 def _limits(environ: Mapping[str, str]) -> RequestLimits:
-    """Returns the limits; a stream has at least the time of an answer, unless a variable says otherwise."""
+    """Returns the limits; by default a stream has at least the time of an answer."""
     platform = environ.get("LLMOPS_PLATFORM", "")
     values: dict[str, float] = {}
     for name, limit in RequestLimits.model_fields.items():
@@ -219,7 +221,7 @@ def _read_file(environ: Mapping[str, str], name: str, fix: str) -> str:
 
 
 def _public_key(environ: Mapping[str, str]) -> str:
-    """Returns the PEM itself, if a platform mounts no files (SageMaker), or the content of its file."""
+    """Returns the PEM from its variable, if a platform mounts no files (SageMaker), or from its file."""
     if text := environ.get("LLMOPS_PUBLIC_KEY", "").strip():
         return text
     name = "LLMOPS_PUBLIC_KEY_FILE"
@@ -227,7 +229,7 @@ def _public_key(environ: Mapping[str, str]) -> str:
     text = _read_file(environ, name, fix)
     inside = Path(environ[name]).resolve().is_relative_to(serving_model_folder(environ).resolve())
     if inside:
-        raise ServingError("lies in the model's own folder, which proves nothing", where=name, fix=fix)
+        raise ServingError("is in the model's own folder, which proves nothing", where=name, fix=fix)
     return text
 
 

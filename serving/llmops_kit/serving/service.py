@@ -1,4 +1,4 @@
-"""From a validated request to text: defaults, the engine, and whole characters up to a stop string."""
+"""Answers a validated request: fills in defaults, runs the engine, and yields text."""
 
 import asyncio
 import secrets
@@ -25,10 +25,10 @@ from llmops_kit.serving.metrics import Metrics
 from llmops_kit.serving.prompts import Prompts, TooLongError, characters
 from llmops_kit.serving.usage import Usage
 
-# Longer texts are tokenised on a thread: so many characters take 10 ms at worst.
+# Longer texts are tokenised on a thread: this many characters take at most 10 ms.
 _LONG_TEXT = 2_000
 _MOST_EMBEDDED = 300_000
-"""Maximum tokens of all inputs of a request for embeddings, as OpenAI's API has it."""
+"""Maximum tokens of all inputs of a request for embeddings, as in OpenAI's API."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class Model:
 
     @cached_property
     def card(self) -> ModelCard:
-        """What callers are told of it."""
+        """The model as callers see it."""
         form, prompts = self.manifest.embedding, self.prompts
         length = form.max_tokens if form else prompts.context_length
         takes_tools = prompts.takes_tools and prompts.call_form is not None
@@ -84,8 +84,8 @@ class Service:
             caller: the name of the caller's key; "" for the server's own requests.
 
         Raises:
-            ApiError: 400, the template or the engine can't honour the request, or the context is too short for it; 429
-                or 503, its schemas can't be checked now.
+            ApiError: 400, the template or the engine does not support the request, or the context is too short for it;
+                429 or 503, its schemas can't be checked now.
         """
         _refuse_unhonoured(request, model.engine)
         defaults, grammar = model.manifest.serving, None
@@ -150,7 +150,7 @@ class Service:
         usage: Usage,
         generation: GenerationRequest,
     ) -> AsyncGenerator[list[Delta], None]:
-        """Yields pieces of the answers, one for each token that shows something, in lists as they arrive; counts their
+        """Yields pieces of the answers, one for each token with visible output, in lists as they arrive; counts their
         tokens in `usage`.
 
         Raises:
@@ -220,7 +220,7 @@ class Service:
             raise ApiError(503, str(e), code="engine_error", retry_after=1) from None
 
     async def pieces(self, request: ChatRequest) -> AsyncGenerator[str | CallDelta, None]:
-        """Yields pieces of an answer outside of HTTP, without a place: for golden prompts."""
+        """Yields pieces of an answer without HTTP and without a place in the batch, for golden prompts."""
         if self.model is None:
             raise unavailable(self.readiness.phase)
         usage = self.new_usage()
@@ -233,7 +233,7 @@ class Service:
                         yield call
 
     def new_usage(self) -> Usage:
-        """Returns the count of a request that doesn't come by HTTP."""
+        """Returns the usage of a request of the server's own."""
         return Usage(self.metrics, time.perf_counter())
 
 

@@ -1,18 +1,18 @@
-"""From tokens to text that may be shown: whole characters only, and nothing of a stop string."""
+"""Turns tokens into text for clients: whole characters only, and nothing of a stop string."""
 
 from collections.abc import Callable, Sequence
 
-# A character's first bytes decode to one of these; a longer run of them is no beginning, and is shown as it is.
+# A character's first bytes decode to one of these each; a longer run can't be a beginning, and is passed on.
 _BROKEN = "\ufffd"
 _GARBAGE = _BROKEN * 5
 
 
 class Detokenizer:
-    """Text of tokens that arrive one by one; the pieces join to the result of decoding all at once."""
+    """Decodes tokens that arrive one by one; the pieces joined equal the result of decoding all at once."""
 
     def __init__(self, decode: Callable[[list[int]], str]) -> None:
         self._decode = decode
-        # Tokenizers decode by context (leading spaces), so the tokens of the last piece are decoded along.
+        # Decoding depends on context (leading spaces), so the tokens of the last piece are decoded again.
         self._ids: list[int] = []
         self._shown = 0
         self._context = ""
@@ -38,7 +38,7 @@ class Detokenizer:
 
 
 class StopStrings:
-    """Cuts a text at the stop string that is complete first, regardless of how the text is split into pieces."""
+    """Cuts a text at the stop string that ends first, regardless of how the text is split into pieces."""
 
     def __init__(self, stops: Sequence[str]) -> None:
         self._stops = tuple(stops)

@@ -12,7 +12,7 @@ class Usage:
     """The tokens of one request, counted as an engine reads and generates them."""
 
     def __init__(self, metrics: Metrics, started: float) -> None:
-        """Begins at zero; `started` is when the request came, by `time.perf_counter`."""
+        """Begins at zero; `started` is the time of the request, by `time.perf_counter`."""
         self._metrics = metrics
         self.started = started
         self.prompt_tokens = 0
@@ -25,7 +25,7 @@ class Usage:
 
     @property
     def total(self) -> int:
-        """What the request costs its key."""
+        """Tokens that count against the key's budget."""
         return self.prompt_tokens + self.completion_tokens
 
     def read(self, tokens: int) -> None:
@@ -47,7 +47,7 @@ class Usage:
         self.completion_tokens += tokens
 
     def generated_before(self, answers: Sequence[int], first: float, spread: float) -> None:
-        """Counts the tokens of answers of which an engine tells nothing before their end.
+        """Counts the tokens of answers that an engine returns only at their end.
 
         Args:
             answers: the tokens of each.

@@ -1,9 +1,9 @@
-"""vLLM's server, and the process that stays its parent: `python -m llmops_kit.serving serve` in the image serving-vllm.
+"""Starts vLLM's server and stays its parent: `python -m llmops_kit.serving serve` in the image serving-vllm.
 
 The version is verified first. vLLM then reads the files through the handles by which they were verified, serves the
-network itself, and has the kit's front as its outermost middleware, so that a token passes no other process. This
-process listens from the beginning, and answers until vLLM accepts connections from the same socket. SIGTERM makes the
-front unready, which lets answers end and then ends vLLM; this process ends with vLLM.
+network itself, and has the kit's front as its outermost middleware, so that tokens pass through no other process. This
+process listens from the start, and answers until vLLM accepts connections from the same socket. SIGTERM makes the front
+unready, which lets answers end and then ends vLLM; this process ends with vLLM.
 """
 
 import json
@@ -39,7 +39,7 @@ from llmops_kit.serving.server_settings import ServerSettings
 
 _FRONT = "llmops_kit.serving.front.Front"
 _TOOL_PARSERS = {"<tool_call>": "hermes", "<|python_tag|>": "llama3_json"}
-"""A word of the model's chat template -> vLLM's name of the form of its tool calls."""
+"""Markup in the model's chat template -> vLLM's name of the parser of its tool calls."""
 _READ = (".safetensors", ".json", ".jinja", ".txt", ".model")
 _KEPT_LINES = 40
 _BACKLOG = 1024
@@ -48,15 +48,14 @@ _PROGRESS_PHASES = {
     "Loading safetensors checkpoint shards": "loading weights",
     "Capturing CUDA graphs": "capturing graphs",
 }
-"""Beginning of a progress bar of vLLM's -> phase (model_loader/weight_utils.py, v1/worker/gpu/cudagraph_utils.py)."""
+"""Start of a vLLM progress bar -> phase (model_loader/weight_utils.py, v1/worker/gpu/cudagraph_utils.py)."""
 _PROGRESS = re.compile(rf"({'|'.join(_PROGRESS_PHASES)})[^:]*:\s*(\d+)%")
 _PAUSE_SECONDS = 0.2
 _TEARDOWN_SECONDS = 4.0
-"""Time after vLLM's own limit for its answers: SageMaker kills 30 s after SIGTERM, of which 2 + 25 have passed by
-then.
+"""Time after vLLM's own limit for its answers: SageMaker kills 30 s after SIGTERM, of which 2 + 25 have passed by then.
 """
-# What vLLM's process sees of this one's environment. Other variables of its own and of the SageMaker library that it
-# contains would name code to run, routes to open or servers to ask.
+# Variables that are passed on to vLLM's process. Others, of vLLM and of the SageMaker library in it, could name code to
+# run, routes to open or servers to call.
 _PASSED = ("PATH", "HOME", "TMPDIR", "LANG", "LD_LIBRARY_PATH", "AZUREML_MODEL_DIR", "OMP_NUM_THREADS", "CC",
            "SAGEMAKER_BIND_TO_PORT", "VLLM_CPU_OMP_THREADS_BIND", "VLLM_CPU_KVCACHE_SPACE")  # fmt: skip
 _PASSED_PREFIXES = ("LLMOPS_", "PYTHON", "CUDA_", "NVIDIA_", "NCCL_")
@@ -122,19 +121,19 @@ def command(
     parser = next((parser for word, parser in parsers if word in template), "")
     arguments = {
         "model": str(folder),
-        "served-model-name": name,  # the front takes the others, and passes this one on
+        "served-model-name": name,  # the front also accepts the model's other names, and passes this one on
         "host": settings.host,
         "port": str(settings.port),
         "middleware": _FRONT,
         "dtype": dtype,
         "load-format": "safetensors",
-        "max-model-len": "auto",  # the model's own, or what the GPU has room for
+        "max-model-len": "auto",  # the model's own, or as much as fits on the GPU
         "gpu-memory-utilization": str(MEMORY_SHARE),
         "tensor-parallel-size": str(gpus or 1),
         "max-num-seqs": str(limits.max_running),
-        "max-num-queued-reqs": str(limits.max_running + limits.max_queue),  # it counts those that run too
+        "max-num-queued-reqs": str(limits.max_running + limits.max_queue),  # vLLM counts running ones too
         "shutdown-timeout": str(max(1, int(settings.drain_seconds))),
-        "generation-config": "vllm",  # the version says what a request leaves open, not a file of the model's maker
+        "generation-config": "vllm",  # defaults come from the version's manifest, not from generation_config.json
         "override-generation-config": json.dumps({"temperature": manifest.serving.temperature}),
         "uvicorn-log-level": "warning",
         # vLLM's default, but stated: its other algorithms can be forged
@@ -149,30 +148,29 @@ def command(
         "--exclude-tools-when-tool-choice-none",
     ]
     flags += ["--enable-auto-tool-choice"] if parser else []
-    # Its default is on where a model can.
+    # By default vLLM turns it on for models that support it.
     flags += [] if settings.engine_settings.prefix_cache else ["--no-enable-prefix-caching"]
-    flags += (
-        [] if gpus else ["--enforce-eager"]
-    )  # for a processor, which tests alone run it on, compiling takes minutes
+    # Compiling for processors takes minutes, and only tests run vLLM on them.
+    flags += [] if gpus else ["--enforce-eager"]
     return [*(word for key, value in arguments.items() for word in (f"--{key}", value)), *flags]
 
 
 def _pooling(form: EmbeddingForm) -> dict[str, str]:
-    """Returns vLLM's arguments for an embedding model: how it makes vectors, by the manifest. By itself vLLM would take
-    the architecture's own pooling, such as BERT's first token, where a folder of the model is missing.
+    """Returns vLLM's arguments for an embedding model, with the manifest's pooling. If a folder of the model is
+    missing, vLLM would use the architecture's default pooling, such as BERT's first token.
     """
     pooler = {"seq_pooling_type": form.pooling.upper(), "use_activation": form.normalize}
     return {"runner": "pooling", "pooler-config": json.dumps(pooler), "max-model-len": str(form.max_tokens)}
 
 
 def environment(environ: Mapping[str, str], phase_fd: int, empty: Path) -> dict[str, str]:
-    """Returns the whole environment of vLLM's process.
+    """Returns the complete environment of vLLM's process.
 
     Args:
         environ: this process's.
-        phase_fd: where the front reads the phase.
-        empty: a folder without files: `model-hosting-container-standards` executes model.py of the folder that it
-            takes for the model's.
+        phase_fd: file descriptor from which the front reads the phase.
+        empty: an empty folder, given as the model's to `model-hosting-container-standards`, which would execute a
+            model.py in it.
     """
     passed = {k: v for k, v in environ.items() if k in _PASSED or k.startswith(_PASSED_PREFIXES)}
     return passed | {
@@ -184,7 +182,7 @@ def environment(environ: Mapping[str, str], phase_fd: int, empty: Path) -> dict[
         "VLLM_NO_USAGE_STATS": "1",
         "DO_NOT_TRACK": "1",
         "VLLM_PLUGINS": "",
-        # FlashInfer's sampler is compiled by nvcc when it is first used; the image has a C compiler alone.
+        # nvcc would compile FlashInfer's sampler on its first use; the image has only a C compiler.
         "VLLM_USE_FLASHINFER_SAMPLER": "0",
         "VLLM_HTTP_TIMEOUT_KEEP_ALIVE": str(KEEPALIVE_SECONDS),
     }
@@ -216,17 +214,17 @@ class _VllmProcess:
         return lines
 
     def note(self, line: str) -> None:
-        """Keeps a line of the output, and reports the progress that it tells."""
+        """Keeps a line of the output, and reports the progress in it, if any."""
         self.lines.append(line)
         if found := _PROGRESS.search(line):
             share = int(found[2]) / 100
             if share < 1:
                 self.readiness.enter(_PROGRESS_PHASES[found[1]], lambda: share)
             else:
-                self.readiness.enter(_STARTING)  # what follows tells no progress
+                self.readiness.enter(_STARTING)  # the next phase reports no progress
 
     def last_words(self) -> str:
-        """Returns the reason of its end: its last line that names an error, or its last line."""
+        """Returns the reason why it ended: its last line that names an error, or its last line."""
         if self.reader:
             self.reader.join(_TEARDOWN_SECONDS)
         kept = [line.strip() for line in self.lines if line.strip()]
@@ -272,11 +270,11 @@ class _VllmLife:
         say(phase)
 
     def _end(self, serves: bool, ready: bool) -> None:
-        """Shuts down: unready at once, refuses requests after the lame duck time, lets answers end, and cuts off the
-        rest: the front does, if vLLM serves.
+        """Shuts down: unready at once, rejects requests after the lame duck time, lets answers end, and cuts off the
+        rest. If vLLM serves, the front does this.
         """
         for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, signal.SIG_IGN)  # it ends; another signal must not cut that short
+            signal.signal(number, signal.SIG_IGN)  # another signal must not cut the shutdown short
         self._enter("stopping")
         self._child.tell("stopping")
         if ready:
@@ -312,7 +310,7 @@ def _folder(version: VerifiedVersion) -> Iterator[Path]:
 def _start(
     settings: ServerSettings, version: VerifiedVersion, folder: Path, sock: socket.socket, readiness: Readiness
 ) -> Iterator[_VllmProcess]:
-    """Yields vLLM's process; ends whatever is left of its process group after the block."""
+    """Yields vLLM's process; kills the rest of its process group after the block."""
     template = (version.read("chat_template.jinja") or version.read("tokenizer_config.json") or b"").decode()
     gpus = 0
     if usable_gpus(os.environ):
@@ -339,7 +337,7 @@ def _start(
         stderr=subprocess.PIPE,
         text=True,
         errors="replace",
-        start_new_session=True,  # Ctrl-C reaches a whole group; this process decides when vLLM ends
+        start_new_session=True,  # Ctrl-C would reach the whole group, but this process decides when vLLM ends
     )
     child_end.close()
     child = _VllmProcess(process, phases, readiness)

@@ -1,4 +1,4 @@
-"""The bytes of each token of a vocabulary, from a model's tokenizer.json.
+"""Reads the bytes of each token of a vocabulary from a model's tokenizer.json.
 
 Tokenizers write bytes in two ways. Byte-level ones (GPT-2, Qwen, Llama 3) map each byte to a printable character;
 SentencePiece's (Llama 2, Gemma) write text with `▁` for a space, and `<0x0A>` for a byte.
@@ -17,7 +17,7 @@ def token_bytes(tokenizer: dict[str, Any], *, specials: bool) -> list[bytes]:
 
     Args:
         tokenizer: tokenizer.json.
-        specials: whether special tokens stand for their names; otherwise for nothing, as in a text.
+        specials: whether special tokens have the bytes of their names; otherwise none, as in a text.
     """
     added = {token["id"]: token for token in tokenizer.get("added_tokens", ())}
     ids = dict(_vocabulary(tokenizer["model"]["vocab"]))

@@ -23,8 +23,8 @@ class Feedback(Part):
     )
     label: str = Field(
         default="",
-        description="A word of the application's own, such as `wrong-tone`. The kit can't tell praise from blame: with "
-        "a label and no score, the answer is not trained.",
+        description="A word that the application chooses, such as `wrong-tone`. The kit can't tell praise from blame: "
+        "with a label and no score, the answer is not trained.",
     )
     correction: str = Field(default="", description="The right answer, which is trained instead.")
 

@@ -80,7 +80,7 @@ class _Lists(BaseModel):
 
 
 class SourceEntry(Part):
-    """A source as it was read."""
+    """Digest, rows and licence of a source when it was read."""
 
     source: str = Field(description="As the recipe names it.")
     sha256: Sha256 = Field(description="Of its file; of several, of their paths and hashes.")
@@ -132,7 +132,7 @@ class DatasetManifest(Document):
         description="Reason -> beginnings of up to five dropped rows, or place and fault of rows that can't be used; "
         "personal data and secrets that were looked for are masked.",
     )
-    redacted: dict[str, int] = Field(default={}, description="Kind of what was replaced -> rows that held it.")
+    redacted: dict[str, int] = Field(default={}, description="Kind of redacted text -> rows that held it.")
     ner_model: Sha256 | None = Field(
         default=None,
         exclude_if=lambda sha256: sha256 is None,

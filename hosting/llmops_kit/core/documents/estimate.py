@@ -39,12 +39,14 @@ class RowLengths(Part):
 
 
 class PeakMemory(Part):
-    """Bytes of a GPU at a step's fullest moment; on processors, of the process's tensors."""
+    """Bytes in use on a GPU at a step's peak; on processors, those of the process's tensors."""
 
     weights: int
     gradients: int
     optimizer: int
-    activations: int = Field(description="What is kept for the backward pass, weights gathered from shards, temporary.")
+    activations: int = Field(
+        description="Tensors kept for the backward pass, weights gathered from shards, and temporary tensors."
+    )
 
     @property
     def total(self) -> int:
@@ -66,8 +68,7 @@ class MachineFit(Part):
     peak: PeakMemory
     padding: float = Field(
         default=1.0,
-        description="Tokens that are computed for each of the examples' own: less than one where examples that begin "
-        "alike share them.",
+        description="Computed tokens for each token of the examples: less than one where examples share a beginning.",
     )
     flops_per_token: float = Field(description="Floating-point operations of a step, for each computed token.")
 

@@ -24,7 +24,7 @@ Answer = str | Likelihood
 
 
 class RowAnswers(Part):
-    """What the base model and the trained model answered to a row of the dataset."""
+    """Answers of the base model and the trained model to one row of the dataset."""
 
     row: Sha256 = Field(description="Of the row's line in the dataset.")
     before: Answer = Field(description="Of the base model.")
@@ -39,7 +39,9 @@ class SuiteAnswers(Part):
 
 
 class GoldenAnswer(Part):
-    """A row that was answered rightly, asked again in the other precision (bf16 or f32): a server may compute in it."""
+    """Answer to a correctly answered row, asked again in the other precision (bf16 or f32), in which a server may
+    compute.
+    """
 
     suite: Name
     row: Sha256

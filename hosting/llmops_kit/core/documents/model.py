@@ -99,8 +99,7 @@ class CorpusScore(Part):
 
 
 class CopiedSources(Part):
-    """What a model would score that gives each source back untranslated: in interface texts, names and placeholders
-    alone earn some."""
+    """Scores of returning each source untranslated: in interface texts, unchanged names and placeholders earn some."""
 
     score: Score
     gain: Score = Field(description="After training less that, row by row.")
@@ -140,14 +139,14 @@ class SuiteResult(Part):
 
 
 class GateResult(Part):
-    """Whether the version may get traffic, and a sentence for each condition."""
+    """Decision of the gate: whether the version may get traffic, with a sentence for each condition."""
 
     passed: bool
     reasons: list[str]
 
 
 class TrainingFacts(Part):
-    """Measured during the run."""
+    """Measurements of the training run."""
 
     steps: int
     tokens: int = Field(description="Real tokens, padding aside, over all epochs.")
@@ -226,9 +225,9 @@ Activation = Literal["Tanh", "Sigmoid"]
 
 
 class CometForm(Part):
-    """How a COMET model makes a score of three sentences' hidden states."""
+    """How a COMET model computes a score from the hidden states of three sentences."""
 
-    layer_weights: Literal["softmax", "sparsemax"] = Field(description="Makes weights of the layers' parameters.")
+    layer_weights: Literal["softmax", "sparsemax"] = Field(description="Turns the layers' parameters into weights.")
     activation: Activation = Field(description="Of the hidden layers of the head.")
     final_activation: Activation | None = Field(default=None, description="Of its output.")
 
@@ -253,7 +252,7 @@ class ModelManifest(Document):
     task: Task = Field(
         default="text-generation",
         exclude_if=lambda task: task == "text-generation",  # so that versions keep their bytes
-        description="What the model does.",
+        description="Task of the model.",
     )
     created: str
     licence: str = ""
@@ -271,7 +270,9 @@ class ModelManifest(Document):
     training: TrainingFacts | None = None
     serving: ServingDefaults = ServingDefaults()
     page: ChatPage = Field(
-        default=ChatPage(), exclude_if=lambda page: page == ChatPage(), description="What the chat page offers."
+        default=ChatPage(),
+        exclude_if=lambda page: page == ChatPage(),
+        description="Questions and tools of the chat page.",
     )
     golden: list[Golden] = Field(description="At least one of a model that generates text, none of others.")
     embedding: EmbeddingForm | None = Field(

@@ -17,7 +17,7 @@ class CheckRequest(Part):
 
 
 class TemplateReport(Part):
-    """What a chat template supports in training and serving. An empty reason: it works."""
+    """Support of a chat template in training and serving. An empty reason: it works."""
 
     refusal: str = Field(default="", description="Why an import rejects it.")
     system: str = Field(default="", description="Why rows with a system message are rejected.")

@@ -58,10 +58,10 @@ class AwsOutput(Part):
     endpoints: dict[Name, str] = Field(default={}, description="Endpoint -> its name on SageMaker.")
     work_bucket: str = ""
     alarms_topic: str = ""
-    jobs: Compute = Field(default=Compute(), description="What runs take that say nothing else.")
-    job_prefix: str = Field(default="", description="What the names of the stack's training jobs begin with.")
+    jobs: Compute = Field(default=Compute(), description="Default compute of runs.")
+    job_prefix: str = Field(default="", description="Prefix of the names of the stack's training jobs.")
     tags: dict[str, str] = Field(default={}, description="Put on the stack's training jobs.")
-    serving_image: str = Field(default="", description="What model packages name, by digest.")
+    serving_image: str = Field(default="", description="Image of model packages, by digest.")
 
 
 class AzureCompute(Part):
@@ -96,8 +96,8 @@ class AzureOutput(Part):
     endpoints: dict[Name, str] = Field(default={}, description="Endpoint -> its name on Azure ML.")
     logs: str = Field(default="", description="Resource id of the Log Analytics workspace.")
     metrics: str = Field(default="", description="Resource id of the Application Insights component.")
-    jobs: Compute = Field(default=Compute(), description="What runs take that say nothing else.")
-    job_prefix: str = Field(default="", description="What the names of the stack's jobs begin with.")
+    jobs: Compute = Field(default=Compute(), description="Default compute of runs.")
+    job_prefix: str = Field(default="", description="Prefix of the names of the stack's jobs.")
     tags: dict[str, str] = Field(default={}, description="Put on the stack's jobs.")
     serving_image: str = Field(default="", description="By digest.")
 

@@ -30,7 +30,7 @@ class BaseModelSource(Part):
         default="",
         exclude_if=lambda path: not path,
         description="File with a chat template (jinja2) to take instead of the model's own, below the recipe's folder: "
-        "for base models whose own lacks tools. It is a part of the imported version: what is trained is what serves.",
+        "for base models whose own lacks tools. It is part of the imported version: training and serving use the same.",
     )
     token: str = Field(
         default="",
@@ -78,7 +78,7 @@ class ServingDefaults(Part):
 
 
 class ChatPage(Part):
-    """What the chat page offers for a version."""
+    """Suggested questions and tools on a version's chat page."""
 
     questions: list[Annotated[str, Field(min_length=1, max_length=200)]] = Field(
         default=[],
@@ -88,7 +88,7 @@ class ChatPage(Part):
     tools: list[dict[str, Any]] = Field(
         default=[],
         max_length=64,
-        description="That the model may call, in OpenAI's form; whoever chats enters what a call gives.",
+        description="That the model may call, in OpenAI's form; the user of the page enters a call's result.",
     )
 
     @field_validator("tools")
@@ -114,7 +114,7 @@ _SPLITS_1 = {"new_phrasings": "rephrased", "new_facts": "test"}
 
 
 def _migrate_1(data: dict[str, Any]) -> dict[str, Any]:
-    """recipe/2: held-out facts are groups, and the gate holds bounds. What can't be read stays for validation."""
+    """Migrates to recipe/2: groups for held-out facts, bounds in the gate. Unreadable fields are left to validation."""
     data = copy.deepcopy(data)
     with suppress(KeyError, TypeError, AttributeError):
         for source in data["data"]["sources"]:
@@ -136,7 +136,7 @@ def _migrate_1(data: dict[str, Any]) -> dict[str, Any]:
 
 
 class Recipe(Document):
-    """What a recipe's YAML file says: data, base model, training, evaluation, gate and serving defaults."""
+    """Content of a recipe's YAML file: data, base model, training, evaluation, gate and serving defaults."""
 
     SCHEMA: ClassVar[str] = "recipe/2"
     MIGRATIONS: ClassVar[dict[int, Callable[[dict[str, Any]], dict[str, Any]]]] = {1: _migrate_1}
@@ -153,7 +153,7 @@ class Recipe(Document):
     evaluation: Evaluation
     serving: ServingDefaults = ServingDefaults()
     page: ChatPage = Field(
-        default=ChatPage(), exclude_if=lambda page: page == ChatPage(), description="What the chat page offers."
+        default=ChatPage(), exclude_if=lambda page: page == ChatPage(), description="Questions and tools of the page."
     )
     export: Export = Export()
 

@@ -140,10 +140,10 @@ class Suite(Part):
     split: SplitName
     metric: Metric = Field(
         default="expect",
-        description="`expect`: all of the row's expected strings stand in the answer, as whole words. `exact`: the "
+        description="`expect`: all of the row's expected strings are in the answer, as whole words. `exact`: the "
         "answer is the row's. `f1`: F1 of the words that the two share. Letter case and spaces don't count. "
         "`perplexity`: mean loss of the row's own answer or text, nats per token; lower is better. `translation`: "
-        "chrF++. `tools`: the answer calls what the row's does, and nothing else. `schema`: JSON that its schema "
+        "chrF++. `tools`: the answer makes the row's tool calls, and no others. `schema`: JSON that its schema "
         "allows. `refusal`: refuses where the row's `refuse` says so, and only there. `leak`: holds none of the "
         "rows' `redacted` strings. `paraphrase`: F1 with the other answers of the row's group. `judge`: another model "
         "scores it, when the run is collected. `comet`: a COMET model of the store does, likewise. `program`: a Python "
@@ -161,11 +161,11 @@ class Suite(Part):
     )
     prompt: str = Field(
         default="",
-        description="What such a row asks; `{text}` is the sentence in the first language. Empty: `Translate from en "
+        description="Prompt of such a row; `{text}` is the sentence in the first language. Empty: `Translate from en "
         "to de:` and the sentence.",
     )
     json_schema: dict[str, Any] = Field(
-        default={}, description="Of `schema`: the answers' JSON schema; a row's own `json_schema` goes before it."
+        default={}, description="For `schema`: the answers' JSON schema; a row's own `json_schema` takes precedence."
     )
 
     judge: Judge | None = Field(
@@ -232,15 +232,16 @@ class GateCheck(Part):
     gain_low: float | None = Field(
         default=None,
         ge=0,
-        description="Least lower bound of the gain over the base model, row by row; of `perplexity`, of the decrease.",
+        description="Minimum of the lower bound of the gain over the base model, row by row; for `perplexity`, of the "
+        "decrease.",
     )
     copy_gain_low: float | None = Field(
         default=None,
         ge=0,
         le=1,
         exclude_if=lambda bound: bound is None,
-        description="Of `translation` with `languages`: least lower bound of the gain over giving each source back "
-        "untranslated.",
+        description="For `translation` with `languages`: minimum of the lower bound of the gain over returning each "
+        "source untranslated.",
     )
     not_worse_than: Literal["production"] | None = Field(
         default=None,
@@ -264,7 +265,7 @@ class GateCheck(Part):
 
     @property
     def least_groups(self) -> int:
-        """Minimum number of groups to pass it: with fewer, even equal answers would not."""
+        """Minimum number of groups to pass the check: with fewer, even equal answers would fail."""
         return max(MIN_GATE_GROUPS, math.ceil(_ROOM / self.margin) - 2 if self.not_worse_than else 0)
 
     def require_fit(self, suite: Suite) -> None:
@@ -281,13 +282,15 @@ class GateCheck(Part):
             )
         if metric == LIKELIHOOD and self.low is not None:
             raise ValueError(
-                f"the gate's `low` on suite {self.suite!r}: of perplexity, lower is better; write `high`, the greatest "
-                "upper bound in nats per token"
+                f"the gate's `low` on suite {self.suite!r}: a lower perplexity is better; write `high`, the maximum of "
+                "the upper bound in nats per token"
             )
         if metric != LIKELIHOOD and self.high is not None:
-            raise ValueError(f"the gate's `high` on suite {self.suite!r}: of {metric}, higher is better; write `low`")
+            raise ValueError(f"the gate's `high` on suite {self.suite!r}: a higher {metric} is better; write `low`")
         if metric != LIKELIHOOD and self.gain_low is not None and self.gain_low > 1:
-            raise ValueError(f"the gate's `gain_low` on suite {self.suite!r} is {self.gain_low:g}: scores end at 1")
+            raise ValueError(
+                f"the gate's `gain_low` on suite {self.suite!r} is {self.gain_low:g}: scores are at most 1"
+            )
 
 
 class Evaluation(Part):

@@ -37,7 +37,7 @@ class TextQuality(Part):
     max_ellipsis_lines: Share = Field(default=0.3, description="Share of lines that end with an ellipsis.")
     min_alphabetic_words: Share = Field(default=0.8, description="Share of words with a letter.")
     min_stop_words: int = Field(
-        default=2, ge=0, le=8, description="How many different ones of the, be, to, of, and, that, have, with."
+        default=2, ge=0, le=8, description="Different words among the, be, to, of, and, that, have, with."
     )
     repetition: bool = Field(
         default=True, description="Drop texts that repeat lines, paragraphs or n-grams beyond Gopher's limits."
@@ -94,7 +94,7 @@ class Prepare(Part):
     overlap_words: int = Field(
         default=0,
         ge=0,
-        description="Training rows that share so many consecutive words with a held-out row are dropped; 13 is usual.",
+        description="Training rows that share this many consecutive words with a held-out row are dropped; 13 is usual.",
     )
     pairs: Pairs | None = Field(default=None, description="`{}`: every check.")
     tokenizer: str = Field(

@@ -22,7 +22,7 @@ class Trainer(Part):
     command: list[str] = Field(
         min_length=1,
         max_length=100,
-        description="The program and its arguments, as in [python, -m, trainer]; no shell reads it.",
+        description="The program and its arguments, as in [python, -m, trainer]; run without a shell.",
     )
 
     @field_validator("command")

@@ -43,9 +43,9 @@ class TrainingRecipe(Part):
 
     framework: Framework = Field(
         default="pytorch",
-        description="What trains. `tensorflow`: Keras 3 on TensorFlow, in the image `training-tensorflow`, on one host "
-        "and for base models of the families llama, mistral and qwen2; a second job, of the PyTorch image, evaluates "
-        "and packages the model.",
+        description="`tensorflow`: Keras 3 on TensorFlow, in the image `training-tensorflow`, on one host and for base "
+        "models of the families llama, mistral and qwen2; a second job, of the PyTorch image, evaluates and packages "
+        "the model.",
     )
     method: Method = Field(
         default="sft",
@@ -86,19 +86,19 @@ class TrainingRecipe(Part):
         default=0.0,
         ge=0,
         description="Decoupled (Loshchilov and Hutter 2019, arXiv:1711.05101): share of a weight, times the learning "
-        "rate, that each step takes off. Biases and norms keep theirs.",
+        "rate, that each step takes off. Biases and norms are not decayed.",
     )
     max_tokens: int = Field(
         default=512,
         ge=8,
-        description="Of a sequence. Longer rows are refused by line; of `pretrain`, they are cut into chunks.",
+        description="Of a sequence. A longer row is an error that names its line; `pretrain` cuts rows into chunks.",
     )
     packing: bool = Field(
         default=False,
-        description="Put the rows of a batch together into sequences that don't see each other: of up to `max_tokens` "
-        "on a GPU, all into one on processors, where tokens with which rows begin alike, such as a system prompt, are "
-        "computed once for all rows that are trained at a time. The loss stays the same; it pays where lengths differ "
-        "or beginnings are long.",
+        description="Pack the rows of a batch into sequences, without attention between rows: of up to `max_tokens` on "
+        "a GPU; all into one on processors, where a shared beginning of rows, such as a system prompt, is computed "
+        "once for all rows that are trained at a time. The loss stays the same; packing saves time where lengths "
+        "differ or shared beginnings are long.",
     )
     precision: Literal["auto", "bf16", "f32"] = Field(
         default="auto",
@@ -107,20 +107,21 @@ class TrainingRecipe(Part):
     checkpoint_steps: int = Field(
         default=20,
         ge=1,
-        description="Optimizer steps between checkpoints, and between measures of the validation loss.",
+        description="Optimizer steps between checkpoints, and between measurements of the validation loss.",
     )
     patience: int = Field(
         default=0,
         ge=0,
-        description="Measures of the validation loss in a row that may bring no better one before training ends early; "
-        "the result are the weights with the least. 0: training runs to its end, and the last weights are the result.",
+        description="Consecutive measurements of the validation loss without improvement after which training ends "
+        "early; the weights with the lowest loss are the result. 0: training runs to its end, and the last weights are "
+        "the result.",
     )
     threads: int = Field(default=0, ge=0, description="0: all processors.")
     seed: int = 0
     gradient_checkpointing: Literal["auto"] | bool = Field(
         default="auto",
         description="Compute activations twice instead of keeping them (Chen et al. 2016, arXiv:1604.06174): slower, "
-        "with equal losses. auto: on a GPU that not even one row fits without.",
+        "with equal losses. auto: on a GPU where otherwise not even one row fits.",
     )
     sharding: Literal["auto"] | bool = Field(
         default="auto",

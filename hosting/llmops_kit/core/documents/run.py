@@ -42,7 +42,7 @@ class Compute(Part):
     instance_type: str = Field(
         default="",
         pattern=r"^([A-Za-z][A-Za-z0-9._-]*)?$",
-        description="The cloud's name of a type: ml.g5.xlarge, Standard_NC6s_v3; empty: none, which no cloud takes.",
+        description="The cloud's name of a type: ml.g5.xlarge, Standard_NC6s_v3; empty: none, which clouds reject.",
     )
     instances: int = Field(default=1, ge=1, le=64, description="Each takes its share of the recipe's batch.")
     spot: bool = Field(

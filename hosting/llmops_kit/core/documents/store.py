@@ -9,7 +9,7 @@ from llmops_kit.core.names import Name, Sha256
 
 
 class StoreDocument(Document):
-    """store.json: says that a folder or bucket is a store, and whose."""
+    """store.json: marks a folder or bucket as the store of a stack."""
 
     SCHEMA: ClassVar[str] = "store/1"
 

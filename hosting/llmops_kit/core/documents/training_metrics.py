@@ -18,7 +18,7 @@ class StepMetrics(Part):
 
     step: int = Field(ge=1)
     time: float = Field(ge=0, description="When the step ended, in seconds since 1970.")
-    seconds: float = Field(ge=0, description="Of training until then, those before an interruption included.")
+    seconds: float = Field(ge=0, description="Of training until then, including those before an interruption.")
     loss: float | None = Field(default=None, description="Nats a token; of `dpo`, of a pair.")
     validation_loss: float | None = Field(default=None, description="The same on the validation split.")
     learning_rate: float | None = None
@@ -45,7 +45,7 @@ def parse_metrics(content: bytes, where: str) -> list[StepMetrics]:
     """Reads the file's content.
 
     Raises:
-        DocumentError: a line is no step, or its step does not come after the one before; with the line.
+        DocumentError: a line is not a step, or its step is not after the previous one; names the line.
     """
     found: list[StepMetrics] = []
     for number, line in enumerate(content.splitlines(), 1):

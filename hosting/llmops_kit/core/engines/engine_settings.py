@@ -7,19 +7,19 @@ from pydantic import Field
 from llmops_kit.core.document import Part
 
 ALWAYS_TOLD = ("precision",)
-"""Fields that a server is told even if they are as they are by default."""
+"""Fields whose variable a server always gets, even for the default."""
 
 
 class EngineSettings(Part):
-    """What a server's engine is told. Each field is a variable of the server."""
+    """Settings of a server's engine. Each field is an environment variable of the server."""
 
     precision: Literal["auto", "f32", "bf16"] = Field(
         default="auto", description="auto: bf16 if the processor supports it."
     )
     prefix_cache: bool = Field(
         default=False,
-        description="true: keep the computed prefixes of prompts, for callers who trust each other: by the time to the "
-        "first token one can find out how another's prompt began. Not with transformers.",
+        description="true: keep the computed prefixes of prompts, for callers who trust each other: the time to the "
+        "first token reveals how another caller's prompt began. Not with transformers.",
     )
 
 
@@ -35,17 +35,17 @@ def choices_of(field: str) -> tuple[str, ...]:
 
 
 def engine_fields(settings: EngineSettings) -> dict[str, Any]:
-    """Returns the fields of EngineSettings that some settings hold, among others of their own."""
+    """Returns the fields of EngineSettings alone, from settings that may have more."""
     return {name: getattr(settings, name) for name in EngineSettings.model_fields}
 
 
 def engine_variables(settings: EngineSettings) -> dict[str, str]:
-    """Returns the server's variables for what is not as it is by default, or is always told."""
+    """Returns the server's variables for the settings that differ from the default, and for ALWAYS_TOLD."""
     defaults = engine_fields(EngineSettings())
-    told = {
+    chosen = {
         name: value for name, value in engine_fields(settings).items() if name in ALWAYS_TOLD or value != defaults[name]
     }
-    return {engine_variable(name): _text(value) for name, value in told.items()}
+    return {engine_variable(name): _text(value) for name, value in chosen.items()}
 
 
 def _text(value: object) -> str:

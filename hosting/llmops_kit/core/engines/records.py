@@ -1,4 +1,4 @@
-"""The engines that serve model versions: one record each, which stack, images and server read alike."""
+"""The engines that serve model versions: one record each, which the stack, the images and the server share."""
 
 from typing import Literal, NamedTuple
 
@@ -20,7 +20,7 @@ class EngineRecord(NamedTuple):
     grammars: str
     """Compiles the grammars that its answers are held to: a GrammarTrial."""
     backend: str = ""
-    """Generates in the server's worker process: an EngineBackend; empty: it is a server of its own."""
+    """Generates in the server's worker process: an EngineBackend; empty: the engine runs as a separate server."""
     gpus_only: bool = False
     """It computes on NVIDIA GPUs alone."""
     in_clouds: bool = True
@@ -50,7 +50,7 @@ ENGINES: dict[EngineName, EngineRecord] = {
         "openvino_backend:OpenVinoBackend",
     ),
 }
-"""In the order in which a machine with a GPU prefers them; one without prefers them in the opposite order."""
+"""In the order of preference on a machine with a GPU; without one the order is reversed."""
 
 
 def engines_by_preference(gpu: bool) -> tuple[EngineName, ...]:

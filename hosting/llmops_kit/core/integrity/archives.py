@@ -42,9 +42,9 @@ class ArchiveLimits:
     """Limits of an archive's contents.
 
     Attributes:
-        members: headers in it, and files and folders that it makes.
+        members: headers in it, and files and folders that it creates.
         total: bytes unpacked, headers included.
-        ratio: bytes unpacked for each that is packed, beyond 16 MiB.
+        ratio: unpacked bytes for each packed byte, beyond 16 MiB.
     """
 
     members: int = 10_000
@@ -109,7 +109,7 @@ class _Extraction:
             else:
                 self._member(header, extra)
                 extra = {}
-        while self._next_piece():  # to the end: gzip's checksum stands there
+        while self._next_piece():  # to the end, where gzip's checksum is
             pass
 
     def _member(self, header: tarfile.TarInfo, extra: dict[str, bytes]) -> None:
@@ -129,7 +129,7 @@ class _Extraction:
 
     def _file(self, name: str, size: int, mode: int) -> None:
         if not 0 <= size <= self._left:
-            self._refuse("is larger unpacked than it may be" if size > 0 else "has a negative size", name)
+            self._refuse("exceeds the maximum unpacked size" if size > 0 else "has a negative size", name)
         if self._wanted(object_keys.check(name, self._where)):
             with self._fresh.create(name, self._where, 0o755 if mode & 0o111 else 0o644) as file:
                 for piece in self._bytes(size):
@@ -158,7 +158,9 @@ class _Extraction:
         return content
 
     def _pax(self, content: bytes) -> dict[str, bytes]:
-        """Records `<length> <key>=<value>\\n`: https://pubs.opengroup.org/onlinepubs/9799919799/utilities/pax.html"""
+        """Parses records `<length> <key>=<value>\\n`:
+        https://pubs.opengroup.org/onlinepubs/9799919799/utilities/pax.html
+        """
         found: dict[str, bytes] = {}
         at = 0
         while at < len(content):
@@ -196,7 +198,7 @@ class _Extraction:
         self._piece = memoryview(next(self._source, b""))
         self._left -= len(self._piece)
         if self._left < 0:
-            self._refuse("is larger unpacked than it may be")
+            self._refuse("exceeds the maximum unpacked size")
         return bool(self._piece)
 
     def _inflated(self, file: BinaryIO) -> Iterator[bytes]:

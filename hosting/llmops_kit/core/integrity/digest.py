@@ -84,7 +84,7 @@ def check_names(folder: Path, expected: Mapping[str, FileEntry]) -> dict[str, Pa
 
 
 def check_folder(folder: Path, expected: Mapping[str, FileEntry]) -> None:
-    """Compare a folder with what its manifest lists.
+    """Compare a folder with the files that its manifest lists.
 
     Raises:
         IntegrityError: naming the first file that was added, is missing, or differs.

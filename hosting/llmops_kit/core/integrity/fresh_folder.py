@@ -23,7 +23,7 @@ class FreshFolder:
 
     Args:
         path: an empty folder.
-        most: how many files and folders it may get.
+        most: maximum number of files and folders.
     """
 
     def __init__(self, path: Path, most: int = MOST_ENTRIES) -> None:
@@ -31,7 +31,7 @@ class FreshFolder:
         self._left = most
 
     def create(self, key: str, where: str, mode: int = 0o644) -> io.BufferedRandom:
-        """Open a new file for writing and reading; its folders are made.
+        """Open a new file for writing and reading; creates its folders.
 
         Args:
             key: its path below this folder.
@@ -39,7 +39,7 @@ class FreshFolder:
             mode: its permissions, before the umask.
 
         Raises:
-            IntegrityError: the key can't be a path, is there already, is below a file, or is one too many.
+            IntegrityError: the key can't be a path, exists, is below a file, or exceeds the maximum number.
         """
         *parts, name = object_keys.check(key, where).split("/")
         with self._below(parts, key, where) as folder:
@@ -47,7 +47,7 @@ class FreshFolder:
             return os.fdopen(os.open(name, _NEW, mode, dir_fd=folder), "w+b")
 
     def make_folder(self, key: str, where: str) -> None:
-        """Make a folder, unless it is there.
+        """Create a folder, unless it exists.
 
         Raises:
             IntegrityError: as `create`.
@@ -92,13 +92,13 @@ def folder_below(
     """Yields the handle of a folder below another, reached without following links.
 
     Args:
-        root: where to begin; this one may be reached by a link.
-        parts: the names on the way.
-        make: whether to make what is not there.
-        made: called before a folder is made.
+        root: the outermost folder, which may be a link.
+        parts: names of the folders below it, one in the other.
+        make: create missing folders.
+        made: called before a folder is created.
 
     Raises:
-        OSError: something on the way is not a folder, or is not there.
+        OSError: a part is not a folder, or is missing.
     """
     handle = os.open(root, _FOLDER)
     try:

@@ -21,7 +21,7 @@ _ALGORITHM = ec.ECDSA(hashes.SHA256())
 
 
 def make_key(path: Path) -> str:
-    """Write a new private key (PEM, mode 0600) unless the file exists; the public key as PEM."""
+    """Write a new private key (PEM, mode 0600) unless the file exists; returns the public key as PEM."""
     path.parent.mkdir(parents=True, exist_ok=True)
     if not path.exists():
         pem = ec.generate_private_key(ec.SECP256R1()).private_bytes(
@@ -99,7 +99,7 @@ def require_signed(content: bytes, signature: bytes, public_key: str, where: str
     """Verify a detached signature.
 
     Args:
-        content: what was signed.
+        content: the signed bytes.
         signature: in base64.
         public_key: PEM, from the stack.
         where: place of the signature, for errors.
@@ -121,7 +121,7 @@ def require_signed(content: bytes, signature: bytes, public_key: str, where: str
         key.verify(decoded, content, _ALGORITHM)
     except InvalidSignature:
         raise SignatureError(
-            "does not fit the manifest and the stack's public key",
+            "does not match the manifest and the stack's public key",
             where=where,
             fix="the manifest was changed, or another stack signed it: `llmops models copy` signs for this stack",
         ) from None

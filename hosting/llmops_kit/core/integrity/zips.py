@@ -64,7 +64,7 @@ class _Unzipping:
                     self._write(opened, member)
 
     def _check(self, member: zipfile.ZipInfo) -> None:
-        kind = stat.S_IFMT(member.external_attr >> 16)  # 0: made on a system without modes
+        kind = stat.S_IFMT(member.external_attr >> 16)  # 0: created on a system without file modes
         if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
             self._refuse("holds a link or special file, not only files and folders", member.filename)
         if member.flag_bits & _ENCRYPTED:
@@ -77,7 +77,7 @@ class _Unzipping:
             for piece in self._pieces(opened, member):
                 self._left -= len(piece)
                 if self._left < 0:
-                    self._refuse("is larger unpacked than it may be", member.filename)
+                    self._refuse("exceeds the maximum unpacked size", member.filename)
                 file.write(piece)
 
     def _pieces(self, opened: zipfile.ZipFile, member: zipfile.ZipInfo) -> Iterator[bytes]:

@@ -1,7 +1,7 @@
 """Limits of untrusted JSON schemas, checked before they are compiled, resolved or expanded.
 
-The check takes time linear in the size of the schemas. What patterns, references and lists cost later follows from what
-is counted here.
+The check takes time linear in the size of the schemas. These counts bound the later cost of patterns, references and
+lists.
 """
 
 import json
@@ -53,13 +53,13 @@ _IN_PLACE_MAPS = ("dependencies", "dependentSchemas")
 _MAPS = ("$defs", "definitions", "properties")
 
 _Path = tuple[Any, str] | None
-"""Names from a schema's root, the last one first: nothing is joined unless an error tells it."""
+"""Names from a schema's root, the last one first; they are joined only for an error message."""
 _Child = tuple[str, str, Any, bool]
-"""Keyword, name below it or "", schema, and whether it is held against the same value."""
+"""Keyword, name below it or "", schema, and whether it applies to the same value as its parent."""
 
 
 def check_bounds(schema: Any) -> None:
-    """Refuses a schema beyond the limits.
+    """Rejects a schema beyond the limits.
 
     Raises:
         ValueError: naming the part of the schema and the limit.
@@ -68,7 +68,7 @@ def check_bounds(schema: Any) -> None:
 
 
 class SchemaBounds:
-    """What several schemas have together."""
+    """Counts of several schemas together, checked against the limits."""
 
     def __init__(self) -> None:
         self._found = {field.name: 0 for field in fields(SchemaLimits)}
@@ -78,7 +78,7 @@ class SchemaBounds:
 
         Raises:
             ValueError: naming the part of the schema and the limit that it exceeds; or the schema has a value that
-                other readers of JSON read otherwise, or a reference out of it or in circles.
+                other JSON parsers read differently, or a reference that leaves it or is circular.
         """
         try:
             text = json.dumps(schema)
@@ -88,10 +88,10 @@ class SchemaBounds:
             if path := _too_deep(schema):
                 raise _beyond("depth", path) from None
             raise ValueError(e.what if isinstance(e, DocumentError) else str(e)) from None
-        self._walk(json.loads(text)).check_expansion()  # in which no part stands twice
+        self._walk(json.loads(text)).check_expansion()  # a copy without shared parts, which ids then tell apart
 
     def _walk(self, root: Any) -> "_Graph":
-        """Counts every schema within a schema, and returns what is held against the same value."""
+        """Counts every schema within a schema; returns the graph of those that apply to the same value."""
         graph = _Graph()
         pending: list[tuple[Any, _Path]] = [(root, None)]
         while pending:
@@ -141,7 +141,7 @@ def parts_of_schema(schema: Any) -> Iterator[Mapping[str, Any]]:
 
 
 def _children(node: Mapping[str, Any]) -> Iterator[_Child]:
-    """Yields what stands for schemas directly within a schema, whatever it is."""
+    """Yields the values in the place of direct subschemas, valid or not."""
     for keyword, value in node.items():
         if keyword in _IN_PLACE or keyword in _OF_PARTS:
             yield keyword, "", value, keyword in _IN_PLACE
@@ -154,9 +154,7 @@ def _children(node: Mapping[str, Any]) -> Iterator[_Child]:
 
 
 def _check_names(node: Mapping[str, Any], path: _Path) -> None:
-    """Refuses lists of names that hold anything else: whether they are distinct is found in linear time for texts
-    alone.
-    """
+    """Rejects lists of names with other values: jsonschema finds duplicates in linear time among strings only."""
     lists = [((path, keyword), node.get(keyword)) for keyword in _NAMES]
     for keyword in ("dependencies", "dependentRequired"):
         if isinstance(names := node.get(keyword), dict):
@@ -169,7 +167,7 @@ def _check_names(node: Mapping[str, Any], path: _Path) -> None:
 
 
 class _Graph:
-    """The schemas within a schema, each with its path and with those that are held against the same value."""
+    """The schemas within a schema, each with its path and the subschemas that apply to the same value."""
 
     def __init__(self) -> None:
         self._nodes: dict[int, tuple[dict[str, Any], _Path]] = {}
@@ -181,10 +179,10 @@ class _Graph:
         self._in_place[id(node)] = in_place
 
     def follow(self, root: Any) -> None:
-        """Adds what references lead to, once all schemas are there.
+        """Adds the targets of references; call it after all schemas were added.
 
         Raises:
-            ValueError: one leads to nothing, or to a value that no keyword makes a schema, and so no check covers.
+            ValueError: a target is missing, or is not in the place of a schema, where the checks would miss it.
         """
         for key, (node, path) in self._nodes.items():
             if isinstance(ref := node.get("$ref"), str):
@@ -196,7 +194,7 @@ class _Graph:
                                      "put the schema below `$defs`")  # fmt: skip
 
     def check_expansion(self) -> None:
-        """Refuses references in circles, and schemas that one value is compared with too much of."""
+        """Rejects circular references, and schemas that compare one value with too many keywords, names and values."""
         weights: dict[int, int] = {}
         for key, (root, _) in self._nodes.items():
             stack = [] if key in weights else [(root, iter(self._in_place[key]))]
@@ -223,7 +221,7 @@ class _Graph:
 
 
 def _pointed(root: Any, ref: str) -> Any:
-    """Returns what a JSON pointer leads to; None: nothing, or it is none."""
+    """Returns the target of a JSON pointer; None if it has none, or is not a JSON pointer."""
     names = unquote(ref[1:]).split("/") if ref.startswith("#") else [ref]
     node = root if names[0] == "" else None
     for name in names[1:]:

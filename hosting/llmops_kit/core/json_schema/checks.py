@@ -1,8 +1,8 @@
 """Checks that a JSON schema is valid, and that a value matches it.
 
-Supports JSON schema (draft 2020-12, https://json-schema.org/specification), except for what would let a schema access
-other documents or take long: `bounds` come first, references must be JSON pointers within the schema, patterns are
-matched in linear time, and `_REFUSED` is rejected.
+Supports JSON schema (draft 2020-12, https://json-schema.org/specification), without features that could access other
+documents or take long: `bounds` are checked first, references must be JSON pointers within the schema, patterns are
+matched in linear time, and the keywords in `_REFUSED` are rejected.
 """
 
 import json
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
 _Keyword = Callable[[Any, Any, Any, Any], "Iterator[ValidationError] | None"]
 MAX_STEPS = 100_000
-"""Of one comparison of a value with a schema, which took up to 1 s: keywords that a part of the value is compared with,
-and what takes as long as one of them does.
+"""Maximum in one comparison of a value with a schema, which took up to 1 s. A step is one keyword compared with one
+part of the value, or work that takes as long.
 """
 _REFUSED = ("$dynamicRef", "$id", "patternProperties")
 _ITEMS_A_STEP = 8
@@ -74,7 +74,7 @@ def fault_of(value: Any, schema: Any) -> str:
 
 
 class _Steps:
-    """What is left of the steps of a comparison."""
+    """Counts down the steps of a comparison."""
 
     def __init__(self) -> None:
         self._left = MAX_STEPS
@@ -96,7 +96,7 @@ class _Steps:
         return checked
 
     def equal(self, check: "_Keyword") -> "_Keyword":
-        """Returns the check of a keyword that compares whole values, which takes longer."""
+        """Returns jsonschema's check of a keyword that compares whole values, with extra steps for their length."""
 
         def checked(validator: Any, wanted: Any, instance: Any, part: Any) -> "Iterator[ValidationError]":
             self.spend(len(str(wanted)) // _CHARACTERS_A_STEP)
@@ -105,7 +105,7 @@ class _Steps:
         return checked
 
     def pattern(self, _: Any, wanted: str, instance: Any, __: Any) -> "Iterator[ValidationError]":
-        """Checks `pattern` by Rust's regular expressions."""
+        """Checks `pattern` with Rust's regular expressions."""
         from jsonschema.exceptions import ValidationError
 
         if isinstance(instance, str):

@@ -1,7 +1,7 @@
-"""Families of base models, and what the kit does with each: the table of docs/base-models.md. Which of them Keras
-trains, `llmops_kit.core.models.keras_families` says.
+"""Families of base models and the kit's support for each: the table of docs/base-models.md.
+`llmops_kit.core.models.keras_families` lists those that Keras trains.
 
-Each cell holds of a tiny random model of the architecture, with the family's chat template, and is held by a test
+Each cell is tested with a tiny random model of the architecture and the family's chat template
 (tests/emulated/training/test_families.py). No published model but SmolLM2-135M-Instruct was tried.
 """
 
@@ -11,12 +11,12 @@ from llmops_kit.core.models.gpu_fit import token_cache
 
 
 class Architecture(NamedTuple):
-    """What the kit does with models of a `model_type`. A reason that is empty: it works."""
+    """The kit's support for models of a `model_type`. An empty reason: it works."""
 
     architecture: str
     """As config.json's `architectures` names it."""
     openvino: str = ""
-    """Why it has no form for CPUs."""
+    """Why it has no OpenVINO form, which CPUs need."""
     vllm: str = "own"
     """How vLLM 0.32 runs it: by its `own` model, or by `transformers`' (`registry.py`)."""
 
@@ -59,8 +59,7 @@ class Family(NamedTuple):
     tools: bool = False
     """Whether it keeps tools, calls and results, so that they are trained."""
     calls: str = ""
-    """Form in which a server reads the model's calls (`llmops_kit.core.models.tool_call_stream`); empty: in none.
-    """
+    """Format in which a server parses the model's calls (`llmops_kit.core.models.tool_call_stream`); empty: none."""
 
 
 _OLD_TRANSFORMERS = "optimum-intel 2.2 converts it with transformers 5.0 at most, and the others with 5.5"
@@ -83,8 +82,8 @@ ARCHITECTURES: dict[str, Architecture] = {
 _LLAMA, _GEMMA = "Llama Community License, gated", "Gemma Terms of Use, gated"
 
 # Llama 3.1 8B and Qwen 2.5 7B: tests/data. Gemma 2, Phi 3 and SmolLM3: the defaults of transformers' configurations.
-# Llama 3.2, Qwen 3, Mistral and Gemma 3: copies of the published config.json in public repositories. No copy of Phi 4's
-# and SmolLM2's was at hand: of theirs, the number of parameters alone was compared.
+# Llama 3.2, Qwen 3, Mistral and Gemma 3: copies of the published config.json in public repositories. Phi 4 and SmolLM2:
+# no copy was available, and only the number of parameters was compared.
 _LLAMA_8B = ModelSizes(8_030_261_248, 32, 4096, 14336, 32, 8, 128, 128256)
 _LLAMA_1B = ModelSizes(1_235_814_400, 16, 2048, 8192, 32, 8, 64, 128256, tied=True)
 _QWEN_2_7B = ModelSizes(7_615_616_512, 28, 3584, 18944, 28, 4, 128, 152064)

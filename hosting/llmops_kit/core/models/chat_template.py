@@ -14,18 +14,18 @@ from functools import cached_property
 from itertools import zip_longest
 from typing import Any
 
-# Unicode noncharacters: they mark where a message spells out a special token, and never stand in text themselves.
+# Unicode noncharacters: they mark where a message spells out a special token, and never occur in text themselves.
 _OPEN, _CLOSE = "\ufdd0", "\ufdd1"
 _MARKS = re.compile(f"[{_OPEN}{_CLOSE}]")
 _ESCAPED_MARK = "\\ufdd0"
-_OVERHEAD = 100_000  # characters that a template may write of its own
+_OVERHEAD = 100_000  # characters that a template may add to its input
 
 
 class ChatTemplate:
     """A model's chat template and tokenizer."""
 
     def __init__(self, source: str, special_tokens: Mapping[str, str], tokenizer: Any) -> None:
-        """Compile the template; nothing of it runs yet.
+        """Compile the template without running it.
 
         Args:
             source: the template, jinja2.
@@ -45,7 +45,7 @@ class ChatTemplate:
         longest_first = sorted(added.values(), key=len, reverse=True)
         any_special = "|".join(map(re.escape, longest_first)) or r"(?!)"
         self._specials = re.compile(any_special)
-        # A mark whose partner the template cut off parts the text all the same: its two sides never join to a token.
+        # A mark whose partner the template cut off splits the text too: its two sides never join into a token.
         self._spelled_out = re.compile(f"{_OPEN}({any_special}){_CLOSE}|{_MARKS.pattern}")
 
     def render(
@@ -87,8 +87,8 @@ class ChatTemplate:
         Raises:
             ValueError: a special token that a message spells out can't be written with other tokens.
         """
-        parts = self._spelled_out.split(text)  # text, then by turns a special token (None: a mark alone) and text
-        # In batches, which tokenizers encodes without the interpreter lock; a text alone would stop every stream.
+        parts = self._spelled_out.split(text)  # text, then alternately a special token (None: a mark alone) and text
+        # As a batch, which tokenizers encodes without the interpreter lock; a single text would block every stream.
         encodings = self._tokenizer.encode_batch_fast(parts[::2], add_special_tokens=False)
         ids: list[int] = []
         for encoding, token in zip_longest(encodings, parts[1::2]):
@@ -97,7 +97,8 @@ class ChatTemplate:
         return ids
 
     def text_ids(self, text: str) -> list[int]:
-        """Return the token ids of a text that is no conversation; special tokens that it spells out are ordinary text.
+        """Return the token ids of a text outside of a conversation; special tokens that it spells out are ordinary
+        text.
 
         Raises:
             ValueError: one of them can't be written with other tokens.
@@ -152,7 +153,7 @@ class ChatTemplate:
 
 
 def without_marks(text: str) -> str:
-    """Return a text that `ChatTemplate.render` made as people read it."""
+    """Return the text of `ChatTemplate.render` for people: without its marks."""
     return _MARKS.sub("", text)
 
 

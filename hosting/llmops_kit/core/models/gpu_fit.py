@@ -1,15 +1,16 @@
-"""Whether a version fits on GPUs under vLLM, and on how many: weights, cache and context, by vLLM 0.33's arithmetic.
-The plan and the server decide by it alike.
+"""Calculates whether a version fits on GPUs under vLLM, and on how many, as vLLM 0.33 does: weights, cache, context.
+The plan and the server share it.
 
-- The memory that it takes: total memory x gpu_memory_utilization (vllm/v1/worker/utils.py: request_memory).
-- What is left for the cache: that, less the weights and the peak of activations, which is measured at its start
-  (vllm/v1/worker/gpu_worker.py: determine_available_memory). Here the peak is not known: all room is an upper bound.
+- Memory that vLLM takes: total memory x gpu_memory_utilization (vllm/v1/worker/utils.py: request_memory).
+- Memory for the cache: that, less the weights and the peak of activations, which vLLM measures when it starts
+  (vllm/v1/worker/gpu_worker.py: determine_available_memory). Here the peak is not known: sizes are upper bounds.
 - A token's cache: layers x key/value heads x 2 x head size x bytes of a number, in blocks of 16 tokens
   (vllm/v1/kv_cache_interface.py: AttentionSpec.unpadded_page_size_bytes, FullAttentionSpec.max_memory_usage_bytes).
 - A context that is longer than the cache is cut to it, since the server starts it with `--max-model-len auto`
-  (vllm/v1/core/kv_cache_planning.py: estimate_max_model_len). Of the blocks one is never given out.
-- On several GPUs (tensor parallel) each holds its share of the weights and of the heads; key/value heads that are fewer
-  than GPUs are copied (vllm/config/model.py: get_num_kv_heads). Heads and the layers between must divide evenly.
+  (vllm/v1/core/kv_cache_planning.py: estimate_max_model_len). One of the blocks is never given out.
+- On several GPUs (tensor parallel) each holds its share of the weights and of the heads; if there are fewer key/value
+  heads than GPUs, they are copied (vllm/config/model.py: get_num_kv_heads). Heads and feed-forward layers must divide
+  evenly.
 """
 
 from collections.abc import Iterator, Mapping

@@ -8,13 +8,13 @@ from typing import NamedTuple, Protocol
 
 VISIBLE = "CUDA_VISIBLE_DEVICES"
 MEMORY_SHARE = 0.9
-"""Share of a GPU's memory that vLLM takes, for weights, activations and cache; plans reckon with it."""
+"""Share of a GPU's memory that vLLM takes, for weights, activations and cache; plans calculate with it."""
 _DEVICE_FILES = Path("/dev")
 _SMI_SECONDS = 60.0  # the first call may have to load the driver
 
 
 def hides_all(environ: Mapping[str, str]) -> bool:
-    """Whether CUDA is told to use no GPU:
+    """Returns whether the environment hides every GPU from CUDA:
     https://docs.nvidia.com/cuda/cuda-c-programming-guide/#cuda-environment-variables
     """
     visible = environ.get(VISIBLE)
@@ -55,7 +55,7 @@ class InstalledGpu(NamedTuple):
 
 
 def installed_gpus(environ: Mapping[str, str]) -> list[InstalledGpu]:
-    """The GPUs that a process with this environment may use, by NVIDIA's tool; empty if it can't be asked.
+    """Returns the GPUs that a process with this environment may use, as nvidia-smi lists them; empty if it fails.
 
     https://docs.nvidia.com/deploy/nvidia-smi/index.html
     """
@@ -73,12 +73,12 @@ def installed_gpus(environ: Mapping[str, str]) -> list[InstalledGpu]:
 
 
 def _smi_lists_any() -> bool:
-    """Whether NVIDIA's tool lists a GPU: under WSL there is no device file."""
+    """Returns whether nvidia-smi lists a GPU: under WSL there is no device file."""
     return _ask_smi("-L").startswith("GPU ")
 
 
 def _ask_smi(*arguments: str) -> str:
-    """Returns the output of NVIDIA's tool; empty if it is missing or fails."""
+    """Returns the output of nvidia-smi; empty if it is missing or fails."""
     if not (program := shutil.which("nvidia-smi")):
         return ""
     try:

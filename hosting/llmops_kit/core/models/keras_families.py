@@ -1,4 +1,4 @@
-"""Model families that Keras trains: those that KerasHub both reads and writes, with equal logits on either side."""
+"""Model families that Keras trains: those that KerasHub both reads and writes with equal logits."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -8,8 +8,9 @@ from llmops_kit.core.errors import KitError
 _Config = Mapping[str, Any]
 
 FAMILIES = ("llama", "mistral", "qwen2")
-"""`model_type` of config.json, as tests/emulated/training/test_keras.py compares them with PyTorch. KerasHub writes a
-few more, and some of those with other logits than it read."""
+"""`model_type` of config.json; tests/emulated/training/test_keras.py compares them with PyTorch. KerasHub writes a few
+more families, some of them with other logits than it read.
+"""
 
 
 def check_family(config: _Config, where: str) -> None:
@@ -37,8 +38,8 @@ def check_family(config: _Config, where: str) -> None:
 
 
 def rope_scaling(config: _Config) -> Mapping[str, Any]:
-    """Returns how a model stretches its positions; empty if it does not. transformers 5 writes `rope_parameters`, and
-    4 wrote `rope_scaling`.
+    """Returns the scaling of a model's rotary positions; empty if it has none. transformers 5 writes
+    `rope_parameters`, and 4 wrote `rope_scaling`.
     """
     for name in ("rope_parameters", "rope_scaling"):
         found = config.get(name) or {}
@@ -47,7 +48,7 @@ def rope_scaling(config: _Config) -> Mapping[str, Any]:
     return {}
 
 
-def _stretches_otherwise(config: _Config, family: str) -> bool:
+def _has_other_scaling(config: _Config, family: str) -> bool:
     scaling = rope_scaling(config)
     return bool(scaling) and (family != "llama" or scaling.get("rope_type") != "llama3")
 
@@ -59,7 +60,7 @@ def _has_other_heads(config: _Config, family: str) -> bool:
 
 _LACKING: tuple[tuple[Callable[[_Config, str], bool], str], ...] = (
     (_has_other_heads, "heads of another size than hidden_size / num_attention_heads"),
-    (_stretches_otherwise, "scaled rotary positions of another kind"),
+    (_has_other_scaling, "scaled rotary positions of another kind"),
     (lambda config, _: bool(config.get("attention_bias") or config.get("mlp_bias")), "biases"),
     (lambda config, _: config.get("hidden_act", "silu") != "silu", "another activation than silu"),
     (lambda config, family: family == "mistral" and bool(config.get("tie_word_embeddings")), "tied embeddings"),

@@ -1,7 +1,7 @@
-"""Tool calls of an answer as it is generated: text, names and arguments come out as soon as they are certain.
+"""Parses tool calls while an answer is generated: returns text, names and arguments as soon as they are certain.
 
-The forms are those of `llmops_kit.core.models.tool_calls`, which reads whole answers. A call that begins with its
-name, as usual, streams; another one comes whole at its end.
+The formats are those of `llmops_kit.core.models.tool_calls`, which parses whole answers. A call that begins with its
+name, as usual, is streamed; any other call is returned whole at its end.
 """
 
 import json
@@ -12,21 +12,21 @@ from llmops_kit.core.models.tool_calls import CLOSE, OPEN, ParsedCall, parse_too
 
 _NAME = r'"name"\s*:\s*"([A-Za-z0-9_.-]{1,64})"\s*,\s*'
 _LONGEST_HEAD = 512
-"""Characters within which a call without markup shows its name, or is text."""
+"""Characters within which a call without markup must show its name; otherwise it is text."""
 
 
 class CallForm(NamedTuple):
-    """How a family of models writes calls."""
+    """Format in which a family of models writes calls."""
 
     name: Literal["hermes", "llama", "ours"]
     opening: str
-    """A regular expression: what the first call of an answer begins with; "" where each call has markup."""
+    """A regular expression for the beginning of an answer's first call; "" where each call has markup."""
     head: re.Pattern[str]
-    """A call up to its arguments."""
+    """Matches a call up to its arguments."""
     tail: re.Pattern[str]
-    """What follows a call's arguments and belongs to it."""
+    """Matches the end of a call, after its arguments."""
     starts: tuple[str, ...]
-    """Of calls without markup, spaces aside."""
+    """Beginnings of calls without markup, with spaces removed."""
 
 
 HERMES = CallForm(
@@ -53,7 +53,7 @@ OURS = CallForm(
 
 
 def form_of(template: str) -> CallForm | None:
-    """The form in which a chat template has the model write its calls; None: in one that is not read here."""
+    """Returns the format in which a chat template makes the model write calls; None: one that is not parsed here."""
     if OPEN in template:
         return None if "<function=" in template else HERMES  # Qwen3-Coder writes its arguments in XML
     if re.search(r'\\?"tool_calls\\?"\s*:\s*\[', template):
@@ -69,22 +69,22 @@ class CallDelta(NamedTuple):
     name: str
     """With the first piece of each call only."""
     arguments: str
-    """JSON, to be joined with that of the pieces before."""
+    """JSON, to be appended to that of the earlier pieces."""
 
 
 class Read(NamedTuple):
-    """What a piece of an answer became."""
+    """Text and calls in a piece of an answer."""
 
     text: str
     calls: list[CallDelta]
 
 
 class CallReader:
-    """Parts an answer that comes in pieces into text and calls."""
+    """Splits an answer that arrives in pieces into text and calls."""
 
     def __init__(self, form: CallForm) -> None:
         self.complete = 0
-        """Calls that have ended."""
+        """Number of calls that have ended."""
         self._form = form
         self._begun = 0
         self._held = ""
@@ -92,7 +92,7 @@ class CallReader:
         self._state = self._text if form is HERMES else self._opening
 
     def feed(self, piece: str) -> Read:
-        """What is certain with this piece; nothing of a call's markup is text."""
+        """Returns the text and calls that are certain after this piece; a call's markup is never returned as text."""
         self._held += piece
         read = Read("", [])
         while True:
@@ -103,7 +103,9 @@ class CallReader:
                 return read
 
     def flush(self) -> Read:
-        """What was held back, when the answer ends: what never became a call is text, without its markup."""
+        """Ends the answer, and returns what was held back: text without markup if it isn't a call, nothing if the
+        answer was cut within one.
+        """
         held, self._held = self._held, ""
         if self._state == self._opening:
             try:
@@ -176,7 +178,7 @@ class CallReader:
             self._held = self._held[tail.end() :]
             self._state = self._text if self._form is HERMES else self._head
             self.complete += 1
-        elif self._form is HERMES and CLOSE in self._held:  # other fields after the arguments: they say nothing
+        elif self._form is HERMES and CLOSE in self._held:  # other fields after the arguments are ignored
             self._held, self._state = self._held.partition(CLOSE)[2], self._text
             self.complete += 1
         return Read("", [])
@@ -192,7 +194,7 @@ class CallReader:
         return False
 
     def _whole(self, answer: str, text: str) -> Read:
-        """The calls of an answer that is not in the usual order."""
+        """Returns the calls of an answer whose fields are not in the usual order, or else the given text."""
         found = parse_tool_calls(answer)
         deltas = [self._call(call) for call in found.calls]
         self.complete += len(deltas)
@@ -204,7 +206,7 @@ class CallReader:
 
 
 class _ObjectEnd:
-    """Finds where a JSON object ends that comes in pieces."""
+    """Finds the end of a JSON object that arrives in pieces."""
 
     _TURN = re.compile(r'["\\{}]')
 
@@ -215,7 +217,7 @@ class _ObjectEnd:
         self._escaped = False
 
     def find(self, piece: str) -> int:
-        """How many characters of a piece belong to the object."""
+        """Returns how many characters of a piece belong to the object."""
         place = 0
         while place < len(piece):
             if self._escaped:
@@ -242,5 +244,5 @@ class _ObjectEnd:
 
 
 def _possible_start(text: str) -> int:
-    """How many characters at a text's end may be the start of a call's markup."""
+    """Returns how many characters at a text's end may be the start of a call's markup."""
     return next((n for n in range(min(len(text), len(OPEN) - 1), 0, -1) if OPEN.startswith(text[-n:])), 0)

@@ -1,10 +1,10 @@
-"""Tool calls in a model's answer: the forms that models write them in, read strictly and within limits.
+"""Parses tool calls in a model's answer, strictly and within limits, in the formats that models write:
 
-| form | models | text |
+| format | models | text |
 |---|---|---|
 | Hermes | Qwen, Hermes, SmolLM2 1.7B | `<tool_call>{"name": …, "arguments": {…}}</tool_call>`, one a call, or a list |
 | Llama | Llama 3.1 and later | `{"name": …, "parameters": {…}}`, several with `;` or a new line between them |
-| ours | models without their own form | `{"tool_calls": [{"name": …, "arguments": {…}}]}` |
+| ours | models without their own format | `{"tool_calls": [{"name": …, "arguments": {…}}]}` |
 
 Sources: https://github.com/NousResearch/Hermes-Function-Calling, Qwen2.5's chat template, and
 https://www.llama.com/docs/model-cards-and-prompt-formats/llama3_1/ (JSON based tool calling, `<function=…>`).
@@ -34,17 +34,17 @@ class ParsedCall(NamedTuple):
 
 
 class ParsedAnswer(NamedTuple):
-    """An answer without its calls, and those."""
+    """The text of an answer without its calls, and the calls."""
 
     content: str
     calls: list[ParsedCall]
 
 
 def parse_tool_calls(text: str) -> ParsedAnswer:
-    """Read the calls of an answer; an answer in none of the forms has none, whatever JSON it holds.
+    """Returns the calls of an answer; an answer in none of the formats has none, whatever JSON it holds.
 
     Raises:
-        ValueError: the answer begins a call that is not one, is too long, or calls too often.
+        ValueError: the answer has an invalid call or too many calls, or is too long.
     """
     if len(text) > MAX_CHARACTERS:
         raise ValueError(f"has more than {MAX_CHARACTERS} characters")
@@ -63,25 +63,25 @@ def parse_call(name: str, arguments: str) -> ParsedCall:
     """Returns a call of OpenAI's form, whose arguments are JSON.
 
     Raises:
-        ValueError: the name is invalid, or the arguments are no JSON object.
+        ValueError: the name is invalid, or the arguments are not a JSON object.
     """
     return _call({"name": name, "arguments": arguments}, ("arguments",))
 
 
 def fault_of_call(call: ParsedCall, tools: Sequence[Mapping[str, Any]]) -> str:
-    """What is wrong with a call; empty: nothing.
+    """Returns why a call is invalid; empty if it is valid.
 
     Args:
-        tools: what may be called, in OpenAI's form, with schemas that `check_schema` took.
+        tools: the tools that may be called, in OpenAI's form, with schemas that passed `check_schema`.
     """
     for tool in tools:
         if tool["function"]["name"] == call.name:
             return fault_of(call.arguments, tool["function"].get("parameters", True))
-    return f"{call.name!r} is none of the tools"
+    return f"{call.name!r} is not one of the tools"
 
 
 def equal_calls(calls: Sequence[ParsedCall], others: Sequence[ParsedCall], tools: Sequence[Mapping[str, Any]]) -> bool:
-    """Whether calls are the same, in any order. An argument that has its schema's default may be left out."""
+    """Returns whether calls are equal, in any order. An argument that has its schema's default may be left out."""
     left = [_without_defaults(call, tools) for call in others]
     for call in (_without_defaults(call, tools) for call in calls):
         same = next(
@@ -134,7 +134,7 @@ def _functions(text: str) -> ParsedAnswer:
 
 
 def _whole(text: str) -> ParsedAnswer:
-    """An answer that is nothing but calls, or has none."""
+    """Parses an answer that either consists of calls only or has none."""
     tagged = text.startswith(_PYTHON_TAG)
     values = _values(text.removeprefix(_PYTHON_TAG).strip())
     match values:
@@ -148,7 +148,7 @@ def _whole(text: str) -> ParsedAnswer:
 
 
 def _values(text: str) -> list[Any]:
-    """The JSON objects that a text is made of; none if it is made of anything else."""
+    """Returns the JSON objects of a text; [] if it holds anything else."""
     objects: list[str] = []
     decoder, place = JSONDecoder(), 0
     while text[place : place + 1] == "{":
@@ -174,5 +174,5 @@ def _call(value: Any, keys: tuple[str, ...]) -> ParsedCall:
 
 def _object(value: Any) -> dict[str, Any]:
     if not isinstance(value, dict):
-        raise ValueError("has a tool call whose arguments are no object")
+        raise ValueError("has a tool call whose arguments are not an object")
     return value

@@ -22,7 +22,7 @@ _LENGTH = struct.Struct("!I")
 
 
 class HandoverError(ValueError):
-    """Error for bytes that are no message of the hand-over."""
+    """Error for bytes that are not a message of the hand-over."""
 
 
 def encode(head: dict[str, Any], content: bytes = b"") -> bytes:
@@ -41,7 +41,7 @@ class Messages:
         """Returns the messages that `data` completes, each as its head and its content.
 
         Raises:
-            HandoverError: it is no message, or too long.
+            HandoverError: the bytes are not a message, or it is too long.
         """
         self._buffer += data
         complete: list[tuple[dict[str, Any], bytes]] = []

@@ -49,13 +49,13 @@ class GuardedHandler(Protocol):
 
 @dataclass
 class HttpGuard:
-    """Makes the protocols of a server; the library's protocol tells its connection where it is in a request."""
+    """Creates the protocols of a server. The HTTP library's protocol tells its connection where requests begin and end."""
 
     limits: ConnectionLimits
     _connections: "set[GuardedConnection]" = field(default_factory=set)
     _addresses: Counter[str] = field(default_factory=Counter)
     _farewells: int = 0
-    # One for all: a connection's bytes are taken out of it before another one's are read.
+    # Shared by all connections: bytes are copied out of it before another connection is read.
     _buffer: memoryview = field(default_factory=lambda: memoryview(bytearray(READ_BYTES)))
 
     @property
@@ -66,12 +66,12 @@ class HttpGuard:
     def factory(
         self, make_handler: "Callable[[GuardedConnection], GuardedHandler]"
     ) -> Callable[[], asyncio.BufferedProtocol]:
-        """A protocol factory for `loop.create_server`."""
+        """Returns a protocol factory for `loop.create_server`."""
         return lambda: GuardedConnection(self, make_handler)
 
 
 def allowed_connections(wanted: int, files_each: int = 1) -> int:
-    """Raise the process's limit of open files for so many connections; how many it allows."""
+    """Raises the process's limit of open files for the wanted connections; returns how many it allows."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     files = wanted * files_each + _OTHER_FILES
     if soft != resource.RLIM_INFINITY and soft < files:
@@ -82,7 +82,7 @@ def allowed_connections(wanted: int, files_each: int = 1) -> int:
 
 
 def error_body(status: int, message: str, code: str = "", param: str = "") -> dict[str, Any]:
-    """An error in the form of OpenAI's API, which clients of every contract get; its type follows from the status."""
+    """Returns an error in the form of OpenAI's API, which clients of every contract get; the status decides its type."""
     return {"error": {"message": message, "type": _kind(status), "param": param or None, "code": code or None}}
 
 
@@ -92,7 +92,7 @@ def _kind(status: int) -> str:
 
 
 class GuardedConnection(asyncio.BufferedProtocol):
-    """Passes everything on to the library's protocol, which it makes once the connection is taken."""
+    """Passes events on to the library's protocol, which it creates once the connection is accepted."""
 
     def __init__(self, guard: HttpGuard, make_handler: "Callable[[GuardedConnection], GuardedHandler]") -> None:
         self._guard = guard
@@ -102,7 +102,7 @@ class GuardedConnection(asyncio.BufferedProtocol):
         self._timer: asyncio.TimerHandle | None = None
         self._write_timer: asyncio.TimerHandle | None = None
         self._address = ""
-        self._ending = False  # what comes is thrown away
+        self._ending = False  # received bytes are discarded
         self._farewell = False
         self._reset()
 
@@ -110,35 +110,37 @@ class GuardedConnection(asyncio.BufferedProtocol):
         self._waiting = True  # whether the next bytes are headers
         self._head = _Head()
         self.received = 0
-        """Bytes of the request so far, as they were sent: many more than its body has, if that is in tiny chunks."""
+        """Bytes of the request received so far: many more than its body has, if that is sent in tiny chunks."""
 
     @property
     def unsent(self) -> int:
         """Bytes that wait to be sent."""
         return self._transport.get_write_buffer_size()
 
-    # -- what the library's protocol says
+    # -- called by the library's protocol
 
     def begin(self) -> None:
-        """A request's headers are complete."""
+        """Called when a request's headers are complete."""
         self._waiting = False
         self._stop_timer()
 
     def end(self, *, complete: bool) -> None:
-        """The request is over; the next one's headers may come, after what is missing of its content."""
+        """Called when a request is over; the next one's headers may follow, after the rest of its content."""
         self._reset()
         if not complete:
-            self._waiting = False  # what comes is not headers yet, and the library reads it for a moment
+            self._waiting = False  # the next bytes are not headers yet, and the library reads them for a moment
             self._start_timer(self._guard.limits.header_seconds)
 
     def linger(self) -> None:
-        """Close after a last answer to a client that still sends: closed at once, its bytes would reset the answer."""
+        """Closes after a last answer to a client that is still sending: closing at once would reset the connection
+        before the client has read the answer.
+        """
         self._stop_timer()
         self._ending = True
         self._transport.write_eof()
         self._start_timer(_LINGER_SECONDS)
 
-    # -- what asyncio says
+    # -- called by asyncio
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         guard, self._transport = self._guard, transport
@@ -190,7 +192,7 @@ class GuardedConnection(asyncio.BufferedProtocol):
             self._handler.connection_lost(exc)
 
     def pause_writing(self) -> None:
-        """The client reads too slowly: it has some time to go on."""
+        """Called when the client reads too slowly; resets the connection unless it continues in time."""
         loop = asyncio.get_running_loop()
         self._write_timer = loop.call_later(self._guard.limits.write_seconds, self._reset_connection)
         if self._handler:
@@ -204,16 +206,16 @@ class GuardedConnection(asyncio.BufferedProtocol):
     # -- limits
 
     def refuse_http(self) -> None:
-        """Answer what the library can't parse."""
+        """Answers bytes that the library can't parse."""
         self._refuse(400, "this is not an HTTP request", code="invalid_http")
 
     def _refuse(self, status: int, message: str, code: str) -> None:
-        """Answer, and give the client a moment to read it: closed at once, its unread bytes would reset the answer."""
+        """Answers, and gives the client a moment to read: closing at once would reset the connection before it has."""
         self._stop_timer()
         self._ending = self._farewell = True
         self._guard._farewells += 1
         if handler := self._handler:
-            self._handler = None  # it may be about to answer what it has of this request
+            self._handler = None  # it may be about to answer this request itself
             handler.give_up()
         body = json.dumps(error_body(status, message, code))
         retry = "Retry-After: 1\r\n" if status in (429, 503) else ""
@@ -228,7 +230,7 @@ class GuardedConnection(asyncio.BufferedProtocol):
         self._start_timer(_FAREWELL_SECONDS)
 
     def _reset_connection(self) -> None:
-        """Close so that the kernel throws its buffers away too: it would keep them for a client that doesn't read."""
+        """Closes so that the kernel discards its buffers too: it would keep them for a client that doesn't read."""
         with self._transport.get_extra_info("socket").dup() as sock:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self._transport.abort()
@@ -263,7 +265,7 @@ class _Head:
         self._complete = False
 
     def take(self, data: bytes) -> _Refusal | None:
-        """None while it is within the limits with these bytes too, else the answer."""
+        """Adds bytes; returns None while the headers are within the limits, else the error."""
         if self._complete:
             return None
         if not self._lines and not self._end.strip(b"\r\n"):
@@ -297,7 +299,7 @@ class _Head:
 
 
 def _client(peer: Any) -> str:
-    """Whose connection it is: an IPv4 address, or the first 64 bits of an IPv6 address."""
+    """Returns the address that a connection is counted for: of IPv4, or the first 64 bits of one of IPv6."""
     try:
         address = ipaddress.ip_address(peer[0].partition("%")[0])
     except (TypeError, ValueError, IndexError):

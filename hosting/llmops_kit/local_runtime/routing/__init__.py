@@ -1,1 +1,1 @@
-"""The router before the workers of an endpoint: balance, relay, rollout."""
+"""The router in front of an endpoint's workers: balancing, hand-over, relay."""

@@ -1,4 +1,4 @@
-"""Which backend takes a request: weights among variants, least outstanding requests among a variant's instances."""
+"""Chooses a request's backend: weights among variants, least outstanding requests among a variant's instances."""
 
 import asyncio
 import time
@@ -22,7 +22,7 @@ class VariantRoute(Part):
     backends: list[str] = Field(description="Base URLs, http://host:port.")
     sockets: dict[str, str] = Field(
         default={},
-        description="Base URL -> unix socket through which that instance takes connections, if its server does; "
+        description="Base URL -> unix socket on which that instance takes connections, if its server supports it; "
         "relative to the router's folder.",
     )
     key_sha256: str = Field(default="", description="Of the API key that its server takes; empty: it asks for none.")
@@ -32,7 +32,7 @@ class VariantRoute(Part):
 
 
 class Routes(Document):
-    """Backends and weights of an endpoint; set as a whole, kept in a file, read again by a restarted router."""
+    """Backends and weights of an endpoint; set as a whole, and kept in a file that a restarted router reads."""
 
     SCHEMA: ClassVar[str] = "routes/1"
 
@@ -41,7 +41,7 @@ class Routes(Document):
 
 @dataclass(eq=False)
 class Backend:
-    """One instance of a variant, with what was counted since it was added. Times in seconds.
+    """One instance of a variant, with its counts since it was added. Times are in seconds.
 
     `takes_connections`: it served its `socket` when it became healthy; otherwise requests are relayed to it.
     """
@@ -61,17 +61,17 @@ class Backend:
     last_chosen: int = 0
 
     def mark(self, healthy: bool, reason: str = "") -> bool:
-        """Set the health; True if that changed it."""
+        """Sets the health; returns whether it changed."""
         self.reason = reason
         if healthy == self.healthy:
             return False
         self.healthy = healthy
-        self.takes_connections &= healthy  # it is asked again once it is back
+        self.takes_connections &= healthy  # checked again once it is healthy
         self.since = time.time()
         return True
 
     def count_first_byte(self, seconds: float) -> None:
-        """Add to the mean time to first byte."""
+        """Adds to the mean time to first byte."""
         self.first_bytes += 1
         self.first_byte_seconds += seconds
 
@@ -101,7 +101,7 @@ class Turns:
         self._credit: dict[str, float] = {}
 
     def keep(self, names: Iterable[str]) -> None:
-        """Forget all but these."""
+        """Forgets all but these."""
         self._credit = {name: self._credit.get(name, 0) for name in names}
 
     def next(self, weights: Mapping[str, float]) -> str:
@@ -114,7 +114,7 @@ class Turns:
 
 
 class Table:
-    """The routes in force, and the backends that they name or that still finish requests."""
+    """The current routes, their backends, and removed backends that still finish requests."""
 
     def __init__(self) -> None:
         self.routes = Routes.new()
@@ -126,7 +126,7 @@ class Table:
         self._change = asyncio.Event()
 
     def update(self, routes: Routes) -> tuple[list[Backend], list[Backend]]:
-        """Put routes in force; backends that stay keep their health and counts.
+        """Replaces the routes; backends that stay keep their health and counts.
 
         Returns:
             The backends that were added and those that were removed.
@@ -148,9 +148,11 @@ class Table:
     def choose(self, avoid: Iterable[Backend] = (), wanted: str = "") -> Backend | None:
         """Returns the backend for the next request, or None if none with traffic is healthy.
 
-        Weights hold exactly over each round. A variant without a healthy instance gives
-        its share to the others. `avoid`: only taken when there is no other. `wanted`: the variant that must answer,
-        whatever its weight; empty: the weights decide.
+        Weights hold exactly over each round. The share of a variant without a healthy instance goes to the others.
+
+        Args:
+            avoid: backends to choose only if there is no other.
+            wanted: the variant that must answer, regardless of its weight; empty: the weights decide.
         """
         healthy = [b for b in self.backends.values() if b.healthy]
         healthy = [b for b in healthy if b not in set(avoid)] or healthy
@@ -175,17 +177,17 @@ class Table:
 
     @property
     def has_traffic(self) -> bool:
-        """Whether some variant has a weight and instances, whether or not they are healthy."""
+        """Whether some variant has a weight and instances, healthy or not."""
         return any(r.weight and r.backends for r in self.routes.variants.values())
 
     def notify(self) -> None:
-        """Wake those who wait for a change, and forget removed backends that finished."""
+        """Wakes tasks that wait for a change, and forgets removed backends that finished."""
         self.draining = [b for b in self.draining if b.in_flight]
         self._change.set()
         self._change = asyncio.Event()
 
     async def changed(self, seconds: float) -> None:
-        """Wait for the next change, at most so long."""
+        """Waits for the next change, at most `seconds`."""
         event = self._change
         try:
             async with asyncio.timeout(seconds):
@@ -194,7 +196,7 @@ class Table:
             return
 
     def list_variants(self) -> dict[str, object]:
-        """Returns the variants and their weights, as clients may see them, in the form of OpenAI's lists."""
+        """Returns the variants and their weights for clients, in the form of OpenAI's lists."""
         variants = [{"id": v, "object": "variant", "weight": r.weight} for v, r in self.routes.variants.items()]
         return {"object": "list", "data": variants}
 
@@ -208,6 +210,6 @@ class Table:
 
 
 def _renewed(file: WatchedKeyFile) -> list[ApiKey]:
-    with suppress(DocumentError):  # half-written: the server, which reads it too, says so in its log
+    with suppress(DocumentError):  # half-written: the server reads it too, and logs the error
         file.renew()
     return file.keys

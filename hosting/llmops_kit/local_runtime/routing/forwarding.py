@@ -1,4 +1,4 @@
-"""What both ways of forwarding a request have in common: the hand-over of its connection, and the relay."""
+"""Shared by both ways of forwarding a request: the hand-over of its connection, and the relay."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -18,7 +18,7 @@ _HOP_BY_HOP = frozenset(
 
 
 class NotAnsweredError(Exception):
-    """Error for a backend that gave no byte of an answer.
+    """Error for a backend that sent no byte of an answer.
 
     `sent`: it may have seen the request. `down`: it refused the connection.
     """
@@ -30,9 +30,9 @@ class NotAnsweredError(Exception):
 
 
 class LongBody:
-    """A body too long to keep: its beginning, then the rest as the client sends it. Can be sent once.
+    """A body too long to keep: yields its beginning, then the rest as the client sends it. Can be sent once.
 
-    `refusal` is the answer when the client is at fault.
+    `refusal` is the answer if the client is at fault.
     """
 
     def __init__(
@@ -64,13 +64,13 @@ class LongBody:
 async def take_body(
     request: web.BaseRequest, most: int, seconds: float, received: Callable[[], int]
 ) -> bytes | LongBody:
-    """Returns a request's body; one that is too long to keep is read when it is sent.
+    """Returns a request's body; a body too long to keep is read only when it is forwarded.
 
     Args:
-        request: whose headers have come.
-        most: bytes of a body.
-        seconds: time for each part of a long one.
-        received: gives the bytes of the request so far, as they were sent.
+        request: a request whose headers were received.
+        most: maximum bytes of a body.
+        seconds: timeout for each part of a long body.
+        received: returns the bytes of the request received so far, with the frames of chunks.
     """
     if not request.body_exists:
         return b""
@@ -89,13 +89,13 @@ def too_large(most: int) -> web.Response:
 
 
 def too_slow(seconds: float) -> web.Response:
-    """Returns the answer to a body that comes too slowly."""
+    """Returns the answer to a body that arrives too slowly."""
     return refusal(408, f"the body did not come within {seconds:g} s", "body_timeout", close=True)
 
 
 def not_forwarded(headers: Mapping[str, str]) -> frozenset[str]:
-    """Returns the names, in lower case, of the headers that concern one connection, those that `Connection` names among
-    them.
+    """Returns the names, in lower case, of headers that concern only one connection, including those that `Connection`
+    lists.
     """
     return _HOP_BY_HOP | {name.strip().lower() for name in headers.get(hdrs.CONNECTION, "").split(",")}
 

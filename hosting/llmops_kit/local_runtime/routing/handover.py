@@ -16,7 +16,7 @@ _CHUNK = 1 << 16
 
 
 class WrittenResponse(web.StreamResponse):
-    """A response whose bytes the client has already. `rest`: what it has sent beyond the request."""
+    """A response whose bytes the client has already. `rest`: bytes that the client has sent after the request."""
 
     def __init__(self, *, kept: bool, rest: bytes = b"") -> None:
         super().__init__()
@@ -25,7 +25,7 @@ class WrittenResponse(web.StreamResponse):
 
     @property
     def keep_alive(self) -> bool:
-        """Whether the client's connection takes another request."""
+        """Whether the client's connection stays open for another request."""
         return self._kept
 
     async def prepare(self, request: web.BaseRequest) -> None:
@@ -36,7 +36,7 @@ class WrittenResponse(web.StreamResponse):
 
 
 def offered(path: str) -> bool:
-    """Returns whether a server takes connections at this socket."""
+    """Returns whether a server takes connections on this socket."""
     try:
         connect(Path(path)).close()
     except OSError:
@@ -55,13 +55,13 @@ def connected(request: web.BaseRequest, body: bytes | LongBody, backend: Backend
     if (
         not backend.takes_connections
         or isinstance(body, LongBody)
-        or request.version != HttpVersion11  # to others the answer's end is that of the connection
+        or request.version != HttpVersion11  # for others the end of the connection ends the answer
         or transport is None
         or transport.is_closing()
-        or transport.get_write_buffer_size()  # of the answer before
+        or transport.get_write_buffer_size()  # of the previous answer
     ):
         return None
-    # Before it connects, since that wakes the worker, which would wait for the message.
+    # Encode it before connecting, because that wakes the worker, which would wait for the message.
     message = encode({"headers": {VARIANT_HEADER.lower(): backend.variant}}, _as_bytes(request, body))
     try:
         return connect(Path(backend.socket)), message
@@ -74,13 +74,13 @@ def connected(request: web.BaseRequest, body: bytes | LongBody, backend: Backend
 async def answer(
     request: web.BaseRequest, message: bytes, backend: Backend, worker: socket.socket, start: float
 ) -> "WrittenResponse | None":
-    """Returns the backend's answer, which the client has; None if it was cut.
+    """Returns the backend's answer, which the client has received; None if it was cut.
 
     Nothing is read from the client's connection until GuardedRequests.take_back.
 
     Args:
         request: the client's.
-        message: hands it over.
+        message: the message that hands it over.
         backend: takes the connection.
         worker: the connection to its unix socket.
         start: when the request was sent, on the monotonic clock.
@@ -107,7 +107,7 @@ async def answer(
 
 
 def _as_bytes(request: web.BaseRequest, body: bytes) -> bytes:
-    """Returns a request as it is forwarded: its own path and headers, and a body in one piece."""
+    """Returns a request as bytes to forward: with its path and headers, and its body in one piece."""
     left_out = not_forwarded(request.headers) | {"expect", "content-length"}
     lines = [f"{request.method} {request.raw_path} HTTP/1.1".encode("utf-8", "surrogateescape")]
     lines += [b"%s: %s" % (n, v) for n, v in request.raw_headers if n.decode("latin-1").lower() not in left_out]
@@ -119,7 +119,7 @@ def _as_bytes(request: web.BaseRequest, body: bytes) -> bytes:
 
 
 async def _follow(worker: socket.socket, backend: Backend, start: float) -> "WrittenResponse | None":
-    """Returns the answer once the worker has sent it whole; None if it ended within it."""
+    """Returns the answer once the worker has sent all of it; None if the worker ended before."""
     loop = asyncio.get_running_loop()
     messages, begun = Messages(), False
     while True:

@@ -1,4 +1,4 @@
-"""aiohttp's side of the header guard: its protocol for one connection, and errors of the router's own."""
+"""Connects aiohttp with the HTTP guard: its protocol for one connection, and the router's own errors."""
 
 import asyncio
 from collections.abc import Callable
@@ -21,17 +21,17 @@ Connections = dict[asyncio.BaseTransport, GuardedConnection]
 
 
 class GuardedRequests:
-    """Connects an aiohttp server with a guard, which it tells when a request begins and when it was answered."""
+    """Connects an aiohttp server with a guard, and tells it when a request begins and when it was answered."""
 
     def __init__(self, guard: HttpGuard) -> None:
         self._guard = guard
         self._connections: Connections = {}
 
     def factory(self, server: web.Server, **options: Any) -> Callable[[], asyncio.BufferedProtocol]:
-        """A protocol factory for `loop.create_server`; `options` are those of aiohttp's RequestHandler.
+        """Returns a protocol factory for `loop.create_server`; `options` are those of aiohttp's RequestHandler.
 
-        aiohttp stops reading a body at twice its buffer's size, which is what is read at once: with a header of the
-        most bytes, at most 64 kB are held of a client whose key was not checked yet.
+        aiohttp stops reading a body at twice `read_bufsize`, which equals the size of one read: with the longest
+        headers, at most 64 kB are held for a client whose key was not checked yet.
         """
         loop = asyncio.get_running_loop()
 
@@ -44,17 +44,19 @@ class GuardedRequests:
         return self._guard.factory(handler)
 
     def begin(self, request: web.BaseRequest) -> None:
-        """A request's headers are complete."""
+        """Tells the guard that a request's headers are complete."""
         if connection := self._of(request):
             connection.begin()
 
     def end(self, request: web.BaseRequest) -> None:
-        """The request was answered; the next one's headers may come, after what is missing of its content."""
+        """Tells the guard that a request was answered; the next one's headers may follow, after the rest of its
+        content.
+        """
         if connection := self._of(request):
             connection.end(complete=request.content.is_eof())
 
     def take_back(self, request: web.BaseRequest, rest: bytes) -> None:
-        """Goes on reading from a connection that was handed over, after the bytes that were read meanwhile."""
+        """Resumes reading from a connection that was handed over, after `rest`, which the worker read."""
         if connection := self._of(request):
             if rest:
                 connection.take(rest)
@@ -62,7 +64,7 @@ class GuardedRequests:
             request.transport.resume_reading()
 
     def received(self, request: web.BaseRequest) -> int:
-        """Bytes of the request so far, as they were sent."""
+        """Returns the bytes of the request received so far, with the frames of chunks."""
         connection = self._of(request)
         return connection.received if connection else 0
 
@@ -71,7 +73,7 @@ class GuardedRequests:
 
 
 def refusal(status: int, message: str, code: str, *, retry: int = 0, close: bool = False) -> web.Response:
-    """An error as an answer."""
+    """Returns an error as an answer."""
     headers = {"Retry-After": str(retry)} if retry else {}
     if status == HTTPStatus.UNAUTHORIZED:
         headers["WWW-Authenticate"] = "Bearer"
@@ -82,13 +84,13 @@ def refusal(status: int, message: str, code: str, *, retry: int = 0, close: bool
 
 
 def unauthorized() -> web.Response:
-    """The answer to a request without the endpoint's key."""
+    """Returns the answer to a request without the endpoint's key."""
     what = "send the endpoint's API key as `Authorization: Bearer <key>`"
     return refusal(401, what, "invalid_api_key", close=True)
 
 
 class _Handler(web.RequestHandler):
-    """Answers what is no HTTP without a traceback in the log: it is the client's fault, as is going away."""
+    """Answers invalid HTTP without a traceback in the log: it is the client's fault, as are disconnects."""
 
     __slots__ = ("_guarded", "_registry")
 
@@ -106,7 +108,7 @@ class _Handler(web.RequestHandler):
         super().connection_lost(exc)
 
     def give_up(self) -> None:
-        """Without its transport it closes nothing."""
+        """Cancels running requests; without its transport, aiohttp closes no connection."""
         if self.transport:
             self._registry.pop(self.transport, None)
         self.transport = None
@@ -120,7 +122,7 @@ class _Handler(web.RequestHandler):
         self, request: web.BaseRequest, status: int = 500, exc: BaseException | None = None, message: str | None = None
     ) -> web.StreamResponse:
         strange = isinstance(exc, UnicodeEncodeError) and hdrs.EXPECT in request.headers
-        if strange:  # aiohttp repeats the header in its answer, and fails where that is no Unicode
+        if strange:  # aiohttp repeats the header in its answer, and fails if it is not Unicode
             return refusal(417, "Expect can be 100-continue alone", "unknown_expectation", close=True)
         if isinstance(exc, web.RequestPayloadError):
             return refusal(400, "the body does not fit its headers", "invalid_body", close=True)

@@ -1,4 +1,4 @@
-"""Relays a request to a backend over HTTP, and its answer as it comes: for images that take no connections."""
+"""Relays a request to a backend over HTTP, and streams its answer back: for images that take no connections."""
 
 import time
 
@@ -11,8 +11,8 @@ from llmops_kit.local_runtime.routing.forwarding import VARIANT_HEADER, LongBody
 
 
 def client_session() -> aiohttp.ClientSession:
-    """Returns a client that passes on what it is given. No limit to connections: how many requests a backend takes is
-    its own decision.
+    """Returns a client that changes neither headers nor bodies. Its connections have no limit: a backend limits its
+    requests itself.
     """
     return aiohttp.ClientSession(
         connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=15, force_close=False),
@@ -32,12 +32,12 @@ class Relay:
     async def answer(
         self, request: web.BaseRequest, body: bytes | LongBody, backend: Backend, start: float
     ) -> web.StreamResponse | None:
-        """Returns the backend's answer, sent already; None if it was cut.
+        """Returns the backend's answer, which was sent to the client already; None if it was cut.
 
         Args:
             request: the client's.
             body: its body.
-            backend: gets it.
+            backend: gets the request.
             start: when it was sent, on the monotonic clock.
 
         Raises:
@@ -53,13 +53,13 @@ class Relay:
             return await _pass_on(request, upstream, backend, start)
         finally:
             if isinstance(upstream, aiohttp.ClientResponse):
-                # Not at its end: closes the connection, which tells the backend that the client is gone.
+                # An unfinished answer: closing the connection tells the backend that the client is gone.
                 upstream.release() if upstream.content.at_eof() else upstream.close()
 
     async def _open(
         self, request: web.BaseRequest, body: bytes | LongBody, backend: Backend
     ) -> aiohttp.ClientResponse | web.Response:
-        """Returns the backend's answer, of which the headers have come; or the refusal of a client's body."""
+        """Returns the backend's answer once its headers were received, or the refusal of the client's body."""
         url = URL(backend.url + request.raw_path, encoded=True)
         headers = end_to_end(request.headers, leave_out=("expect", "content-length"))
         if isinstance(body, LongBody) and request.content_length is not None:

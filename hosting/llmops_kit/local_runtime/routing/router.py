@@ -2,9 +2,9 @@
 
 The folder has router.json and, once set, routes.json.
 
-Reads a request, chooses a backend, and hands the client's connection over to it; to a backend that takes none it relays
-the request, and the answer as it comes. A request is lost only if its own backend dies after the first byte of its
-answer, and then its connection is cut, so that the client can't take it for complete.
+Reads a request, chooses a backend, and hands the client's connection over to it; if the backend takes no connections,
+relays the request, and streams the answer back. A request is lost only if its backend dies after the first byte of the
+answer; then its connection is cut, so that the client can't take the answer for complete.
 """
 
 import asyncio
@@ -43,9 +43,9 @@ SOCKET = "router.sock"
 CONFIGURATION = "router.json"
 ROUTES = "routes.json"
 ALL_VARIANTS = "*"
-"""As the variant of a request: the router itself answers with the list of variants."""
+"""Variant of a request that the router itself answers, with the list of variants."""
 
-_MOST_RESETS = 2  # A request that kills each worker it meets must not meet all of them.
+_MOST_RESETS = 2  # A request that kills each worker it reaches must not reach all of them.
 _PROBE_SECONDS = 1.0
 _PROBE_SECONDS_WHILE_DOWN = 0.1
 _PROBE_TIMEOUT = aiohttp.ClientTimeout(total=3)
@@ -75,7 +75,9 @@ class RouterConfiguration(Document):
     max_body_bytes: int = Field(default=ROUTER_BODY_BYTES)
     max_connections: int = Field(default=ConnectionLimits.connections, ge=1)
     max_connections_per_address: int = Field(default=ConnectionLimits.connections_per_address, ge=1)
-    supervisor_socket: str = Field(default="", description="Woken when a backend is down: it looks once a second.")
+    supervisor_socket: str = Field(
+        default="", description="Supervisor to wake when a backend is down: it checks only once a second."
+    )
 
 
 class Router:
@@ -93,7 +95,7 @@ class Router:
         self._session: aiohttp.ClientSession
 
     async def run(self) -> None:
-        """Serve until SIGTERM, then finish what was begun."""
+        """Serves until SIGTERM, then finishes running requests."""
         stop = asyncio.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, stop.set)
@@ -123,7 +125,7 @@ class Router:
                 probe.cancel()
 
     async def answer(self, request: web.BaseRequest) -> web.StreamResponse:
-        """Answer a request whose headers have come."""
+        """Answers a request whose headers were received."""
         self._guarded.begin(request)
         response = None
         try:
@@ -135,7 +137,7 @@ class Router:
                 self._guarded.take_back(request, response.rest)
 
     async def forward(self, request: web.BaseRequest) -> web.StreamResponse:
-        """Answer a request with the answer of a backend."""
+        """Answers a request with the answer of a backend."""
         if request.method == hdrs.METH_CONNECT or not request.raw_path.startswith("/"):
             return refusal(400, "only requests for a path are forwarded", "invalid_request", close=True)
         if (request.content_length or 0) > self.config.max_body_bytes:
@@ -223,7 +225,7 @@ class Router:
         )
 
     async def _watch(self, backend: Backend) -> None:
-        """Asks a backend for its health, again and again, until the task is cancelled."""
+        """Polls a backend's health until the task is cancelled."""
         misses = 0
         while True:
             try:
@@ -244,7 +246,9 @@ class Router:
             await asyncio.sleep(_PROBE_SECONDS if healthy else _PROBE_SECONDS_WHILE_DOWN)
 
     def _lost(self, backend: Backend, reason: str, down: bool) -> None:
-        """A request met a lost connection: ask for the health now; until then refused means down."""
+        """Polls a backend's health at once, after a request lost its connection; `down`: it was refused, so the backend
+        counts as down until then.
+        """
         if backend not in self._probes:
             return
         if down and backend.mark(False, reason):

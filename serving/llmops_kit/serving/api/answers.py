@@ -1,4 +1,4 @@
-"""Turns one answer's tokens into what a client may see of it, and merges several answers into one stream."""
+"""Turns an answer's tokens into the text and tool calls for a client, and merges several answers into one stream."""
 
 import asyncio
 from collections.abc import AsyncGenerator, Iterator, Sequence
@@ -12,7 +12,7 @@ from llmops_kit.serving.text import Detokenizer, StopStrings
 
 
 class Answer:
-    """An answer as whole characters, up to a stop string, split into text and tool calls."""
+    """Decodes one answer into whole characters, up to a stop string, and splits them into text and tool calls."""
 
     def __init__(self, choice: int, request: ChatRequest | CompletionRequest, prompts: Prompts) -> None:
         self._choice = choice
@@ -25,9 +25,7 @@ class Answer:
         self._called = False
 
     def feed(self, tokens: Tokens) -> Iterator[Delta]:
-        """Yields what the client sees of some more tokens, one piece for each; the last piece of an answer has
-        `finish`.
-        """
+        """Yields one piece for the client for each token; the last piece of an answer has `finish`."""
         for place, id_ in enumerate(tokens.ids):
             last = place == len(tokens.ids) - 1
             yield self._one(Tokens([id_], tokens.finish if last else None, tokens.chances[place : place + 1]))

@@ -72,7 +72,7 @@ class Frames:
             "model": model,
             "system_fingerprint": fingerprint,
         }
-        # A token's frame is written thousands of times: all but its text is encoded once.
+        # Frames of tokens are written thousands of times: all but the text is encoded once.
         self._usage = ',"usage":null' if with_usage else ""
         self._chunk = json.dumps({**self._head, "object": self.CHUNK}, separators=_COMPACT)[:-1]
 
@@ -141,7 +141,7 @@ class CompletionFrames(Frames):
         return b""
 
     def delta(self, delta: Delta) -> bytes:
-        """Returns the events of a stream that carry one piece of an answer, and its end."""
+        """Returns the frames of one delta: its text, and its end."""
         frames = self._frame(delta.choice, f'"text":{json.dumps(delta.text)}') if delta.text else b""
         return frames + (self._frame(delta.choice, '"text":""', finish=delta.finish) if delta.finish else b"")
 

@@ -1,4 +1,4 @@
-"""What callers are told of the served model: the names that it answers to, and its entry in /v1/models."""
+"""The served model as callers see it: its names, and its entry in /v1/models."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ class ModelCard:
     """The served model as callers see it, whatever engine runs it."""
 
     name: str
-    """Its alias, such as chatbot@3: in answers, in the log and in /v1/models."""
+    """Alias, such as chatbot@3; used in answers, in the log and in /v1/models."""
     sha256: str
     """The manifest's."""
     manifest: ModelManifest
@@ -29,7 +29,7 @@ class ModelCard:
     def check_name(self, asked: str) -> None:
         """Accepts the model's name and its alias, each with or without the SHA-256.
 
-        A client that writes the name alone is served on when the endpoint goes to another version.
+        A client that sends only the name keeps working when the endpoint changes to another version.
 
         Raises:
             ApiError: 404, it is another model's.
@@ -72,6 +72,6 @@ class ModelCard:
 
 
 def _examples(golden: Sequence[Golden]) -> list[str]:
-    """Returns a few short questions that this version answered rightly, for the chat page to offer."""
+    """Returns a few short questions that this version answered correctly, for the chat page to suggest."""
     asked = [g.messages[0].content for g in golden if [m.role for m in g.messages] == ["user"] and g.expect]
     return [question for question in asked if len(question) <= _LONGEST_EXAMPLE][:_EXAMPLES]

@@ -22,8 +22,8 @@ from llmops_kit.serving.errors import ApiError
 LONG_BODY = 1 << 16
 """Bytes above which a body is parsed on a thread, after a check of its structure."""
 _SLICE = 1 << 18
-# pydantic holds the interpreter lock while it parses: with more than this, for longer than 20 ms. 2,048 messages with a
-# part each are 18,432 strings, and 22,528 bytes outside of them; the rest is for spaces.
+# pydantic holds the interpreter lock while it parses, for longer than 20 ms beyond these limits. 2,048 messages with
+# one part each are 18,432 strings, and 22,528 bytes outside of them; the rest is for spaces.
 _MOST_STRINGS = 20_480
 _MOST_BYTES_OUTSIDE = 1 << 17
 _INT64 = 2**63
@@ -32,19 +32,19 @@ Role = Literal["system", "developer", "user", "assistant", "tool"]
 
 
 class TextPart(StrictBody):
-    """A part of a message's content: text, the only kind that is taken."""
+    """A part of a message's content: text, the only supported kind."""
 
     type: Literal["text"]
     text: str
 
 
 def joined_parts(content: Any, *, kinds: tuple[str, ...] = ("text",), empty: tuple[str, ...] = ()) -> Any:
-    """Joins text parts; refuses all other parts, so that nothing is ever fetched.
+    """Joins text parts; rejects all other parts, so that nothing is ever fetched.
 
     Args:
         content: a text, or a list of parts.
         kinds: the types of text parts.
-        empty: further fields that a part may have, without content.
+        empty: further fields that a part may have, if they are empty.
     """
     if not isinstance(content, list):
         return content
@@ -61,7 +61,7 @@ def joined_parts(content: Any, *, kinds: tuple[str, ...] = ("text",), empty: tup
 
 
 class ChatMessage(StrictBody):
-    """One message of a conversation; its content is text, whatever form it came in."""
+    """One message of a conversation; its content becomes text, from a string or text parts."""
 
     role: Role
     content: Annotated[
@@ -92,7 +92,7 @@ class ChatMessage(StrictBody):
 
 
 class StreamOptions(StrictBody):
-    """`stream_options`: whether a stream's last chunk has the usage."""
+    """`stream_options`: `include_usage` adds a last chunk with the usage."""
 
     include_usage: bool = False
     include_obfuscation: bool = False
@@ -106,7 +106,7 @@ Penalty = Annotated[float, Field(ge=-2, le=2, allow_inf_nan=False)]
 
 
 class GenerationOptions(StrictBody):
-    """Options of both kinds of requests. null is the same as absence."""
+    """Options of both kinds of requests. null means the same as an absent field."""
 
     model: str | None = Field(default=None, max_length=256)
     max_tokens: int | None = Field(default=None, ge=1, lt=_INT64)
@@ -122,7 +122,7 @@ class GenerationOptions(StrictBody):
     frequency_penalty: Penalty | None = None
     presence_penalty: Penalty | None = None
     logit_bias: Annotated[Any, Only(({},))] = None
-    user: Any = None  # changes no answer here
+    user: Any = None  # has no effect on answers
 
     @field_validator("stop", mode="before", json_schema_input_type=Stop | Stops | None)
     @classmethod
@@ -162,7 +162,7 @@ class ChatRequest(GenerationOptions):
     function_call: Annotated[Any, Only(("none", "auto"))] = None
     modalities: Annotated[Any, Only((["text"],))] = None
 
-    # These change no answer here.
+    # These have no effect on answers.
     metadata: Any = None
     store: Any = None
     service_tier: Any = None
@@ -201,7 +201,7 @@ class ChatRequest(GenerationOptions):
         return form.json_schema.schema_ if form.json_schema else {"type": "object"}
 
     def check(self) -> None:
-        """Checks tools more closely than their types do, and that schemas are within the limits.
+        """Checks tools beyond their types, and that schemas are within the limits.
 
         Raises:
             ApiError: 400, naming the location.
@@ -213,14 +213,14 @@ class ChatRequest(GenerationOptions):
 
     @property
     def schemas(self) -> dict[str, Any]:
-        """The JSON schemas by their location. Whether they are some is not yet known: it costs what the caller
-        chooses, so `SchemaChecks` finds it.
+        """The JSON schemas by their location. They may be invalid: the caller controls how long a check takes, so
+        `SchemaChecks` does it.
         """
         return schemas_of(self.tools, self.response_format)
 
 
 class CompletionRequest(GenerationOptions):
-    """A body of /v1/completions: a text that the model continues as it is, without its chat template."""
+    """A body of /v1/completions: a text that the model continues, without its chat template."""
 
     prompt: str = Field(min_length=1)
     logprobs: Annotated[Any, Only()] = None
@@ -236,7 +236,7 @@ class EmbeddingRequest(StrictBody):
     input: Inputs
     encoding_format: Literal["float", "base64"] | None = None
     dimensions: int | None = Field(default=None, ge=1, lt=_INT64)
-    user: Any = None  # changes no answer here
+    user: Any = None  # has no effect on answers
 
     @field_validator("input", mode="before", json_schema_input_type=Input | Inputs)
     @classmethod
@@ -307,12 +307,12 @@ def parse_body(body: bytes, kind: type[_Body]) -> _Body:
 
 
 def longest_body(text: int) -> int:
-    """Returns the maximum bytes of a body whose texts have so many characters: JSON may write each as two escapes."""
+    """Returns the maximum bytes of a body whose texts have `text` characters: JSON may write each as two escapes."""
     return 12 * text + _MOST_BYTES_OUTSIDE
 
 
 def _check_structure(body: bytes) -> None:
-    """Refuses a long body that is not mostly text. Works in slices, so that other threads get the interpreter in
+    """Rejects a long body that is not mostly text. Works in slices, so that other threads get the interpreter lock in
     between.
 
     Raises:

@@ -1,4 +1,4 @@
-"""What the models of all requests' bodies share; their JSON schemas are part of /openapi.json."""
+"""Shared by the models of all request bodies, whose JSON schemas are part of /openapi.json."""
 
 from dataclasses import dataclass
 from typing import Any, Self
@@ -8,7 +8,7 @@ from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
 
 class StrictBody(BaseModel):
-    """Refuses unknown fields. Pydantic's own `forbid` makes an error of each: 20,000 take 0.1 s."""
+    """Rejects unknown fields, naming the first. Pydantic's `forbid` creates an error for each: 20,000 take 0.1 s."""
 
     model_config = ConfigDict(extra="allow", strict=True, json_schema_extra={"additionalProperties": False})
 
@@ -21,8 +21,8 @@ class StrictBody(BaseModel):
 
 @dataclass(frozen=True)
 class Only:
-    """Marks a field that would change the answer and is not honoured: only null and values that mean the same as
-    silence pass.
+    """Marks a field that would change the answer and is not supported: accepts only null and values that mean the same
+    as its absence.
     """
 
     accepted: tuple[Any, ...] = ()

@@ -21,7 +21,7 @@ class ResponseFrames:
     """Builds the response to one request."""
 
     def __init__(self, request: ResponsesRequest, model: str, generation: GenerationRequest) -> None:
-        """Begins a response; `generation` has the defaults that the request left open."""
+        """Begins a response; `generation` has the defaults for fields that the request left out."""
         self._numbers = itertools.count()
         self._items: list[dict[str, Any]] = []
         self._finish = ""
@@ -50,18 +50,18 @@ class ResponseFrames:
         }
 
     def role(self) -> bytes:
-        """Returns the first events."""
+        """Returns the events that open a response."""
         kinds = ("response.created", "response.in_progress")
         return b"".join(self._event(kind, response=self._response) for kind in kinds)
 
     def delta(self, delta: Delta) -> bytes:
-        """Returns the events of a piece."""
+        """Returns the events of one delta."""
         self._finish = delta.finish or self._finish
         frames = self._text(delta.text) if delta.text else b""
         return frames + b"".join(map(self._call, delta.calls))
 
     def end(self, usage: dict[str, int]) -> bytes:
-        """Returns the last events."""
+        """Returns the events that close a response."""
         frames = b"" if self._items else self._open_message()
         status = "incomplete" if self._finish == "length" else "completed"
         frames += self._close(status)

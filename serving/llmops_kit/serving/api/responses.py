@@ -1,4 +1,4 @@
-"""OpenAI's responses API, without storage: a validated request, and the chat request that it means.
+"""OpenAI's responses API, without storage: a validated request, and the chat request that answers it.
 
 https://platform.openai.com/docs/api-reference/responses/create
 """
@@ -40,7 +40,7 @@ _PLACES = (
     (re.compile(r"^response_format\b"), "text.format"),
     (re.compile(r"^messages\b"), "input"),
 )
-"""Parameters of chat completions, and what the responses API calls them."""
+"""Patterns of chat completions' parameters -> their names in the responses API."""
 
 
 def _text(content: Any) -> Any:
@@ -48,7 +48,7 @@ def _text(content: Any) -> Any:
 
 
 class ResponseTextPart(StrictBody):
-    """A part of an item's content: text, the only kind that is taken."""
+    """A part of an item's content: text, the only supported kind."""
 
     type: Literal["input_text", "output_text"]
     text: str
@@ -125,7 +125,7 @@ class TextFormat(StrictBody):
 
 
 class TextOptions(StrictBody):
-    """`text`: the format of the answer; `verbosity` is refused but for its default."""
+    """`text`: the format of the answer; of `verbosity` only the default is accepted."""
 
     format: TextFormat | None = None
     verbosity: Annotated[Any, Only(("medium",))] = None
@@ -164,7 +164,7 @@ _FROM_TEXT = BeforeValidator(_items, json_schema_input_type=str | _Items)
 
 
 class ResponsesRequest(StrictBody):
-    """A body of /v1/responses. null is the same as absence."""
+    """A body of /v1/responses. null means the same as an absent field."""
 
     model: str | None = Field(default=None, max_length=256)
     input: Annotated[list[InputItem], FailFast(), _FROM_TEXT] = Field(min_length=1, max_length=_MOST_ITEMS)
@@ -193,7 +193,7 @@ class ResponsesRequest(StrictBody):
     top_logprobs: Annotated[Any, Only((0,))] = None
     truncation: Annotated[Any, Only(("disabled",))] = None
 
-    # These change no answer here.
+    # These have no effect on answers.
     prompt_cache_key: Any = None
     prompt_cache_options: Any = None
     prompt_cache_retention: Any = None
@@ -230,7 +230,7 @@ class ResponsesRequest(StrictBody):
         )
 
     def renamed(self, error: ApiError) -> ApiError:
-        """Returns an error about the chat request in the words of this one."""
+        """Returns an error about the chat request with the parameters of this one."""
         param = error.body["error"]["param"] or ""
         if place := re.match(r"messages\[(\d+)\]", param):
             param = f"input[{self._messages[int(place[1])][1]}]"
@@ -243,7 +243,7 @@ class ResponsesRequest(StrictBody):
 
     @cached_property
     def _messages(self) -> list[tuple[ChatMessage, int]]:
-        """The chat's messages, each with the number of the item that it begins with; calls in a row are one message."""
+        """The chat's messages, each with the index of its first item; consecutive calls are one message."""
         found: list[tuple[ChatMessage, int]] = []
         if self.instructions is not None:
             found.append((ChatMessage(role="system", content=self.instructions), 0))
@@ -266,7 +266,7 @@ class ResponsesRequest(StrictBody):
 
 
 def offered(tool: FunctionTool) -> OfferedTool:
-    """Returns a response's tool as a chat request's."""
+    """Returns a tool of a response as a tool of a chat request."""
     function = OfferedFunction(
         name=tool.name, description=tool.description, parameters=tool.parameters, strict=tool.strict
     )
@@ -274,7 +274,7 @@ def offered(tool: FunctionTool) -> OfferedTool:
 
 
 def chat_format(form: TextFormat | None) -> ResponseFormat | None:
-    """Returns the form of a response's text as a chat request's; None: any text."""
+    """Returns the format of a response's text as that of a chat request; None: any text."""
     if form is None or form.type == "text":
         return None
     if form.name is None or form.schema_ is None or form.type == "json_object":
@@ -284,11 +284,11 @@ def chat_format(form: TextFormat | None) -> ResponseFormat | None:
 
 
 def renamed(error: ApiError, param: str = "") -> ApiError:
-    """Returns an error about a parameter of a chat request in the words of the responses API.
+    """Returns an error about a parameter of a chat request with the parameter's name in the responses API.
 
     Args:
         error: of the chat request.
-        param: the location, if it isn't the error's.
+        param: the location, if it differs from the error's.
     """
     old = error.body["error"]["param"] or ""
     param = param or old
@@ -309,5 +309,5 @@ def parse_responses(body: bytes) -> ResponsesRequest:
     request = parse_body(body, ResponsesRequest)
     if request.stream_options and not request.stream:
         raise ApiError(400, "stream_options needs stream", code="invalid_value", param="stream_options")
-    _ = request.chat  # computed here, where a long body is on a thread
+    _ = request.chat  # cached now: for a long body this runs on a thread
     return request

@@ -1,4 +1,4 @@
-"""Tools and JSON schemas of a request, in OpenAI's form: their shape, and whether they can be honoured."""
+"""Tools and JSON schemas of a request, in OpenAI's form, and checks of them."""
 
 import json
 from collections.abc import Sequence
@@ -14,12 +14,12 @@ from llmops_kit.serving.errors import ApiError
 
 MAX_TOOLS = 128
 FORMAT_SCHEMA = "response_format.json_schema.schema"
-"""Location of the schema that an answer is held to."""
+"""Location of the schema that an answer must follow."""
 ToolName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,64}$")]
 
 
 class AssistantFunction(StrictBody):
-    """Name and arguments of a call; the arguments are JSON in a string, as OpenAI has them."""
+    """Name and arguments of a call; the arguments are JSON in a string, as in OpenAI's API."""
 
     name: ToolName
     arguments: str = Field(max_length=LIMITS.characters)
@@ -58,7 +58,7 @@ class OfferedTool(StrictBody):
         )
 
     def for_template(self) -> dict[str, Any]:
-        """Returns the form of chat templates."""
+        """Returns the tool in the form that chat templates take."""
         return self.model_dump(exclude_none=True, exclude={"function": {"strict"}})
 
 
@@ -67,14 +67,14 @@ Mode = Literal["auto", "none", "required"]
 
 @dataclass(frozen=True)
 class ToolChoice:
-    """Whether the model may, must or must not call, and which one."""
+    """Whether the model may, must or must not call a tool, and which one."""
 
     mode: Mode
     name: str = ""
 
     @classmethod
     def of(cls, stated: "ToolChoice | None", tools: Sequence[Any] | None) -> "ToolChoice":
-        """Returns the stated choice; without one, the model may call where there are tools."""
+        """Returns the stated choice; without one, the model may call tools if there are any."""
         return stated or cls("auto" if tools else "none")
 
 
@@ -131,7 +131,7 @@ class ResponseFormat(StrictBody):
 
 
 def check_tools(tools: Sequence[OfferedTool], choice: ToolChoice) -> None:
-    """Refuses tools of the same name or with schemas beyond the limits, and a choice of an unknown tool.
+    """Rejects tools of the same name or with schemas beyond the limits, and a choice of an unknown tool.
 
     Raises:
         ApiError: 400, naming the location.
@@ -153,7 +153,7 @@ def check_tools(tools: Sequence[OfferedTool], choice: ToolChoice) -> None:
 
 
 def check_format(form: ResponseFormat) -> None:
-    """Refuses a form of answers whose schema is beyond the limits.
+    """Rejects a format of answers whose schema is beyond the limits.
 
     Raises:
         ApiError: 400, naming the location.

@@ -1,9 +1,9 @@
 """Checks the JSON schemas of requests and compiles their grammars: `python -m llmops_kit.serving.engines.checker`.
 
-A caller chooses what a schema costs, and nothing could end a thread of the server that checks it. A grammar that
-xgrammar can't compile is accepted by openvino-genai with a request, and then makes every step of the pipeline raise;
-one that takes long delays all answers. So both are tried beforehand in this process, which has limits of processor time
-and memory (`llmops_kit.serving.front.schema_checks` is the server's side): only it waits, fails or is ended.
+A caller controls how long a schema's check takes, and a thread of the server that checks it could not be ended.
+openvino-genai accepts a request whose grammar xgrammar can't compile, and then every step of the pipeline raises; a
+grammar that compiles slowly delays all answers. So both are tried first in this process, which has limits of processor
+time and memory (`llmops_kit.serving.front.schema_checks` is the server's side): only it waits, fails or is ended.
 """
 
 import json
@@ -22,9 +22,9 @@ from llmops_kit.serving.engines.engine import Grammar
 
 _ENGINES = "llmops_kit.serving.engines"
 _CPU_SECONDS = 1
-"""CPU time, over all processors, that a check may take. The engine takes as long again for a grammar."""
+"""CPU time, over all processors, that a check may take. The engine then needs as long again for a grammar."""
 _MEMORY = 512 << 20
-"""Bytes that a check may take beyond what the process holds."""
+"""Bytes that a check may take beyond the process's memory before it."""
 _KEPT = 256 << 20
 """Bytes that all checks together may leave behind; then another process takes over."""
 
@@ -56,7 +56,7 @@ def main() -> None:
 
     | line | answer |
     |---|---|
-    | `{"schemas": {place: schema, …}}` | `[place, fault, retire]` of the first one at fault; fault "": none is |
+    | `{"schemas": {place: schema, …}}` | `[place, fault, retire]` of the first invalid one; fault "": all are valid |
     | `{"engine": name, "vocabulary": [token as Latin-1, …]}`, before the first grammar | `["", "", false]` |
     | `{"grammar": …}` | `["", fault, retire]` |
 
@@ -87,7 +87,7 @@ def main() -> None:
 
 
 def _limit(cpu_seconds: int, memory: int) -> None:
-    """Sets what the process may use, after which SIGXCPU or a lack of memory ends it."""
+    """Limits the process's CPU time and memory, beyond which SIGXCPU or a MemoryError ends it."""
     for kind, limit in ((resource.RLIMIT_CPU, cpu_seconds), (resource.RLIMIT_DATA, memory)):
         hard = resource.getrlimit(kind)[1]
         allowed = [each for each in (limit, hard) if each != resource.RLIM_INFINITY]
@@ -124,4 +124,4 @@ if __name__ == "__main__":
     try:
         main()
     except MemoryError:
-        os._exit(1)  # without a traceback: a request asked for it, and is told
+        os._exit(1)  # without a traceback: a request caused it, and gets the error

@@ -1,7 +1,7 @@
 """The engine's process for an embedding model: token ids in, one vector out for each text, by OpenVINO on a CPU.
 
-The tokens' vectors are pooled here rather than by openvino-genai's TextEmbeddingPipeline, which takes texts alone: it
-would tokenise a second time, and cut long ones without a word.
+The tokens' vectors are pooled here rather than by openvino-genai's TextEmbeddingPipeline, which takes only texts: it
+would tokenise a second time, and silently truncate long ones.
 """
 
 import base64
@@ -45,7 +45,7 @@ class Embedder:
 
         Args:
             channel: to the server.
-            messages: those that came with the order.
+            messages: messages that arrived with the order.
         """
         waiting: dict[int, tuple[list[list[int]], list[list[int]]]] = {}
         while True:

@@ -1,4 +1,4 @@
-"""Messages between the server and an engine: what to load, what to generate, and the tokens that come back."""
+"""Messages between the server and an engine: load orders, generation requests, and generated tokens."""
 
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
@@ -20,7 +20,7 @@ class LoadOrder:
     embedding: dict[str, Any] | None = None
     """Pooling and scaling of an embedding model; None: the model generates text."""
     prefix_cache: bool = False
-    """Keep the computed prefixes of prompts for later requests, whoever sends them."""
+    """Keep the computed prefixes of prompts for later requests, from any caller."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +51,7 @@ class Tagged:
 class Grammar:
     """A constraint on an answer: JSON by one schema, or one or several of `choices` in a row.
 
-    With a `trigger` it allows any text, in which whatever begins with the trigger must be one of `choices`.
+    With a `trigger` it allows any text; a part that begins with the trigger must be one of `choices`.
     """
 
     schema: str = ""

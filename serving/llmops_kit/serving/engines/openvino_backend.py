@@ -39,11 +39,11 @@ class OpenVinoBackend:
 
         reason, status = openvino_genai.GenerationFinishReason, openvino_genai.GenerationStatus
         self._finishes = {reason.STOP: "stop", reason.LENGTH: "length"}
-        # IGNORED: no memory is left for it. FINISHED without a reason can't be; better lost than waited for.
+        # IGNORED: out of memory for it. FINISHED without a reason should not occur: lost, rather than waited for.
         self._lost = (status.IGNORED, status.CANCEL, status.STOP, status.FINISHED)
         scheduler = openvino_genai.SchedulerConfig()
         scheduler.max_num_batched_tokens = STEP_TOKENS
-        scheduler.enable_prefix_caching = order.prefix_cache  # finds blocks by a 64-bit hash that can be forged
+        scheduler.enable_prefix_caching = order.prefix_cache  # it finds blocks by a 64-bit hash that can be forged
         properties: dict[str, Any] = {}
         if order.precision != "auto":
             properties["INFERENCE_PRECISION_HINT"] = order.precision
@@ -63,7 +63,7 @@ class OpenVinoBackend:
                 "top_logprobs": 0}  # fmt: skip
 
     def add(self, number: int, request: GenerationRequest) -> None:
-        """Validates a request, then adds it: a configuration that only `step` refuses would fail all requests."""
+        """Validates a request before adding it: if only `step` rejected it, all requests would fail."""
         import numpy
         import openvino
 
@@ -120,7 +120,7 @@ def _config(request: GenerationRequest) -> Any:
         config.eos_token_id = request.stop_ids[0]
         config.stop_token_ids = set(request.stop_ids)  # must hold the end-of-sequence id too
     else:
-        config.ignore_eos = True  # or genai takes the one of the model's generation_config.json
+        config.ignore_eos = True  # otherwise genai uses the one of the model's generation_config.json
     if request.temperature > 0 and request.top_p > 0:
         config.do_sample = True
         config.temperature = request.temperature

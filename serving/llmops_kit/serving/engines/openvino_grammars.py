@@ -11,7 +11,7 @@ from llmops_kit.serving.engines.engine import Grammar
 
 
 def vocabulary_tokenizer(tokens: Sequence[bytes]) -> Any:
-    """Returns a Tokenizer that only knows each token's text, which is all that xgrammar needs.
+    """Returns a Tokenizer that only has each token's text, which is all that xgrammar needs.
 
     genai reads the vocabulary from the constants of the operation VocabDecoder in openvino_detokenizer.xml.
     """
@@ -21,7 +21,7 @@ def vocabulary_tokenizer(tokens: Sequence[bytes]) -> Any:
     from openvino import opset14 as ops
     from openvino.utils.node_factory import NodeFactory
 
-    new_model: Any = Model  # its stubs take another Model
+    new_model: Any = Model  # its stubs expect another Model class
     own_opset: Any = NodeFactory()
     own_opset.add_extension(_tokenizers_library())
     ends = numpy.cumsum([len(token) for token in tokens], dtype=numpy.int32)
@@ -48,7 +48,7 @@ def _tokenizers_library() -> str:
         for path in Path(folder, "lib").glob("libopenvino_tokenizers.*"):
             return str(path)
     raise ServingError(
-        "has no lib/libopenvino_tokenizers, whose operations carry a vocabulary to genai",
+        "has no lib/libopenvino_tokenizers, whose operations pass a vocabulary to genai",
         where="openvino_tokenizers",
         fix="install the versions of requirements/serving.txt",
     )
@@ -135,5 +135,5 @@ def _empty_model(vocabulary: int) -> Any:
     row = ops.constant(numpy.zeros((1, vocabulary), numpy.float32))
     logits = ops.matmul(ops.unsqueeze(hidden, ops.constant(numpy.array([2]))), row, False, False)
     logits.output(0).tensor.set_names({"logits"})
-    new_model: Any = openvino.Model  # its stubs take another Model
+    new_model: Any = openvino.Model  # its stubs expect another Model class
     return new_model([ops.result(logits)], [ops.assign(past, variable)], [ids, mask, positions, beams], "trial")

@@ -17,7 +17,7 @@ _NUMBERS = itertools.count()
 
 
 class ProcessEngine:
-    """An engine in a WorkerProcess: prompts in, tokens out; or, of an embedding model, vectors.
+    """An engine in a WorkerProcess: takes prompts, and returns tokens, or vectors of an embedding model.
 
     When the process ends, running answers raise EngineError and `ended` is set.
     """
@@ -31,7 +31,7 @@ class ProcessEngine:
         self._mailboxes: dict[int, _Mailbox] = {}
         self._gathering = Gathering(self._send)
         self._vectors: dict[int, _Vectors] = {}
-        # Never used twice, also not after a restart: a repeated number breaks openvino-genai's step.
+        # Never used twice, not even after a restart: a repeated number breaks openvino-genai's step.
         self._numbers = _NUMBERS
         self._loaded: asyncio.Future[EngineInfo] = asyncio.get_running_loop().create_future()
         self._transport: asyncio.Transport | None = None

@@ -15,7 +15,7 @@ from llmops_kit.serving.engines.worker import Step
 from llmops_kit.serving.vocabulary import token_bytes
 
 _PROMPT_TOKENS = 256
-"""A step begins no further prompt after so many tokens of prompts: running answers wait for them."""
+"""A step begins no further prompt after this many tokens of prompts, because running answers wait for them."""
 
 
 def warm() -> None:
@@ -75,7 +75,7 @@ class TransformersBackend:
                 "top_logprobs": 20}  # fmt: skip
 
     def add(self, number: int, request: GenerationRequest) -> None:
-        """Takes a request; its prompt is computed in the next step.
+        """Accepts a request; the next step computes its prompt.
 
         Raises:
             RuntimeError: xgrammar's own, the request's grammar doesn't compile.
@@ -85,7 +85,7 @@ class TransformersBackend:
         self._waiting.append(_Row(number, request, mask, self._model.device))
 
     def cancel(self, number: int) -> None:
-        """Takes a request out."""
+        """Removes a request."""
         self._waiting = [row for row in self._waiting if row.number != number]
         self._keep([i for i, row in enumerate(self._rows) if row.number != number])
 
@@ -152,7 +152,7 @@ class TransformersBackend:
         return row.number, [token], finish, chances
 
     def _join(self, row: _Row, cache: Any, mask: Any) -> None:
-        """Puts a row's cache under the others', both padded on the left to the longer one."""
+        """Appends a row's cache to the batch's, both padded on the left to the longer one."""
         import torch
         from torch.nn.functional import pad
 
@@ -200,7 +200,7 @@ def _penalised(logits: Any, row: _Row) -> Any:
 
 
 def _chance(logits: Any, token: int, others: int) -> Chance:
-    """Returns a token's log probability among all tokens, before temperature and nucleus, and the likeliest ones."""
+    """Returns a token's log probability before temperature and nucleus, and the likeliest tokens with theirs."""
     chances = logits.log_softmax(-1)
     likeliest = chances.topk(others)
     shown = zip(likeliest.indices.tolist(), likeliest.values.tolist(), strict=True)

@@ -53,7 +53,7 @@ class GrammarMasks:
 
 
 class GrammarMask:
-    """How far one answer has followed its grammar."""
+    """State of one answer in its grammar."""
 
     def __init__(self, matcher: Any, size: int) -> None:
         import xgrammar
@@ -73,7 +73,7 @@ class GrammarMask:
         return bool(self._bits.any())
 
     def accept(self, token: int) -> None:
-        """Goes on after an allowed token."""
+        """Advances by an allowed token."""
         self._matcher.accept_token(token)
 
     @property

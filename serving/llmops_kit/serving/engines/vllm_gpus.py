@@ -1,4 +1,4 @@
-"""On how many of this machine's GPUs vLLM computes a version: one, unless its weights need more."""
+"""Chooses the number of this machine's GPUs on which vLLM computes a version: one, unless its weights need more."""
 
 import json
 from collections.abc import Mapping
@@ -28,7 +28,7 @@ def choose_gpus(config: bytes | None, stored: int, precision: str, environ: Mapp
     """
     found = installed_gpus(environ)
     if not found:
-        return GpuChoice(1, "no GPU could be asked for its memory")
+        return GpuChoice(1, "nvidia-smi reports no GPU")
     try:
         values = json.loads(config or b"")
     except ValueError:
@@ -36,12 +36,12 @@ def choose_gpus(config: bytes | None, stored: int, precision: str, environ: Mapp
     smallest = min(found, key=lambda gpu: gpu.memory)
     fit = gpu_fit(values, stored, smallest, precision, len(found)) if isinstance(values, dict) else None
     if fit is None:
-        return GpuChoice(1, "its configuration is of a kind whose cache the kit does not reckon")
+        return GpuChoice(1, "the kit can't calculate the cache of this kind of model")
     return GpuChoice(fit.gpus, fit.words)
 
 
 def choose_for_folder(model: Path, precision: str, environ: Mapping[str, str]) -> GpuChoice:
-    """Chooses for a folder whose files were not verified, for an explanation."""
+    """Chooses for a folder whose files were not verified, only for `--explain`."""
     path = model / "config.json"
     stored = sum(file.stat().st_size for file in model.glob("*.safetensors"))
     return choose_gpus(path.read_bytes() if path.is_file() else None, stored, precision, environ)

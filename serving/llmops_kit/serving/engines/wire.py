@@ -2,9 +2,9 @@
 
 To the engine: {"load": {...}} with file descriptors (SCM_RIGHTS, unix(7)), then {"add": [number, {...}]} and
 {"cancel": number}. From it: {"loaded": {...}} or {"failed": text}, then {"lost": [numbers], "reason": text} and, for
-the steps of 20 ms, {"step": [[number, ids, finish, chances], ...], "running": n} with the new tokens of all answers. Of
-an embedding model: {"embed": [number, [ids, ...]]}, and {"embedded": [number, [[index, base64], ...]]} back for each
-batch of its texts.
+the steps of 20 ms, {"step": [[number, ids, finish, chances], ...], "running": n} with the new tokens of all answers. To
+an embedding model: {"embed": [number, [ids, ...]]}; from it, for each batch of the texts, {"embedded": [number,
+[[index, base64], ...]]}.
 """
 
 import json
@@ -46,7 +46,7 @@ class Channel:
         self._lines = Lines()
 
     def send(self, message: dict[str, Any]) -> None:
-        """Writes a message; waits while the server's side is full."""
+        """Writes a message; waits while the socket's buffer is full."""
         self._sock.sendall(encode(message))
 
     def receive_first(self) -> tuple[list[Any], list[int]]:

@@ -1,4 +1,4 @@
-"""The engine's process: one thread that accepts requests between steps, and sends the tokens of 20 ms in one message.
+"""The engine's process: one thread that takes requests between steps, and sends the tokens of 20 ms in one message.
 
 It is a separate process because `step` holds Python's interpreter lock for 20 to 200 ms, which would block any HTTP
 server.
@@ -39,7 +39,7 @@ to pass the token on.
 
 
 class EngineBackend(Protocol):
-    """A library that generates for a batch that requests join and leave between steps."""
+    """A library that generates for a batch; requests join and leave it between steps."""
 
     def load(self, order: LoadOrder, folder: Path) -> dict[str, Any]:
         """Loads the model from a folder with the order's files, which is removed afterwards; returns fields of
@@ -51,7 +51,7 @@ class EngineBackend(Protocol):
         """Adds a request to the batch.
 
         Raises:
-            Exception: the library's own, if it refuses the request.
+            Exception: the library's own, if it rejects the request.
         """
         ...
 
@@ -73,13 +73,13 @@ def main(fd: int, likely: str) -> None:
     # Ctrl-C and a container's SIGTERM reach the whole group; the server decides when the engine ends.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    gc.disable()  # a start makes no garbage
+    gc.disable()  # a start creates no garbage
     channel = Channel(socket.socket(fileno=fd))
-    with suppress(ImportError):  # said when it is asked for
+    with suppress(ImportError):  # `new_backend` reports it
         import_module(_place(likely)[0]).warm()
     with suppress(EOFError, ConnectionError):
         _run(channel)
-    os._exit(0)  # not a moment for destructors: the server is gone, and nothing is left to save
+    os._exit(0)  # without destructors: the server is gone, and nothing is left to save
 
 
 def _place(engine: str) -> tuple[str, str]:
@@ -102,9 +102,9 @@ def _run(channel: Channel) -> None:
         with _folder(order.files, handles) as folder:
             loaded = model.load(order, folder)
         channel.send({"loaded": loaded})
-        gc.freeze()  # a collection would look at all of the libraries, and stop every stream
+        gc.freeze()  # a collection would traverse all of the libraries, and delay every stream
         gc.enable()
-    except Exception as e:  # whatever a library raises at what it can't load is the reason to tell
+    except Exception as e:  # any error of the library is the reason to report
         channel.send({"failed": f"{type(e).__name__}: {_line(e)}"})
         return
     if isinstance(model, Embedder):
@@ -125,8 +125,8 @@ def _generate(channel: Channel, backend: EngineBackend, early: Iterable[Any]) ->
 
 @contextmanager
 def _folder(names: Iterable[str], handles: Iterable[int]) -> Iterator[Path]:
-    """Yields a folder of this process whose names link to open files, independent of what happens to the original
-    paths.
+    """Yields a folder whose names link to this process's open files, so that changes of the original paths have no
+    effect.
     """
     root = Path(tempfile.mkdtemp(prefix="llmops-model-"))
     try:
@@ -149,12 +149,12 @@ def _take(channel: Channel, backend: EngineBackend, messages: Iterable[Any]) -> 
         number, fields = message["add"]
         try:
             backend.add(number, GenerationRequest.of_dict(fields))
-        except Exception as e:  # a request that the library refuses must not end the others
+        except Exception as e:  # a request that the library rejects must not end the others
             channel.send({"lost": [number], "reason": f"the engine refused the request: {_line(e)}"})
 
 
 class Outbox:
-    """Collects steps' tokens on their way to the server, since a message for each would cost more than the tokens.
+    """Collects steps' tokens for the server, because a message for each would cost more than the tokens.
 
     A message is sent at once for an answer's first or last token, and otherwise every 20 ms.
     """
@@ -169,7 +169,7 @@ class Outbox:
         """Adds a step's tokens. Returns whether an answer's first token was among them.
 
         Args:
-            steps: what the step gave.
+            steps: the step's output.
             running: the requests that are still in the batch.
         """
         first, urgent = False, not running
@@ -188,9 +188,10 @@ class Outbox:
 
 
 def run_step(channel: Channel, backend: EngineBackend, outbox: Outbox) -> bool:
-    """Runs a step and sends its tokens; after an answer's first one, leaves the processors to the server for a moment.
+    """Runs a step and sends its tokens; after an answer's first token, leaves the processors to the server for a
+    moment.
 
-    Returns False after an exception, because every later step would raise too; the next process then loads the verified
+    Returns False after an exception, because every later step would raise too; a new process then loads the verified
     files again.
     """
     numbers = backend.numbers()

@@ -1,6 +1,4 @@
-"""Admission of requests: limits on running and waiting requests and on the length of their prompts, checked before a
-body is read.
-"""
+"""Admits requests within limits on their number, running and waiting, and on the length of waiting prompts."""
 
 import asyncio
 import math
@@ -12,8 +10,8 @@ from llmops_kit.core.limits import RequestLimits
 from llmops_kit.serving.errors import ApiError
 
 _BYTES_A_TOKEN = 4
-"""Estimated bytes of a body per token: prompts are not tokenised before they have a place. English text has 4 to 5
-characters per token.
+"""Estimated bytes of a body per token, because waiting prompts are not tokenised. English text has 4 to 5 characters
+per token.
 """
 _LONGEST_RETRY = 60
 _WEIGHT = 0.2
@@ -21,7 +19,7 @@ _WEIGHT = 0.2
 
 
 class Admission:
-    """Places in the engine's batch, and the queue before them, shared fairly between the callers' keys."""
+    """Places in the engine's batch, and the queue for them, shared fairly between the callers' keys."""
 
     def __init__(self, limits: RequestLimits) -> None:
         self._limits = limits
@@ -30,9 +28,9 @@ class Admission:
         self._waiting: dict[str, deque[asyncio.Future[None]]] = {}
         self._served: dict[str, int] = {}  # the number of each key's last grant
         self._grants = 0
-        self._seconds = 0.0  # that an answer takes, on average; 0: not known yet
+        self._seconds = 0.0  # mean duration of an answer; 0: unknown yet
         self.waiting_tokens = 0
-        """Estimated, of prompts that wait."""
+        """Estimated tokens of waiting prompts."""
 
     @property
     def running(self) -> int:
@@ -46,7 +44,7 @@ class Admission:
 
     @contextmanager
     def admitted(self, key: str, keys: int) -> Iterator[None]:
-        """Admits a request to batch and queue for the duration of the block, which begins before its body is read.
+        """Counts a request as admitted for the duration of the block, which begins before its body is read.
 
         Args:
             key: the name of the caller's key.
@@ -68,8 +66,8 @@ class Admission:
 
     @asynccontextmanager
     async def place(self, key: str, body: int) -> AsyncIterator[None]:
-        """Holds a place in the batch for the duration of the block, after waiting for its turn: a free place goes to
-        the key with the fewest places, and among several to the one that has waited longest.
+        """Waits for a place in the batch, and holds it for the duration of the block. A free place goes to the key with
+        the fewest places; among several, to the one whose last grant is the oldest.
 
         Args:
             key: the name of the caller's key.
@@ -93,12 +91,13 @@ class Admission:
 
     @contextmanager
     def more(self, key: str, places: int) -> Iterator[None]:
-        """Holds places for the further answers of a request that has one.
+        """Holds further places for a request that has one and asks for several answers.
 
-        They are taken at once, above the limit if necessary: requests that each hold a part would wait for each other.
+        They are taken at once, above the limit if necessary: requests that each hold some of their places would wait
+        for each other.
 
         Raises:
-            ApiError: 400, the batch has fewer.
+            ApiError: 400, the batch has fewer places.
         """
         if places >= self._limits.max_running:
             what = f"n: this server generates {self._limits.max_running} answers at once"
@@ -121,7 +120,7 @@ class Admission:
             await turn
         except asyncio.CancelledError:
             if turn.done() and not turn.cancelled():
-                self._free(key)  # its turn came while it was given up
+                self._free(key)  # it got its place while it was cancelled
             else:
                 self._forget(key, turn)
             raise
@@ -137,7 +136,7 @@ class Admission:
             turn = self._waiting[chosen].popleft()
             if not self._waiting[chosen]:
                 del self._waiting[chosen]
-            if not turn.done():  # else it was given up a moment ago
+            if not turn.done():  # otherwise it was cancelled a moment ago
                 self._take(chosen)
                 turn.set_result(None)
 

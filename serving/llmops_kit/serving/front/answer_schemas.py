@@ -1,4 +1,4 @@
-"""JSON schemas of what a server answers, for /openapi.json."""
+"""JSON schemas of a server's answers, for /openapi.json."""
 
 from typing import Any
 
@@ -117,7 +117,7 @@ def answer_of(path: str, kind: Kind, *, foreign: bool) -> Schema:
     Args:
         path: the route's path in the engine's app.
         kind: the route's kind for the method.
-        foreign: whether the engine is not the kit's own: its objects are not described further.
+        foreign: whether the engine is vLLM, whose objects are not described further.
     """
     if kind == "page":
         return _answer(PAGE[path][1], _TEXT)

@@ -8,7 +8,7 @@ from llmops_kit.serving.front.exchange import CONNECTION, ClientGoneError, HttpE
 
 
 async def read_body(exchange: HttpExchange, receive: Receive, most: int, seconds: float) -> bytes:
-    """Returns a request's whole body, once it has arrived.
+    """Waits for a request's whole body and returns it.
 
     Args:
         exchange: the request.
@@ -35,7 +35,7 @@ async def read_body(exchange: HttpExchange, receive: Receive, most: int, seconds
                     raise ClientGoneError
                 body += message.get("body", b"")
                 more = message.get("more_body", False)
-                # Frames of chunks count too: a million chunks of a byte are work, not a request.
+                # Frames of chunks count too: a million chunks of one byte would cost much work.
                 if len(body) > most or (connection and connection.received > 2 * most + MOST_HEAD_BYTES):
                     raise _too_large()
     except TimeoutError:
@@ -44,7 +44,7 @@ async def read_body(exchange: HttpExchange, receive: Receive, most: int, seconds
 
 
 def replay(body: bytes, receive: Receive) -> Receive:
-    """Returns an ASGI receive for the engine's app: the whole body at once, then whatever follows it."""
+    """Returns an ASGI receive for the engine's app: the whole body in one message, then the messages of `receive`."""
     given = False
 
     async def again() -> Message:

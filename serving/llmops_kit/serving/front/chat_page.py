@@ -18,7 +18,7 @@ _SECURITY = {
 
 
 class Page:
-    """Reads the files once."""
+    """Serves the page's files, which it reads once."""
 
     def __init__(self) -> None:
         folder = files("llmops_kit.serving") / "page"

@@ -46,16 +46,16 @@ class HttpExchange:
         self.caller = ""
         """Name of the caller's key."""
         self.more_places: Callable[[int], AbstractContextManager[None]] = lambda _places: nullcontext()
-        """Takes so many more places in the batch, for a request that asks for several answers."""
+        """Takes this many more places in the batch, for a request that asks for several answers."""
         self.stream_began: Callable[[], None] = lambda: None
         """Called once an answer turns out to be a stream."""
         self.fields: dict[str, Any] = {}
-        """Of the log's line, beside the usage."""
+        """Fields of the log line, in addition to the usage."""
         self._send = send
         self._begun = False
         self._streams = False
-        self._waited = False  # the stream was begun before the app did
-        self._error: tuple[int, bytearray] | None = None  # an answer of the app's that no longer has a status
+        self._waited = False  # the front began the stream, before the app did
+        self._error: tuple[int, bytearray] | None = None  # an error of the app's, too late for its own status
         self.headers: dict[bytes, bytes] = dict(scope["headers"])
 
     def header(self, name: bytes) -> str:
@@ -71,13 +71,13 @@ class HttpExchange:
         """Whether the engine's app has begun its response."""
         return self._begun and not (self._waited and not self._streams)
 
-    # -- what the app sends
+    # -- messages of the app
 
     async def send(self, message: Message) -> None:
         """Sends a message of the engine's app: its ASGI send."""
         if message["type"] == "http.response.body":
             if self._error is None and message.get("more_body"):
-                await self._send(message)  # a token's way, as short as it can be
+                await self._send(message)  # every token takes this path: keep it short
             else:
                 await self._body(message)
         elif message["type"] == "http.response.start":
@@ -116,14 +116,14 @@ class HttpExchange:
         if b"cache-control" not in given:
             own.append((b"cache-control", b"no-store"))
         if self.status == HTTPStatus.EXPECTATION_FAILED or not self._request_complete():
-            own.append((b"connection", b"close"))  # the rest of the request is not waited for
+            own.append((b"connection", b"close"))  # because the rest of the request is not read
         return [*own, *((n, v) for n, v in headers if n.lower() != b"x-request-id")]
 
     def _request_complete(self) -> bool:
         connection = self.scope.get("extensions", {}).get(CONNECTION)
         return connection is None or connection.complete
 
-    # -- what the front answers itself
+    # -- answers of the front
 
     async def answer(
         self, status: int, body: bytes, kind: str, headers: list[tuple[bytes, bytes]] | None = None

@@ -1,4 +1,4 @@
-"""The front: an ASGI class around an engine's app, with everything that does not depend on the engine."""
+"""The front: an ASGI class around an engine's app, with all functions that do not depend on the engine."""
 
 import asyncio
 import functools
@@ -41,11 +41,11 @@ _WAITING_SECONDS = 15.0
 
 
 class Front:
-    """Keys, limits, the three contracts, errors, readiness, log, metrics and chat page before an engine's app.
+    """Adds keys, limits, the three contracts, errors, readiness, log, metrics and chat page to an engine's app.
 
     The app receives only requests of the allow list, with the whole body in its first message. It may raise ApiError,
     before its response or within a stream, and counts the request's tokens in the scope's EXCHANGE. It is cancelled
-    when the client disconnects and when the request's time is over.
+    when the client disconnects and when the request times out.
     """
 
     def __init__(
@@ -55,11 +55,10 @@ class Front:
         metrics: Metrics | None = None,
         readiness: Readiness | None = None,
     ) -> None:
-        """Wraps the kit's own app, with the objects that it shares; or, with `app` alone, vLLM's.
+        """Wraps the kit's own app, with the objects that it shares; given only `app`, wraps vLLM's.
 
         Raises:
-            ServingError: the environment, which vLLM's process inherits from its parent, or the file of keys is
-                invalid.
+            ServingError: the file of keys or, for vLLM's app, the environment that its process inherits is invalid.
         """
         self._settings = settings or ServerSettings.from_environ(os.environ)
         self.readiness = readiness or Readiness()
@@ -81,7 +80,7 @@ class Front:
             await self._http(scope, receive, send)
         elif scope["type"] == "lifespan":
             await self._app(scope, receive, send)
-        else:  # a websocket: refused before it is accepted, which servers answer with 403
+        else:  # a websocket: closed before it is accepted, which servers answer with 403
             await send({"type": "websocket.close", "code": 1008})
 
     async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -133,7 +132,7 @@ class Front:
         return description(ROUTES, keyed=keyed, parameters=PARAMETERS if self._foreign else ())
 
     def _authenticated(self, exchange: HttpExchange) -> Caller:
-        """Returns the caller; called before the response can reveal whether a route exists."""
+        """Returns the caller; call it before the response can reveal whether a route exists."""
         path, header = exchange.scope["path"], exchange.header(b"authorization")
         if AllowList.is_open(path, exchange.scope["method"]):
             return self._keys.anybody
@@ -156,7 +155,7 @@ class Front:
         return scope
 
     async def _generate(self, exchange: HttpExchange, receive: Receive, route: Route, caller: Caller) -> None:
-        """Reads the body, waits for a place, and lets the app answer: within the request's time limit, and while the
+        """Reads the body, waits for a place, and lets the app answer, within the request's time limit and while the
         client is connected.
         """
         self._require_open()
@@ -194,7 +193,7 @@ class Front:
     def _log(self, exchange: HttpExchange) -> None:
         self.metrics.requests.labels(exchange.route, str(exchange.status)).inc()
         if exchange.route == "/ping":
-            return  # routers ask several times a second
+            return  # routers poll it several times a second
         scope = exchange.scope
         log_json(
             {
@@ -218,7 +217,7 @@ class _Waiting:
         self._task: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> None:
-        # A timer, not a task: nearly every answer begins before.
+        # A timer rather than a task, because nearly every answer begins earlier.
         self._timer = asyncio.get_running_loop().call_later(_WAITING_SECONDS, self._begin)
 
     async def __aexit__(self, *_: Any) -> None:

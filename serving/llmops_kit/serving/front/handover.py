@@ -17,7 +17,7 @@ from llmops_kit.serving.log import say
 
 _CHUNK = 1 << 16
 _MOST_REST = 1 << 16
-"""Bytes beyond the request after which a connection is no longer read: they go back to the router."""
+"""Bytes after the request beyond which a connection is no longer read; the router gets them back."""
 
 
 class HandOver:
@@ -31,24 +31,24 @@ class HandOver:
 
     @property
     def running(self) -> int:
-        """Connections that were not given back yet."""
+        """Connections that were not returned to the router yet."""
         return len(self._answers)
 
     def open(self, path: Path) -> None:
         """Accepts connections until `close`.
 
         Raises:
-            KitError: the socket can't be made, or its folder is open to other users.
+            KitError: the socket can't be created, or other users may enter its folder.
         """
         self._accepting = asyncio.create_task(self._accept(listen(path)))
 
     def close(self) -> None:
-        """Accepts no more connections; those that wait are refused."""
+        """Stops accepting connections; waiting ones are refused."""
         if self._accepting:
             self._accepting.cancel()
 
     async def drain(self, seconds: float) -> None:
-        """Accepts no more connections, and waits until the running answers have ended, at most so long."""
+        """Stops accepting connections, and waits until the running answers have ended, at most `seconds`."""
         self.close()
         if self._answers:
             await asyncio.wait(self._answers, timeout=seconds)
@@ -72,7 +72,7 @@ class HandOver:
         with router:
             try:
                 head, request, client = await _receive(router)
-            except OSError:  # the router ended, or only looked whether somebody listens
+            except OSError:  # the router ended, or only checked that this socket is served
                 return
             except HandoverError as e:
                 say(f"hand-over: {e}")
@@ -85,7 +85,7 @@ class HandOver:
             except OSError:  # the client left before
                 client.close()
                 kept, rest = False, b""
-            with suppress(OSError):  # the router ended before its client: the answer is complete all the same
+            with suppress(OSError):  # the router ended before its client: the answer is complete anyway
                 await loop.sock_sendall(router, encode({"kept": kept}, rest))
 
 
@@ -93,7 +93,7 @@ async def _receive(router: socket.socket) -> tuple[dict[str, Any], bytes, socket
     """Returns the head of the router's message, the request, and the client's socket.
 
     Raises:
-        HandoverError: it is no such message.
+        HandoverError: the message does not hand over a connection.
         OSError: the router ended.
     """
     messages, client = Messages(), None
@@ -135,8 +135,8 @@ async def _readable(sock: socket.socket) -> None:
 
 
 class _HandedConnection(asyncio.Protocol):
-    """A client's connection for one request, whose bytes the router has read. Closing it here closes it for the client
-    only once the router closes it too.
+    """A client's connection for one request, whose bytes the router has read. Closing it here does not disconnect the
+    client before the router closes it too.
     """
 
     def __init__(
@@ -155,7 +155,7 @@ class _HandedConnection(asyncio.Protocol):
         self._rest = bytearray()
         self._guarded = GuardedConnection(guard, lambda guarded: self._make_http(guarded, config, state))
         self.ended: asyncio.Future[tuple[bool, bytes]] = asyncio.get_running_loop().create_future()
-        """Whether the connection can take another request, and the bytes that the client has sent beyond this one."""
+        """Whether the connection can take another request, and the bytes that the client has sent after this one."""
         self.resume_writing = self._guarded.resume_writing
         self.pause_writing = self._guarded.pause_writing
         self.eof_received = self._guarded.eof_received
@@ -199,7 +199,7 @@ class _HandedHttp(GuardedHttp):
 
     @property
     def reusable(self) -> bool:
-        """Whether the answer is complete, and lets the client ask again."""
+        """Whether the answer is complete, and the connection can take another request."""
         return bool(self.cycle and self.cycle.response_complete and self.cycle.keep_alive)
 
     def on_response_complete(self) -> None:

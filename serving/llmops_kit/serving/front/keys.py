@@ -1,6 +1,4 @@
-"""Authentication of callers: API keys with their rates and budgets, or a platform that has already authenticated
-them.
-"""
+"""Authenticates callers by API keys with rates and budgets, or trusts a platform that has authenticated them."""
 
 import math
 import time
@@ -26,12 +24,12 @@ class Caller:
     key: ApiKey
     _tokens: int = 0
     _day: str = ""
-    _allowance: float = -1.0  # requests that may come at once; -1: not used yet
+    _allowance: float = -1.0  # requests that are allowed at once; -1: not used yet
     _last: float = field(default=0.0, repr=False)
 
     @property
     def name(self) -> str:
-        """What the log and the metrics call the caller."""
+        """The caller's name in the log and in metrics."""
         return self.key.name
 
     def begin(self) -> None:
@@ -66,7 +64,7 @@ class Caller:
 
 
 class Keys:
-    """Checks the Authorization header. A file of keys is read again whenever it has changed."""
+    """Checks the Authorization header. Reads a file of keys again whenever it has changed."""
 
     def __init__(self, settings: ServerSettings) -> None:
         """Reads the keys.
@@ -76,7 +74,7 @@ class Keys:
         """
         self._by_platform = settings.auth == "platform"
         self.anybody = Caller(ApiKey(name="anybody", sha256="0" * 64))
-        """The caller of every request where no key is needed."""
+        """The caller of requests that need no key."""
         self._scrape = [key_digest(settings.metrics_key)] if settings.metrics_key else []
         own = (ApiKey(name="default", sha256=key_digest(settings.api_key)),) if settings.api_key else ()
         self._file = WatchedKeyFile(settings.api_keys_file, own) if settings.api_keys_file else None
@@ -91,7 +89,7 @@ class Keys:
 
     @property
     def count(self) -> int:
-        """How many keys are accepted."""
+        """Number of accepted keys."""
         return len(self._callers)
 
     def check(self, header: str) -> Caller:
@@ -127,7 +125,7 @@ class Keys:
                 self._take(self._file.keys)
                 say(f"{self._file.path}: {self.count} keys")
         except DocumentError as e:
-            say(f"{self._file.path}: {e}; the {self.count} keys that it had go on")
+            say(f"{self._file.path}: {e}; its {self.count} previous keys stay valid")
 
     def _take(self, keys: Iterable[ApiKey]) -> None:
         """Replaces the keys; usage is kept by a key's name."""

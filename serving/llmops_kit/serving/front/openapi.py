@@ -1,4 +1,4 @@
-"""/openapi.json: what a server takes and answers, in OpenAPI 3.1, from the tables and models that check requests.
+"""/openapi.json: a server's requests and answers in OpenAPI 3.1, from the tables and models that check requests.
 
 https://spec.openapis.org/oas/v3.1.0
 """
@@ -29,7 +29,7 @@ REFUSALS = {
 """Errors of a server, all in the form `Error`."""
 _ANY_ROUTE = (400, 401, 405, 408, 414, 417, 429, 431, 500, 503)
 _ENGINE = (422, 501)
-"""Further ones of engines that are not the kit's own."""
+"""Further errors, of vLLM."""
 _BODIES = {
     CHAT: "ChatRequest",
     COMPLETIONS: "CompletionRequest",
@@ -39,13 +39,13 @@ _BODIES = {
 
 
 def description(routes: AllowList, *, keyed: bool, parameters: Iterable[str] = ()) -> bytes:
-    """Returns the OpenAPI description of what the server answers, as JSON.
+    """Returns the OpenAPI description of the server's routes, as JSON.
 
     Args:
         routes: the routes of this server.
         keyed: whether callers send a key; otherwise the platform has authenticated them.
-        parameters: for an engine whose own models check the values: the parameters that the front lets pass. Empty:
-            the kit's own models do.
+        parameters: the parameters that the front passes on to an engine that checks their values itself. Empty: the
+            kit's own models check them.
     """
     foreign = sorted(parameters)
     paths: dict[str, dict[str, Any]] = {}

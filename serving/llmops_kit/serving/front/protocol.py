@@ -1,4 +1,4 @@
-"""uvicorn's protocol behind the header guard, which it informs about the progress of a request."""
+"""uvicorn's protocol behind the HTTP guard, which it informs about the progress of a request."""
 
 import asyncio
 import socket
@@ -18,7 +18,7 @@ from llmops_kit.core.network.http_guard import GuardedConnection, HttpGuard, all
 from llmops_kit.serving.front.exchange import CONNECTION, Application
 
 KEEPALIVE_SECONDS = 75
-"""Time that an idle connection is kept."""
+"""Time for which an idle connection is kept open."""
 
 
 def guarded(guard: HttpGuard, server: uvicorn.Server) -> Callable[[], asyncio.BufferedProtocol]:
@@ -28,7 +28,7 @@ def guarded(guard: HttpGuard, server: uvicorn.Server) -> Callable[[], asyncio.Bu
 
 
 def guarded_class(guard: HttpGuard) -> Callable[..., asyncio.BufferedProtocol]:
-    """Returns what uvicorn takes for `http`, for a server of uvicorn's own."""
+    """Returns a protocol class for uvicorn's option `http`, for servers that uvicorn itself starts."""
 
     def connect(
         config: uvicorn.Config, server_state: ServerState, app_state: dict[str, Any], _loop: Any = None
@@ -39,7 +39,7 @@ def guarded_class(guard: HttpGuard) -> Callable[..., asyncio.BufferedProtocol]:
 
 
 def new_guard(limits: RequestLimits) -> HttpGuard:
-    """Returns the guard of a server with these limits; raises the process's limit of open files for it. Each connection
+    """Returns the guard of a server with these limits; raises the process's limit of open files for it. A connection
     may need a second file (core/network/handover.py).
     """
     allowed = allowed_connections(limits.max_connections, files_each=2)
@@ -49,7 +49,7 @@ def new_guard(limits: RequestLimits) -> HttpGuard:
 
 
 def http_server(app: Application) -> uvicorn.Server:
-    """Returns uvicorn around an app. It starts nothing: signals, listeners and shutdown are handled by who calls."""
+    """Returns uvicorn around an app, not started: the caller handles signals, listeners and shutdown."""
     config = uvicorn.Config(
         app, interface="asgi3", http=HttpToolsProtocol, ws="none", lifespan="off", log_config=None,
         access_log=False, proxy_headers=False, timeout_keep_alive=KEEPALIVE_SECONDS,
@@ -80,8 +80,8 @@ def bind(host: str, port: int) -> socket.socket:
 
 
 class GuardedHttp(HttpToolsProtocol):
-    """One connection. uvicorn closes at once after a last response; this first lets a client that is still sending read
-    it.
+    """One connection. Unlike uvicorn, which closes at once after a last response, it first lets a client that is still
+    sending read the response.
     """
 
     def __init__(
@@ -95,7 +95,7 @@ class GuardedHttp(HttpToolsProtocol):
         self._guarded = guarded
         self._deaf = False
         self.own_headers: list[tuple[bytes, bytes]] = []
-        """Of each answer, beside those that the app gives."""
+        """Headers of each answer, in addition to the app's."""
 
     @property
     def received(self) -> int:
@@ -117,11 +117,11 @@ class GuardedHttp(HttpToolsProtocol):
         self._unset_keepalive_if_required()
         try:
             self.parser.feed_data(data)
-        except httptools.HttpParserUpgrade:  # none is supported: answered as plain HTTP, and closed
+        except httptools.HttpParserUpgrade:  # unsupported: answer as plain HTTP, then close
             self._hear_no_more()
         except httptools.HttpParserError:
             if self.cycle and not self.cycle.response_complete and not self.cycle.more_body:
-                self._hear_no_more()  # what is answered now was in order
+                self._hear_no_more()  # the request that is being answered was valid
             else:
                 self._guarded.refuse_http()
 
@@ -148,7 +148,7 @@ class GuardedHttp(HttpToolsProtocol):
 
     def give_up(self) -> None:
         """Stops the protocol, because the guard answers in its place."""
-        self.answers.closing = True  # for a request that has begun and would say "100 Continue"
+        self.answers.closing = True  # a request that has begun must not send "100 Continue"
         self.connection_lost(ConnectionResetError())
 
     def finish(self, transport: asyncio.Transport) -> None:
@@ -162,9 +162,9 @@ class GuardedHttp(HttpToolsProtocol):
 
 
 class _AnswerTransport:
-    """A connection's transport: closes as the protocol says, and sends a response's head with the start of its body.
+    """A connection's transport: leaves closing to the protocol, and sends a response's head with the start of its body.
 
-    Sent alone, the head would wake the client for nothing.
+    Sent separately, the head would wake the client in vain.
     """
 
     def __init__(self, transport: asyncio.Transport, protocol: GuardedHttp) -> None:
@@ -186,7 +186,7 @@ class _AnswerTransport:
             if cycle.scope["method"] != "HEAD":
                 self._head = data
                 return
-        if not self._transport.is_closing():  # uvloop raises where asyncio says nothing
+        if not self._transport.is_closing():  # uvloop raises then, asyncio does not
             self._transport.write(data)
 
     def is_closing(self) -> bool:

@@ -1,4 +1,4 @@
-"""Whether a server is ready, and if not, why."""
+"""Readiness of a server for traffic, with its phase until then."""
 
 import time
 from collections.abc import Callable
@@ -15,9 +15,7 @@ class Readiness:
     progress: Callable[[], float] | None = None
     """Returns the progress of the phase, 0 to 1; None if it is unknown."""
     open: bool = False
-    """Whether requests are accepted: from when the model is loaded until the server stops, including its lame duck
-    time.
-    """
+    """Whether requests are accepted: from when the model is loaded until the lame duck time at the end is over."""
     model: dict[str, str] = field(default_factory=dict)
     """Name and SHA-256 of the served model."""
     longest_body: int | None = None

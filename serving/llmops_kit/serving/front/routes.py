@@ -1,4 +1,4 @@
-"""The routes and their kinds: a path in no table is 404, even if the engine's app has it."""
+"""The routes and their kinds: any other path is 404, even if the engine's app has it."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -65,16 +65,14 @@ class AllowList:
 
     @staticmethod
     def is_open(path: str, method: str) -> bool:
-        """Returns whether a request needs no key: health, the description, and the chat page, which asks
-        for one.
-        """
+        """Returns whether a request needs no key: health, the description, and the chat page, which asks for one."""
         return method != "POST" and (path in ("/ping", OPENAPI) or path in PAGE)
 
 
 ROUTES = AllowList((CHAT, COMPLETIONS, RESPONSES, EMBEDDINGS))
-"""The routes before every engine."""
+"""The routes of every engine's front."""
 
 
 def named_model(path: str) -> str | None:
-    """Returns the name in a path below /v1/models; None: it is the path of the whole list."""
+    """Returns the name in a path below /v1/models; None: the path is that of the whole list."""
     return None if path == MODELS else path.removeprefix(f"{MODELS}/")

@@ -1,5 +1,5 @@
-"""Checks of requests' JSON schemas and grammars in a process with limits: neither on the event loop nor on a thread,
-which nothing could end.
+"""Checks requests' JSON schemas and grammars in a process with limits: the event loop would be blocked, and a thread
+could not be ended.
 """
 
 import asyncio
@@ -21,12 +21,12 @@ from llmops_kit.serving.errors import ApiError, unavailable
 from llmops_kit.serving.front.admission import Admission
 
 _KNOWN = 1024
-"""Number of results that are remembered."""
+"""Number of results that are cached."""
 _WAITING = 31
 """Number of checks that wait for the process; those of one key fill at most half of it."""
 _COMMAND = (sys.executable, "-m", "llmops_kit.serving.engines.checker")
 _SECONDS = 20.0
-"""Time for a check, whose own limit is one of processor time: a busy machine gives it less of that."""
+"""Timeout of a check, whose own limit is one of CPU time: on a busy machine that takes longer."""
 _START_SECONDS = 120.0
 """Time for an engine's library to load."""
 _LONGEST_LINE = 1 << 20
@@ -41,7 +41,7 @@ class Vocabulary(NamedTuple):
 
 
 class _Result(NamedTuple):
-    """What a check found."""
+    """Result of a check."""
 
     place: str
     fault: str
@@ -52,14 +52,15 @@ _ENDED = _Result("", "it takes too much time or memory")
 
 
 class SchemaChecks:
-    """The process, which starts with the first check and again after a check that ended it, and what it found.
+    """Runs checks in a process, and caches their results. The process starts with the first check, and again after a
+    check that ended it.
 
-    Callers' keys take turns. Equal checks are made once, and to their end: a process that was ended because somebody
-    went away would cost everybody else its start.
+    Callers' keys take turns. Equal checks run once, and to their end: ending the process because one client left would
+    make all others wait for its next start.
     """
 
     def __init__(self, command: Sequence[str] = _COMMAND, seconds: float = _SECONDS) -> None:
-        """Prepares the checks; nothing is started yet.
+        """Prepares the checks without starting the process.
 
         Args:
             command: of the process.
@@ -75,7 +76,7 @@ class SchemaChecks:
         self._closed = False
 
     async def check_schemas(self, schemas: Mapping[str, Any], caller: str) -> None:
-        """Checks that schemas are JSON schemas that can be honoured.
+        """Checks that schemas are valid JSON schemas of supported keywords.
 
         Args:
             schemas: by their location in the request; they are within the limits of
@@ -83,8 +84,8 @@ class SchemaChecks:
             caller: the name of the caller's key.
 
         Raises:
-            ApiError: 400, one can't be honoured, or takes too much time or memory; 429, too many checks wait; 503, they
-                could not be checked.
+            ApiError: 400, one is invalid, or takes too much time or memory; 429, too many checks wait; 503, they could
+                not be checked.
         """
         if not schemas:
             return
@@ -95,7 +96,7 @@ class SchemaChecks:
             raise _invalid(found.place, found.fault)
 
     async def check_grammar(self, grammar: Grammar, vocabulary: Vocabulary, place: str, caller: str) -> None:
-        """Checks that the engine can be given a grammar.
+        """Checks that the engine can use a grammar.
 
         Args:
             place: names the grammar's origin in errors.
@@ -112,7 +113,7 @@ class SchemaChecks:
             raise _invalid(place, found.fault)
 
     async def close(self) -> None:
-        """Ends the process; whoever waits for it gets a 503."""
+        """Ends the process; requests that wait for it get a 503."""
         self._closed = True
         await self._end()
 
@@ -129,7 +130,7 @@ class SchemaChecks:
         return await asyncio.shield(check)
 
     def _keep(self, key: bytes, check: "asyncio.Task[_Result]") -> None:
-        """Remembers what a check found. Its error is raised where somebody waits for it, and only there."""
+        """Caches a check's result. An error is only raised in requests that wait for it, and not cached."""
         del self._running[key]
         if not check.cancelled() and not check.exception():
             self._known[key] = check.result()
@@ -137,7 +138,7 @@ class SchemaChecks:
                 self._known.popitem(last=False)
 
     async def _check(self, line: bytes, caller: str, vocabulary: Vocabulary | None) -> _Result:
-        with self._turns.admitted(caller, keys=2):  # more than one: none fills the whole room
+        with self._turns.admitted(caller, keys=2):  # as of several keys, so that none fills the whole queue
             async with self._turns.place(caller, 0):
                 process = self._process or await self._start()
                 if vocabulary and not self._has_vocabulary:
@@ -154,7 +155,7 @@ class SchemaChecks:
         """Returns the result of a check that ended the process.
 
         Raises:
-            ApiError: 503, something else did.
+            ApiError: 503, the process was killed from outside, or the server is stopping.
         """
         if self._closed:
             raise unavailable("stopping")
@@ -201,7 +202,7 @@ class SchemaChecks:
                     await process.stdin.drain()
                 answer = await process.stdout.readline()
                 if not answer:
-                    await process.wait()  # a signal to a process that has ended would hide how
+                    await process.wait()  # first: `_end` would send a signal, and hide how the process ended
         except TimeoutError:
             raise _unchecked("the check of its JSON schemas did not end in time") from None
         finally:

@@ -1,4 +1,4 @@
-"""Adapts vLLM's app to the front: its readiness, its model's names, its errors in the common form."""
+"""Adapts vLLM's app to the front: readiness, the model's names, and errors in the common form."""
 
 import asyncio
 import functools
@@ -65,7 +65,7 @@ class VllmApp:
         self._metrics = metrics
         self._parent = _Parent(settings.phase_fd, readiness, self._drain)
         self._cut = False
-        self._running: set[asyncio.Timeout] = set()  # one of each request, by which it is cut
+        self._running: set[asyncio.Timeout] = set()  # one for each request, to cut it
         self._start: asyncio.Task[None] | None = None
         self._defaults = ServingDefaults()
         self._form: CallForm | None = None
@@ -94,7 +94,7 @@ class VllmApp:
             if asked:
                 await asked.check(self._checks, self._form, Vocabulary("vllm", self._tokens), scope[EXCHANGE].caller)
             receive = replay(body, receive)
-            # It was JSON, whatever its Content-Type; other headers would choose ranks, adapters, sessions or traces.
+            # It was parsed as JSON; the client's other headers could select ranks, adapters, sessions or traces.
             own = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
             scope = {**scope, "headers": [*(h for h in scope["headers"] if h[0] in _HEADERS), *own]}
         await self._answered(scope, receive, answer.send, exchange.usage)
@@ -112,7 +112,7 @@ class VllmApp:
         return self.card
 
     def _prepared(self, path: str, body: bytes) -> tuple[bytes, AskedSchemas | None]:
-        """Returns a request's body as vLLM gets it, and the schemas that must be checked before.
+        """Returns a request's body for vLLM, and the schemas that must be checked first.
 
         Raises:
             ApiError: 400, the request must not reach vLLM; 404, it names another model.
@@ -138,10 +138,10 @@ class VllmApp:
         return token_bytes(json.loads(tokenizer.read_bytes()), specials=False)
 
     async def _answered(self, scope: Scope, receive: Receive, send: Send, usage: Usage) -> None:
-        """Has vLLM answer, unless the server's time to drain is over.
+        """Lets vLLM answer, until the server's time to drain is over.
 
         Raises:
-            ApiError: 503, it is.
+            ApiError: 503, it is over.
         """
         if self._cut:
             raise unavailable("stopping")
@@ -160,9 +160,9 @@ class VllmApp:
             raise ApiError(503, "the server stops", code="engine_error", retry_after=1) from None
 
     async def _drain(self) -> None:
-        """Lets answers end, cuts those that have not ended in time, and has vLLM's server end.
+        """Lets answers end, cuts those that have not ended in time, and ends vLLM's server.
 
-        vLLM's own drain would cut a stream without a word, and refuse what waits for a place.
+        vLLM's own drain would cut a stream without an error, and reject requests that wait for a place.
         """
         admission = self._admission
         if self._watch:
@@ -179,7 +179,7 @@ class VllmApp:
             for end in self._running:
                 end.reschedule(0)
             await self._checks.close()
-            while admission.running or admission.queued:  # the parent bounds it
+            while admission.running or admission.queued:  # without a limit: the parent kills this process in time
                 await asyncio.sleep(_PAUSE_SECONDS)
         await self._checks.close()
         os.kill(os.getpid(), signal.SIGTERM)
@@ -190,7 +190,7 @@ class VllmApp:
         return body if status == 200 else b""
 
     async def _lifespan(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Handles vLLM's startup: its engine is loaded when its app starts; then the golden prompts are asked."""
+        """Handles vLLM's startup: asks the golden prompts once its app has started, by which time its engine is loaded."""
 
         async def started(message: Message) -> None:
             if message["type"] == "lifespan.startup.complete":
@@ -238,12 +238,12 @@ class VllmApp:
             say("ready")
 
     async def _prove(self, card: ModelCard) -> None:
-        """Asks the golden prompts, now and from then on at intervals; of an embedding model, which has none, a vector
-        shows that it computes.
+        """Asks the golden prompts, now and then at intervals; an embedding model, which has none, must compute a
+        vector.
 
         Raises:
             KitError: the version may not serve.
-            ApiError: vLLM refused a request.
+            ApiError: vLLM rejected a request.
         """
         if card.manifest.embedding:
             await self._asked(EMBEDDINGS, b'{"input": "ready"}')
@@ -261,10 +261,10 @@ class VllmApp:
             yield CallDelta(number, call["function"]["name"], call["function"]["arguments"])
 
     async def _asked(self, path: str, body: bytes) -> bytes:
-        """Returns vLLM's answer to a request that doesn't come by HTTP.
+        """Returns vLLM's answer to a request of the front's own.
 
         Raises:
-            ApiError: 503, it gave none.
+            ApiError: 503, vLLM failed or answered with an error.
         """
         try:
             async with counting(self._engine, Usage(self._metrics, time.perf_counter())):
@@ -277,7 +277,7 @@ class VllmApp:
 
 
 def _card(name: str, sha256: str, manifest: ModelManifest, engine: Any, form: CallForm | None) -> ModelCard:
-    """Returns what callers are told of the model that vLLM has loaded."""
+    """Returns the card of the model that vLLM has loaded."""
     config, version = engine.model_config, import_module("vllm").__version__
     precision = _PRECISIONS.get(str(config.dtype), str(config.dtype))
     info = EngineInfo("vllm", precision, version, penalties=True, top_logprobs=BOUNDS["top_logprobs"])
@@ -286,7 +286,9 @@ def _card(name: str, sha256: str, manifest: ModelManifest, engine: Any, form: Ca
 
 
 class _Parent:
-    """The socket to vLLM's parent process, which tells the end and is told the phase, one of each per line."""
+    """The socket to vLLM's parent process: sends it the phases of the start, and receives those of the end, one per
+    line.
+    """
 
     def __init__(self, fd: int | None, readiness: Readiness, drain: Callable[[], Coroutine[Any, Any, None]]) -> None:
         self._fd = fd
@@ -299,11 +301,11 @@ class _Parent:
         """Enters a phase of the start, and reports it."""
         self._readiness.enter(phase)
         if self._fd is not None:
-            with suppress(OSError):  # it ended: so does this process
+            with suppress(OSError):  # the parent ended, and so does this process
                 os.write(self._fd, f"{phase}\n".encode())
 
     def listen(self) -> None:
-        """Reads what the parent says from now on; the end of the socket is the parent's."""
+        """Reads the parent's messages from now on; the end of the socket means that the parent ended."""
         if self._fd is not None:
             os.set_blocking(self._fd, False)
             asyncio.get_running_loop().add_reader(self._fd, self._read, self._fd)
@@ -321,7 +323,7 @@ class _Parent:
 
 
 async def ask(app: Application, method: str, path: str, body: bytes = b"", *, owner: Any = None) -> tuple[int, bytes]:
-    """Calls an app in this process; returns status and whole body. `owner` is what handlers find as `request.app`."""
+    """Calls an app in this process; returns status and whole body. `owner` becomes `request.app` in handlers."""
     headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body)), (b"host", b"front")]
     scope: Scope = {
         "type": "http", "asgi": {"version": "3.0", "spec_version": "2.3"}, "http_version": "1.1", "method": method,

@@ -1,4 +1,4 @@
-"""vLLM's answers: its errors in the common form."""
+"""Converts vLLM's errors to the common form."""
 
 import json
 
@@ -9,11 +9,11 @@ _CODES = {400: "invalid_request", 404: "not_found", 413: "body_too_large", 422: 
 
 
 class VllmAnswer:
-    """Sends an answer of vLLM's on, but keeps an error until its app has ended."""
+    """Forwards an answer of vLLM, but keeps an error until vLLM's app has ended."""
 
     def __init__(self, send: Send) -> None:
         self.error: ApiError | None = None
-        """To be raised once the app has ended: inside of it, its own handlers would catch it."""
+        """Error to raise once the app has ended: inside of it, the app's own handlers would catch it."""
         self._send = send
         self._status = 0
         self._held = bytearray()
@@ -34,9 +34,7 @@ class VllmAnswer:
 
 
 def _error(status: int, body: bytes) -> ApiError:
-    """Returns an error of vLLM's, whose code is a number, or of FastAPI's, which has another form, in the common
-    form.
-    """
+    """Returns an error of vLLM, whose code is a number, or of FastAPI, which has another form, in the common form."""
     try:
         answer = json.loads(body)
         error = answer.get("error") or answer
@@ -49,7 +47,7 @@ def _error(status: int, body: bytes) -> ApiError:
         code = "context_length_exceeded"
     elif status == 404 and "model" in message:
         code, param = "model_not_found", "model"
-    elif param == "structured_outputs":  # which the front alone sets, to hold calls to their tools
+    elif param == "structured_outputs":  # only the front sets it, to constrain tool calls
         code, param, message = "invalid_value", "tools", "tools: no answer could be held to their schemas"
     retry = 1 if status in (429, 503) else 0
     return ApiError(status, message, code=code, param=param if isinstance(param, str) else "", retry_after=retry)

@@ -2,9 +2,10 @@
 the image serving-vllm.
 
 Does what `vllm serve` does for one server (vllm/entrypoints/launchers/api_server/entry.py), but ends with its parent,
-accepts connections from the socket on which the parent listens, and reads requests behind the kit's header guard.
-vLLM's functions pass a protocol on to uvicorn, and take a socket, but no option of its command line names either. So
-its `main` calls the kit's `_serve` in place of its own `run_server`; what `main` imports moves between releases.
+accepts connections from the socket on which the parent listens, and reads requests behind the kit's HTTP guard. vLLM's
+functions take a socket, and pass a protocol on to uvicorn, but its command line has no option for either. So its `main`
+is patched to call `_serve` here instead of its own `run_server`, because the modules that `main` imports move between
+releases.
 """
 
 import ctypes
@@ -19,7 +20,7 @@ _PR_SET_PDEATHSIG = 1  # from sys/prctl.h
 
 
 def main(parent: int, listener: int, arguments: list[str]) -> None:
-    """Runs vLLM's server until it ends; SIGTERM comes when the process `parent` ends, however it does.
+    """Runs vLLM's server until it ends; gets SIGTERM when the process `parent` ends, even if that is killed.
 
     Args:
         parent: process id.
@@ -27,7 +28,7 @@ def main(parent: int, listener: int, arguments: list[str]) -> None:
         arguments: of vLLM's server.
     """
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, int(signal.SIGTERM), 0, 0, 0)
-    if os.getppid() != parent:  # it ended before prctl: the signal never comes
+    if os.getppid() != parent:  # it ended before prctl, so the signal will never arrive
         sys.exit(1)
     from vllm.entrypoints.launchers.api_server import entry  # pyright: ignore[reportMissingImports]
 
@@ -37,14 +38,14 @@ def main(parent: int, listener: int, arguments: list[str]) -> None:
 
 
 async def _serve(entry: Any, sock: socket.socket, args: Any) -> None:
-    """Serves as `entry.run_server(args)` does, on a socket that listens already and behind the header guard."""
+    """Serves like `entry.run_server(args)`, on a socket that listens already and behind the HTTP guard."""
     from llmops_kit.serving.front.protocol import guarded_class, new_guard
     from llmops_kit.serving.server_settings import ServerSettings
 
     guard = new_guard(ServerSettings.from_environ(os.environ).limits)
     signal.signal(signal.SIGTERM, _interrupt)  # until vLLM serves, and sets its own handler
     port, args.port = args.port, 0
-    # It checks the arguments, and binds a port, which is not needed.
+    # setup_server checks the arguments, and binds a port that is not needed.
     _, unused = entry.setup_server(args, reuse_port=False)
     unused.close()
     args.port = port

@@ -27,30 +27,30 @@ _LONGEST_SCHEMA = 1 << 16
 
 
 def with_served_name(request: dict[str, Any], card: ModelCard) -> dict[str, Any]:
-    """Returns a checked request with the model's name as vLLM knows it, which its answers have too.
+    """Returns a checked request with the model's name in vLLM, which the answers have too.
 
     Raises:
-        ApiError: 400, the name is no text; 404, it is another model's.
+        ApiError: 400, the name is not text; 404, it is another model's.
     """
     asked = request.get("model")
     if not isinstance(asked, str | None):
         raise ApiError(400, "model: it is not text", code="invalid_value", param="model")
-    if asked:  # as of the other engines: OpenAI's clients send "" where the address names the endpoint
+    if asked:  # as for the other engines: OpenAI's clients send "" if the address names the endpoint
         card.check_name(asked)
     return request | {"model": card.name}
 
 
 def filled(request: dict[str, Any], defaults: ServingDefaults, form: CallForm | None) -> bytes:
-    """Returns a checked request's body with its tools as vLLM must get them, and with the version's defaults for
-    missing fields, except the temperature, which is an option of vLLM's.
+    """Returns a checked request's body with its tools in vLLM's form, and with the version's defaults for missing
+    fields, except the temperature, which is an option of vLLM's server.
 
     Args:
         request: checked; it is changed.
         defaults: the version's.
-        form: in which the model writes tool calls; None: in one that vLLM does not read.
+        form: format in which the model writes tool calls; None: one that vLLM does not parse.
 
     Raises:
-        ApiError: 400, the tools can't be honoured.
+        ApiError: 400, the tools are not supported.
     """
     if request.get("max_tokens") is None and request.get("max_completion_tokens") is None:
         request["max_completion_tokens"] = defaults.max_tokens
@@ -64,7 +64,7 @@ def filled_response(request: dict[str, Any], defaults: ServingDefaults, form: Ca
     """Returns a checked request of the responses API with tools and the version's defaults, as `filled` does a chat.
 
     Raises:
-        ApiError: 400, the tools can't be honoured, or the answer would have to be stored, which vLLM would not say.
+        ApiError: 400, the tools are not supported, or the answer should be stored, which vLLM would silently ignore.
     """
     if request.get("store"):
         raise ApiError(400, "store: answers are not stored", code="unsupported_parameter", param="store")
@@ -77,11 +77,11 @@ def filled_response(request: dict[str, Any], defaults: ServingDefaults, form: Ca
 
 
 def embedded(request: dict[str, Any], form: EmbeddingForm) -> bytes:
-    """Returns a checked request for embeddings without `dimensions`, which vLLM refuses even if the number is the
+    """Returns a checked request for embeddings without `dimensions`, which vLLM rejects even if the number is the
     model's.
 
     Raises:
-        ApiError: 400, it is another one.
+        ApiError: 400, the number is not the model's.
     """
     if request.pop("dimensions", None) not in (None, form.dimensions):
         raise wrong_dimensions(form.dimensions)
@@ -127,7 +127,7 @@ def check(body: bytes) -> dict[str, Any]:
 
 
 def _check_parts(messages: Any, name: str) -> None:
-    """Refuses every part of a message that is not text, so that nothing is ever fetched."""
+    """Rejects every part of a message that is not text, so that nothing is ever fetched."""
     for index, message in enumerate(messages if isinstance(messages, list) else []):
         contents = ((field, message.get(field)) for field in ("content", "output") if isinstance(message, dict))
         for field, part in ((f, part) for f, content in contents if isinstance(content, list) for part in content):

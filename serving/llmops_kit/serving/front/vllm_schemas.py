@@ -1,7 +1,7 @@
-"""JSON schemas of requests to vLLM, checked as those of the kit's other engines are, before vLLM gets them.
+"""Checks the JSON schemas of requests to vLLM like those of the kit's other engines, before vLLM gets them.
 
-vLLM reads a request's schema on its event loop, and compiles it on threads of its engine, which nothing could end; and
-where its first compiler refuses one, it tries others.
+vLLM reads a request's schema on its event loop, and compiles it on threads of its engine, which can't be ended; if its
+first compiler rejects one, it tries others.
 """
 
 import json
@@ -21,25 +21,25 @@ from llmops_kit.serving.grammars import schema_grammar
 
 
 class _ChatFormat(StrictBody):
-    """The form of a chat's or a completion's answer."""
+    """The format of a chat's or a completion's answer."""
 
     response_format: ResponseFormat | None = None
 
 
 class _Text(StrictBody):
-    """Of `text`, the form alone."""
+    """`text` of a response, with only its format."""
 
     format: TextFormat | None = None
 
 
 class _ResponseFormat(StrictBody):
-    """The form of a response's text."""
+    """The format of a response's text."""
 
     text: _Text | None = None
 
 
 class AskedSchemas(NamedTuple):
-    """What a request's answer may be held to."""
+    """Tools and format that a request sets for its answer."""
 
     path: str
     tools: ToolFields | None
@@ -47,13 +47,13 @@ class AskedSchemas(NamedTuple):
 
     @classmethod
     def of(cls, request: Mapping[str, Any], path: str) -> Self | None:
-        """Returns the tools and the form of the answer of a checked request; None: it has neither.
+        """Returns the tools and the format of the answer of a checked request; None: it has neither.
 
         Args:
             path: the route in vLLM's app.
 
         Raises:
-            ApiError: 400, they have another form than OpenAI's, or schemas beyond the limits.
+            ApiError: 400, they are not in OpenAI's form, or have schemas beyond the limits.
         """
         asked = cls(path, tools_of(request, responses=path == RESPONSES), _format(request, path))
         try:
@@ -66,14 +66,14 @@ class AskedSchemas(NamedTuple):
         return asked if asked.tools or asked.format else None
 
     async def check(self, checks: SchemaChecks, form: CallForm | None, vocabulary: Vocabulary, caller: str) -> None:
-        """Checks the schemas, and that the grammar compiles that holds the answer, if one does.
+        """Checks the schemas, and that the grammar for the answer compiles, if there is one.
 
         Args:
-            form: in which the model writes calls; None: in one that vLLM does not read.
+            form: format in which the model writes calls; None: one that vLLM does not parse.
             caller: the name of the caller's key.
 
         Raises:
-            ApiError: as `SchemaChecks` does.
+            ApiError: like `SchemaChecks`.
         """
         tools = self.tools.tools if self.tools else None
         try:
@@ -90,7 +90,7 @@ class AskedSchemas(NamedTuple):
             raise self.told(e) from None
 
     def told(self, error: ApiError) -> ApiError:
-        """Returns an error about a chat request in the words of this one's route."""
+        """Returns an error about a chat request with the parameters of this request's route."""
         return renamed(error) if self.path == RESPONSES else error
 
 

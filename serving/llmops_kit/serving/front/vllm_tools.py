@@ -1,4 +1,4 @@
-"""A request's tools as vLLM must get them, so that prompt and calls equal those of the kit's other engines."""
+"""Converts a request's tools for vLLM, so that prompt and calls equal those of the kit's other engines."""
 
 import json
 from collections.abc import Mapping
@@ -16,7 +16,7 @@ from llmops_kit.serving.errors import ApiError
 from llmops_kit.serving.grammars import calls_grammar, strict_grammar
 
 CALL_FORMS: dict[str, CallForm] = {"hermes": HERMES, "llama3_json": LLAMA}
-"""vLLM's name of a parser of tool calls -> their form."""
+"""vLLM's name of a parser of tool calls -> their format."""
 
 
 _Fields = TypeVar("_Fields", bound=StrictBody)
@@ -31,10 +31,11 @@ class ToolFields(StrictBody):
 
     @property
     def choice(self) -> ToolChoice:
+        """Whether the model may call tools."""
         return ToolChoice.of(self.tool_choice, self.tools)
 
     def grammar(self, form: CallForm) -> Grammar | None:
-        """Returns what the answer is held to: calls that must be made, or those of a strict tool; None: nothing."""
+        """Returns the grammar for the answer: of required calls, or of calls of strict tools; None: any answer."""
         tools, choice = self.tools or [], self.choice
         several = self.parallel_tool_calls is not False and not choice.name
         if choice.mode == "required":
@@ -56,21 +57,22 @@ class _ResponseToolFields(StrictBody):
 
     @property
     def chat(self) -> ToolFields:
+        """The same fields of a chat request."""
         tools = [offered(tool) for tool in self.tools] if self.tools else None
         return ToolFields(tools=tools, tool_choice=self.tool_choice, parallel_tool_calls=self.parallel_tool_calls)
 
 
 def with_held_tools(request: dict[str, Any], form: CallForm | None) -> dict[str, Any]:
-    """Returns a chat request whose tools vLLM shows and enforces as the other engines do.
+    """Returns a chat request whose tools vLLM shows and enforces like the other engines.
 
-    vLLM alone would show the template a null for each field that a tool lacks, and its own `strict`, and would hold
-    calls that must be made to a schema only if the tool is strict. So the template gets its own list, and the grammar
-    is the kit's, beside `tool_choice: auto`, with which vLLM 0.32 keeps a given grammar
-    (vllm/parser/abstract_parser.py, `_apply_structural_tag`).
+    By itself vLLM would pass the template a null for each field that a tool lacks, and `strict`, and would apply a
+    schema to required calls only if the tool is strict. So the template gets the kit's list, and the request the kit's
+    grammar with `tool_choice: auto`, with which vLLM 0.32 keeps a given grammar (vllm/parser/abstract_parser.py,
+    `_apply_structural_tag`).
 
     Args:
-        request: checked: it has neither `chat_template_kwargs` nor `structured_outputs` of the client's.
-        form: in which the model writes calls; None: vLLM reads none.
+        request: checked: the client has set neither `chat_template_kwargs` nor `structured_outputs`.
+        form: format in which the model writes calls; None: one that vLLM does not parse.
 
     Raises:
         ApiError: 400, naming the location.
@@ -84,11 +86,11 @@ def with_held_tools(request: dict[str, Any], form: CallForm | None) -> dict[str,
 
 
 def with_held_response_tools(request: dict[str, Any], form: CallForm | None) -> dict[str, Any]:
-    """Returns a request of the responses API whose tools vLLM shows and enforces as a chat request's.
+    """Returns a request of the responses API whose tools vLLM shows and enforces like a chat request's.
 
     Args:
         request: checked.
-        form: as of `with_held_tools`.
+        form: as in `with_held_tools`.
 
     Raises:
         ApiError: 400, naming the location.
@@ -110,10 +112,10 @@ def with_held_response_tools(request: dict[str, Any], form: CallForm | None) -> 
 
 
 def tools_of(request: Mapping[str, Any], *, responses: bool) -> ToolFields | None:
-    """Returns the fields of a request that concern tools, as a chat request's; None: it has none.
+    """Returns the fields of a request that concern tools, as those of a chat request; None: it has none.
 
     Args:
-        responses: whether it is one of the responses API.
+        responses: whether the request is for the responses API.
 
     Raises:
         ApiError: 400, naming the location.
@@ -135,10 +137,10 @@ def _given(request: Mapping[str, Any], kind: type[_Fields]) -> _Fields | None:
 
 
 def _held(request: dict[str, Any], fields: ToolFields, form: CallForm | None) -> dict[str, Any]:
-    """Returns a request with a chat request's tools, and with the grammar that holds the answer, if one does.
+    """Returns a request with a chat request's tools, and with the grammar for the answer, if there is one.
 
     Raises:
-        ApiError: 400, naming the location of a chat request.
+        ApiError: 400, naming the location in a chat request.
     """
     check_tools(fields.tools or [], fields.choice)
     if fields.choice.mode == "none" or not fields.tools:
@@ -154,7 +156,7 @@ def _held(request: dict[str, Any], fields: ToolFields, form: CallForm | None) ->
 
 
 def _refuse_format(asked: Any, param: str) -> None:
-    """Refuses the form of a text where calls are held to another one.
+    """Rejects a format of the text if a grammar constrains the calls.
 
     Raises:
         ApiError: 400.

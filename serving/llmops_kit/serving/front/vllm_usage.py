@@ -1,9 +1,9 @@
-"""Counts tokens where vLLM's app gets them from its engine, for every route and whatever a request asks to be shown.
+"""Counts tokens where vLLM's app gets them from its engine, for every route and all options of a request.
 
-What the app sends doesn't tell them: a stream's usage comes last, or not at all; a frame holds several tokens, or none
-where a call's markup or half a character is held back; and a client that leaves gets no usage. `stream_options` would
-change that for streams of two routes. The engine's client tells the tokens of each output, on every route
-(vllm/engine/protocol.py, EngineClient; vllm/outputs.py, RequestOutput; the same in vLLM 0.32 and 0.33).
+The app's messages are not enough to count them: a stream's usage comes last, or not at all; a frame holds several
+tokens, or none while a call's markup or half a character is held back; and a client that leaves gets no usage.
+`stream_options` would change that only for streams of two routes. The engine's client has the tokens of each output, on
+every route (vllm/engine/protocol.py, EngineClient; vllm/outputs.py, RequestOutput; the same in vLLM 0.32 and 0.33).
 """
 
 import asyncio
@@ -18,11 +18,11 @@ from llmops_kit.serving.usage import Usage
 
 _ABORT_SECONDS = 1.0
 _FINISHED = ("stop", "length")
-"""vLLM's finish reasons of answers that are complete; the others are of answers that were cut."""
+"""vLLM's finish reasons of complete answers; its others are those of cut answers."""
 
 
 class _Work:
-    """What vLLM's engine computes for one request: an answer for each of its prompts."""
+    """The work of vLLM's engine for one request: an answer to each of its prompts."""
 
     def __init__(self, usage: Usage) -> None:
         self._usage = usage
@@ -37,16 +37,16 @@ class _Work:
 
         Args:
             outputs: of one prompt.
-            prompt: as the engine gets it.
+            prompt: in the engine's form.
             request_id: vLLM's, of this prompt.
-            deltas: whether each output has the tokens since the last one; otherwise the only one has all.
+            deltas: whether each output has the tokens since the last one; otherwise a single output has all.
         """
         if self._ended:  # the client left while its prompt was read
             raise asyncio.CancelledError
         asked, read = time.perf_counter(), False
         self._running.add(request_id)
         try:
-            async with aclosing(outputs):  # else a cut answer would be computed until it is collected as garbage
+            async with aclosing(outputs):  # otherwise a cut answer is computed until it is collected as garbage
                 async for output in outputs:
                     if not read:
                         self._usage.read(len(output.prompt_token_ids or ()))
@@ -63,7 +63,7 @@ class _Work:
                 self._idle.set()
 
     async def abort(self, engine: Any) -> None:
-        """Ends what the engine still computes, and waits until its tokens are counted; it begins nothing more."""
+        """Ends the engine's running work, waits until its tokens are counted, and prevents new work."""
         self._ended = True
         if not self._running:
             return
@@ -72,14 +72,14 @@ class _Work:
             async with asyncio.timeout(_ABORT_SECONDS):
                 await engine.abort(list(self._running))
                 await self._idle.wait()
-        except Exception as e:  # of vLLM's own code, whose engine may be dead; what it told until then is counted
+        except Exception as e:  # of vLLM's own code, whose engine may be dead; tokens until then are counted
             say(f"vLLM did not abort an answer whose client is gone: {e!r}")
 
     def _count(self, output: Any, asked: float | None) -> None:
-        """Counts an output that has just been generated; or, with the time when it was asked for, one that came at
-        its end, by the times that the engine measured (vllm/v1/metrics/stats.py).
+        """Counts an output that has just been generated; with the time of its request, a complete answer, by the times
+        that the engine measured (vllm/v1/metrics/stats.py).
         """
-        answers = output.outputs if isinstance(output.outputs, list) else []  # vectors are no answers
+        answers = output.outputs if isinstance(output.outputs, list) else []  # vectors are not answers
         counts = [len(answer.token_ids) for answer in answers]
         self._usage.finish = next(
             (a.finish_reason for a in answers if a.finish_reason in _FINISHED), self._usage.finish
@@ -98,7 +98,7 @@ _WORK: ContextVar[_Work | None] = ContextVar("vllm_work", default=None)
 
 
 def count_tokens(engine: Any) -> None:
-    """Has a client of vLLM's engine count the tokens of each request, in the usage of `counting`."""
+    """Makes a client of vLLM's engine count the tokens of each request, in the usage of `counting`."""
     generate, encode = engine.generate, engine.encode
 
     def counted_generate(prompt: Any, sampling_params: Any, request_id: str, **more: Any) -> AsyncGenerator[Any, None]:
@@ -117,10 +117,10 @@ def count_tokens(engine: Any) -> None:
 
 @asynccontextmanager
 async def counting(engine: Any, usage: Usage) -> AsyncIterator[None]:
-    """Counts in `usage` what the engine reads and generates for the request that is answered in the block.
+    """Counts in `usage` the tokens that the engine reads and generates for the request that the block answers.
 
-    A block that is cancelled ends the request in the engine too. vLLM's handlers don't: they compute an answer that is
-    not streamed in its own task, which goes on when the handler is cancelled
+    Cancelling the block ends the request in the engine too. vLLM's handlers would not: they compute an answer that is
+    not streamed in a separate task, which continues when the handler is cancelled
     (vllm/entrypoints/serve/utils/api_utils.py, with_cancellation).
     """
     work = _Work(usage)
