@@ -58,7 +58,7 @@ tokens are kept, so its cache grows more slowly.
 Training takes more. `models import --check` works it out from the model's own configuration, and prints weights and
 cache too. For Llama 3.1 8B with rows of 512 tokens, the smallest machines of those it compares are one T4 of 16 GB for
 `qlora`, one A10G of 24 GB for `lora`, and eight A100 of 80 GB for all weights
-(`tests/emulated/llmops/test_import_check.py`); it has [not been measured on a GPU](status.md#gpus).
+(`tests/emulated/cli/test_import_check.py`); it has [not been measured on a GPU](status.md#gpus).
 
 ## Not in the table
 

@@ -23,20 +23,20 @@ check() { tools/check.sh kit; } # most of it is pyright, on one processor
 # One process for each part: workers of one lane would each import what all parts import, torch for training's too.
 unit_tests() { OMP_NUM_THREADS=1 tests -p no:xdist "$@"; }
 infra_unit() { unit_tests tests/unit/infra; }
-runs_unit() { unit_tests tests/unit/llmops/{runs,platforms}; }
+runs_unit() { unit_tests tests/unit/cli/{runs,platforms}; }
 training_unit() { unit_tests tests/unit/training; }
 # shellcheck disable=SC2046
-llmops_unit() { unit_tests $(rest tests/unit/llmops runs platforms); }
+cli_unit() { unit_tests $(rest tests/unit/cli runs platforms); }
 # shellcheck disable=SC2046
-other_unit() { unit_tests $(rest tests/unit infra llmops training); }
-units=(infra_unit other_unit llmops_unit runs_unit training_unit)
+other_unit() { unit_tests $(rest tests/unit infra cli training); }
+units=(infra_unit other_unit cli_unit runs_unit training_unit)
 # Mostly downloads and disk. Later, every worker of the lanes would wait for the same environments.
 prepared() { nice -n 10 .venv/bin/python -m tests.support.tiny_models.prepared; }
 
 # Both lanes wait now and then, for engines, servers, timers and disks: five files at once keep two processors busy. The
 # longest come first, so that no worker is left alone with one at the end. Clouds and containers give way: the others
 # have servers that answer within a time.
-cloud_folders=(tests/emulated/{llmops/rehearsal,llmops/smoke,howto,aws,llmops/aws,azure,llmops/azure})
+cloud_folders=(tests/emulated/{cli/rehearsal,cli/smoke,howto,aws,cli/aws,azure,cli/azure})
 by_file=(--dist loadfile --no-loadscope-reorder)
 rest() { # rest FOLDER NAME...: the tests in a folder beside these; pytest takes a folder within another one for that
     local path
@@ -49,7 +49,7 @@ clouds_containers() {
     gently -n 3 "${by_file[@]}" tests/containers/training "${cloud_folders[@]}" $(rest tests/containers training local_runtime)
 }
 others() {
-    local first=(training llmops readme scanners serving)
+    local first=(training cli readme scanners serving)
     # shellcheck disable=SC2046
     tests -n 2 "${by_file[@]}" "${first[@]/#/tests/emulated/}" \
         $(rest tests/emulated "${first[@]}" local_runtime "${cloud_folders[@]##*/}") "${cloud_folders[@]/#/--ignore=}"

@@ -24,7 +24,7 @@ from llmops_kit.core.documents.run import Compute, RunSpec
 from llmops_kit.core.layout import dataset_key, model_key
 from llmops_kit.core.twins import TWIN_ACCOUNT
 from tests.emulated.aws.conftest import MakeStack, physical
-from tests.emulated.llmops.aws.test_github import PULL_REQUEST, take
+from tests.emulated.cli.aws.test_github import PULL_REQUEST, take
 from tests.support.checkout import EXAMPLES
 from tests.support.clouds.aws import REGION, Account, AwsStack, make_stack
 from tests.support.clouds.aws_role_outcomes import (

@@ -49,7 +49,7 @@ def test_each_page_says_what_the_twin_can_not_show(page: str) -> None:
 
 @pytest.mark.long(
     "tests/emulated/readme/test_readme.py::test_the_same_program_deploys_to_the_twin_of_each_cloud",
-    "tests/emulated/llmops/rehearsal/test_rehearsal_azure.py::test_what_azure_does_itself_was_seen",  # with images
+    "tests/emulated/cli/rehearsal/test_rehearsal_azure.py::test_what_azure_does_itself_was_seen",  # with images
     "twins/tests/emulated/azure/test_identity.py::test_the_default_credential_is_the_owner",
 )
 def test_a_stack_on_azure_is_made(azure_site: Site) -> None:

@@ -1,6 +1,6 @@
 """What a whole rehearsal shows on every cloud: a test module inherits `RehearsalContract`, and names its CLOUD.
 
-The fixtures `rehearsing`, `printed` and `report` are of tests/emulated/llmops/rehearsal.
+The fixtures `rehearsing`, `printed` and `report` are of tests/emulated/cli/rehearsal.
 """
 
 import re

@@ -119,7 +119,7 @@ HONOURED_LOCALLY = (
     *(LIMITS + f for f in (*AdmissionLimits.model_fields, "api_keys_file", "metrics_key_file")),
 )
 FOR_THE_RULES = ("accepted_rules",)  # read by what judges a stack: tests/unit/policies
-FOR_RUNS = ("images.training_tensorflow",)  # read by `llmops train`: tests/unit/llmops/runs/test_tensorflow.py
+FOR_RUNS = ("images.training_tensorflow",)  # read by `llmops train`: tests/unit/cli/runs/test_tensorflow.py
 # What a provider acts on in other ways than by a resource's inputs: default tags are the provider's own.
 ON_THE_PROVIDER = ("expires", f"{AWS}profile", f"{AWS}tags")
 

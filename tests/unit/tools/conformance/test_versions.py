@@ -10,7 +10,7 @@ from llmops_kit.core.integrity.digest import file_entries
 from llmops_kit.core.layout import MANIFEST
 from tests.support.runs.training import tiny_recipe, write_rows
 from tests.support.tiny_models.versions import write_version
-from tests.unit.llmops.conftest import make_platform
+from tests.unit.cli.conftest import make_platform
 from tools.conformance.questions import QUESTIONS, STRUCTURED, TEXTS
 from tools.conformance.versions import stored_version
 
