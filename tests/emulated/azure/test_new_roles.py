@@ -77,7 +77,7 @@ def test_a_deployment_waits_for_its_identitys_new_role_and_not_for_one_that_was_
     team.serve("late", company.version)
     said = team.up(refused=True)
     assert "does not have pull permission on the registry" in said
-    assert "it is tried again" not in said
+    assert "retrying until" not in said
 
 
 def deployer_of(owner: Subscription) -> Subscription:

@@ -197,8 +197,8 @@ def test_a_group_in_two_splits_is_refused(make: Make, tmp_path: Path) -> None:
     [
         ([], {}, "data.sources", "no rows"),
         (facts(2, 1), {}, "rows.jsonl:1", "none is trained"),
-        (facts(2, 2), {"split": {**FACTS, "test": 2}}, "data.split.test", "there are 2"),
-        (facts(2, 2), {"split": {**FACTS, "validation": 0.9}}, "data.split.validation", "there are 2"),
+        (facts(2, 2), {"split": {**FACTS, "test": 2}}, "data.split.test", "held out of 2"),
+        (facts(2, 2), {"split": {**FACTS, "validation": 0.9}}, "data.split.validation", "held out of 2"),
         # Dashes alone do not make another question; one of the two is held out.
         ([row("Which port?", "80", "f1", "80"), row("Which - port?", "80", "f1", "80")], {}, "data.split", "to train"),
         ([*facts(2, 2), {"messages": []}], {}, "rows.jsonl:5: messages", "has no answer"),

@@ -105,7 +105,7 @@ def test_a_recipe_that_names_no_program_or_another_one_is_refused(stack: LocalPl
     recipe = tmp_path / "recipe.yaml"
     text = recipe.read_text()
     recipe.write_text(text.replace('"file": "score.py"', f'"file": "score.py", "sha256": "{"0" * 64}"'))
-    with pytest.raises(KitError, match="leave `sha256` out"):
+    with pytest.raises(KitError, match="remove `sha256`"):
         parse_recipe(recipe)
     recipe.write_text(text.replace("score.py", "missing.py"))
     with pytest.raises(KitError, match="is not a file") as caught:

@@ -15,7 +15,7 @@ def test_what_is_there_and_what_is_not(arm: ResourceManager, cloud: Cloud) -> No
     assert arm.get(f"{JOBS}/a") == {"name": "a"}
     assert cloud.asked[0].query == {"api-version": ML_API}
     assert arm.find(f"{JOBS}/b") is None
-    with pytest.raises(KitError, match="is not on Azure"):
+    with pytest.raises(KitError, match="does not exist on Azure"):
         arm.get(f"{JOBS}/b")
     arm.delete(f"{JOBS}/b")
 

@@ -97,7 +97,7 @@ def test_a_damaged_version_is_refused_naming_the_file(version: Path, key: Path, 
 
 def test_another_key_is_refused(version: Path, tmp_path: Path) -> None:
     other = signing.make_key(tmp_path / "other.key")
-    with pytest.raises(SignatureError, match="does not fit"):
+    with pytest.raises(SignatureError, match="does not match the manifest"):
         open_verified(version, other)
 
 

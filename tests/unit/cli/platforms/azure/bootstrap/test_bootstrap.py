@@ -89,7 +89,7 @@ def test_a_backends_blobs_are_where_the_engine_finds_them(
 
 def test_a_backend_without_an_account(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("AZURE_STORAGE_ACCOUNT", raising=False)
-    with pytest.raises(KitError, match="which storage account"):
+    with pytest.raises(KitError, match="names no storage account"):
         account_url("azblob://states")
 
 
