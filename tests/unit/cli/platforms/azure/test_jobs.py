@@ -293,5 +293,5 @@ def test_a_run_with_a_trainer_of_its_own_has_a_second_job_that_gets_what_the_fir
     cloud.ended(job_name(PREFIX, RUN, 4), "Completed")
     assert runs.find(RUN)[0].state.status == "completed"
     assert runs.find(RUN)[0].doubt == ""
-    with pytest.raises(RunError, match="has two jobs, and is no single request"):
+    with pytest.raises(RunError, match="it has two jobs, so it has no single request"):
         runs.request(RUN)  # for `export sagemaker`
