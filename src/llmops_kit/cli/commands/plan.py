@@ -61,6 +61,7 @@ def plan(
     instances that run during the rollout. Instances of endpoints and runs are compared with the
     account's quotas. Each price has a source and a date, or is called unknown. Scheduled runs
     of a deployed stack are listed with their peak memory and the cheapest machine that fits.
+    Images that `up` builds first are listed; none is built here.
 
     Exit code 3: the stack breaks a rule of the kit, such as encryption or TLS only, and
     `accepted_rules` in the stack file gives no reason to accept it.

@@ -287,23 +287,6 @@ def test_a_plan_holds_a_schedules_run_against_its_machine(world: World, followed
     assert found["words"].startswith(words)
 
 
-def test_up_builds_the_stale_image_that_a_plan_announces(world: World) -> None:
-    deployer = Kit(world.stack.folder, world.account.environ | {"PULUMI_STACK": "dev"})
-    path, stale = world.stack.folder / "Pulumi.dev.yaml", f"process:training@sha256:{'0' * 64}"
-    fresh = world.platform.outputs.training.image
-    path.write_text(path.read_text().replace(fresh, stale))
-    deployer.run("up", "--no-build")
-    assert deployed(world.stack).outputs.training.image == stale
-    before = path.read_text()
-    planned = deployer.json("plan")
-    assert planned["images"] == [{"name": "training", "why": "source changed", "pushed": False}]
-    assert path.read_text() == before
-    assert "image training: source changed; building it" in deployer.run("up")
-    assert fresh in path.read_text()
-    assert deployed(world.stack).outputs.training.image == fresh
-    assert deployer.json("plan")["images"] == []
-
-
 def test_a_failed_registration_is_a_warning_and_the_next_collect_makes_it_good(
     world: World, followed: dict[str, Any]
 ) -> None:
