@@ -27,7 +27,7 @@ def test_up_builds_the_images_that_its_plan_announces(account: Account, tmp_path
 
     stack.llmops("up")
     fresh = {name: process_images.reference(name) for name in ("training", "serving")}
-    assert StackFile(path).settings("images").images.model_dump(include=fresh.keys()) == fresh
+    assert StackFile(path).settings("images").images.model_dump(include=set(fresh)) == fresh
     outputs = stack.outputs()
     assert (outputs["training"]["image"], outputs["endpoints"]["chat"]["image"]) == tuple(fresh.values())
     stack.llmops("down", "--data", "due")
