@@ -89,6 +89,11 @@ def plan(
         print_json(_fields(made))
     else:
         _print(made)
+    _exit(made, detailed_exitcode)
+
+
+def _exit(made: "Plan", detailed_exitcode: bool) -> None:
+    """Raises Exit with code 3 if the stack breaks a rule, or with 2 if changes were asked for and there are any."""
     if made.verdict.refused:
         raise typer.Exit(3)
     if detailed_exitcode and made.changes:
