@@ -53,6 +53,9 @@ def plan(
     detailed_exitcode: Annotated[
         bool, typer.Option("--detailed-exitcode", help="Exit with code 2 if there are changes.")
     ] = False,
+    no_build: Annotated[
+        bool, typer.Option("--no-build", help="Preview `up --no-build`: the images that the stack file names.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Preview the next `up`: changes, rollout, duration, cost. Changes nothing.
@@ -60,7 +63,8 @@ def plan(
     Endpoints are listed with their version, the rollout strategy that applies, and the
     instances that run during the rollout. Instances of endpoints and runs are compared with the
     account's quotas. Each price has a source and a date, or is called unknown. Scheduled runs
-    of a deployed stack are listed with their peak memory and the cheapest machine that fits.
+    of a deployed stack are listed with their peak memory and the cheapest machine that fits,
+    and images that `up` builds first with the reason.
 
     Exit code 3: the stack breaks a rule of the kit, such as encryption or TLS only, and
     `accepted_rules` in the stack file gives no reason to accept it.
@@ -80,11 +84,16 @@ def plan(
         raise typer.BadParameter("has no effect without --policy", param_hint="--out" if out else "--use")
     from llmops_kit.cli.plan.plan import make_plan
 
-    made = make_plan(context.obj.pulumi, say, tokens_per_second=tokens_per_second, refresh=refresh)
+    made = make_plan(context.obj.pulumi, say, tokens_per_second=tokens_per_second, refresh=refresh, build=not no_build)
     if as_json:
         print_json(_fields(made))
     else:
         _print(made)
+    _exit(made, detailed_exitcode)
+
+
+def _exit(made: "Plan", detailed_exitcode: bool) -> None:
+    """Raises Exit with code 3 if the stack breaks a rule, or with 2 if changes were asked for and there are any."""
     if made.verdict.refused:
         raise typer.Exit(3)
     if detailed_exitcode and made.changes:

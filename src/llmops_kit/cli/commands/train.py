@@ -121,6 +121,7 @@ def _start(
     platform: "Platform", path: Path, machines: dict[str, Any], again: bool, collected: Path | None
 ) -> "tuple[str, RunCost | None]":
     """Start or resume a run of the recipe; returns it with its estimated cost."""
+    from llmops_kit.cli.images.due import has_stale_training
     from llmops_kit.cli.plan.run_cost import look_ahead
     from llmops_kit.cli.runs.runs import other_machines, parse_recipe, plan_run
     from llmops_kit.cli.tracking.mlflow_client import require_mlflow
@@ -129,6 +130,8 @@ def _start(
     compute = other_machines(platform, platform.require_runs(), machines)
     recipe = parse_recipe(path)  # first, so that mistakes in it are found at once
     cost = look_ahead(platform, compute, recipe.name, say, jobs=2 if recipe.has_two_jobs else 1)
+    if has_stale_training(platform.outputs):
+        say("warning: the stack's training image is of other files than this kit's: `llmops up` builds and deploys it")
     plan = plan_run(platform, path, say, machines, collected)
     if plan.same and not again:
         why = "same recipe, data, base model and image"

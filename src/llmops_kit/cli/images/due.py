@@ -1,6 +1,7 @@
 """Images that `llmops up` builds first: those that its stack file needs and lacks, and stale ones."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 from llmops_kit.cli.images import sbom
@@ -11,6 +12,8 @@ from llmops_kit.cli.interfaces.platform import Say
 from llmops_kit.cli.platforms import registry as platforms
 from llmops_kit.cli.stacks.stack import PulumiStack
 from llmops_kit.cli.stacks.stack_file import StackFile
+from llmops_kit.core.documents.outputs import StackOutputs
+from llmops_kit.core.errors import KitError
 from llmops_kit.settings.resolved import ResolvedStack
 
 _PROCESS = "process:"
@@ -87,6 +90,23 @@ def expected_references(stack: PulumiStack, due: Sequence[DueImage]) -> dict[str
             digest = registry.find(repository, tag_of(each.name)) or _UNKNOWN_DIGEST
             found[each.field] = f"{registry.url(repository)}@{digest}"
     return found
+
+
+def has_stale_training(outputs: StackOutputs) -> bool:
+    """Returns whether a deployed stack's runs use an image that this kit built from other files.
+
+    `train` can only tell: `up` deploys an image for runs, on Azure as an environment, and who may train need not be
+    allowed to push or to deploy. Nor to read the registry: then this returns False.
+    """
+    target, image = platforms.operations_of(outputs.target), outputs.training.image
+    if target.images is None or not image:
+        return False
+    if _is_process(image):
+        return _is_stale_process("training", image)
+    with suppress(KitError):
+        registry = target.use(target.images, "image registry", f"stack {outputs.stack}")(outputs)
+        return _is_stale("training", image, registry)
+    return False
 
 
 def bring_images(stack: PulumiStack, say: Say) -> None:

@@ -52,23 +52,24 @@ class Plan:
         return total(self.costs, busy=True)
 
 
-def make_plan(stack: PulumiStack, say: Say, *, tokens_per_second: float = 0.0, refresh: bool = False) -> Plan:
+def make_plan(
+    stack: PulumiStack, say: Say, *, tokens_per_second: float = 0.0, refresh: bool = False, build: bool = True
+) -> Plan:
     """Previews a stack and explains the result. A stack that is missing in its backend is not created.
-
-    The preview is that of `up` after it has built the images that are due; here none is built.
 
     Args:
         stack: the stack.
         say: called before slow steps.
         tokens_per_second: measured throughput of one instance; 0: unknown.
         refresh: whether to read the live state of every resource first, so that drift is shown.
+        build: whether the preview has the images that `up` would build first. None is built here.
 
     Raises:
         KitError: the preflight or the preview failed.
     """
     stack.project.require_program()
     registry.preflight(stack, say, dev=True, make=False)  # a preview writes no state
-    images, references, unread = _due(stack)
+    images, references, unread = _due(stack) if build else ([], {}, [])
     say("previewing")
     with stack.for_preview(references) as previewed:
         preview = previewed.preview(*(["--refresh"] if refresh else []))

@@ -49,7 +49,8 @@ class CloudPlatform(ABC):
     def require_runs(self) -> Compute:
         """Checks that the stack has a training image; returns its default machines of runs."""
         image = self.outputs.training.image
-        fix = "`llmops images build` (and on a cloud itself `llmops images push`), then `llmops up`"
+        stack, verb = self.outputs.stack, "build" if self.place.twin else "push"
+        fix = f"`llmops images {verb} training --stack {stack}`, then `llmops up --stack {stack}`"
         if not image:
             raise KitError("the stack has no training image", where="llmops:images.training", fix=fix)
         if image.startswith("process:") and not self.place.twin:

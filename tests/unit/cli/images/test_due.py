@@ -7,9 +7,19 @@ from typing import Any
 import pytest
 
 from llmops_kit.cli.images import due, sbom
-from llmops_kit.cli.images.due import DueImage, bring_images, due_images, expected_references, needed
+from llmops_kit.cli.images.due import (
+    DueImage,
+    bring_images,
+    due_images,
+    expected_references,
+    has_stale_training,
+    needed,
+)
+from llmops_kit.cli.platforms.aws import image_registry
 from llmops_kit.cli.stacks.project import Project
 from llmops_kit.cli.stacks.stack import PulumiStack
+from llmops_kit.core.documents.outputs import StackOutputs
+from llmops_kit.core.errors import KitError
 from llmops_kit.local_runtime import process_images
 from llmops_kit.settings.stack_settings import Settings
 from tests.support.clouds.settings import resolved
@@ -186,3 +196,29 @@ def test_a_plan_takes_the_digest_of_a_tag_that_the_registry_has(
     assert due == [DueImage("serving", "source changed", pushed=True)]
     assert expected_references(stack, due) == {"serving": f"registry/serving@{digest}"}
     assert made.done == []
+
+
+def _outputs(image: str) -> StackOutputs:
+    aws = {"account": "000000000000", "region": "us-east-1", "repositories": {"training": "registry/training"}}
+    return StackOutputs.new(
+        target="aws",
+        stack="dev",
+        project="llmops",
+        store={"url": "s3://store"},
+        signing={"private_key": "awskms:///k", "public_key": "PEM"},
+        training={"image": image, "runs": "s3://work/runs"},
+        aws=aws,
+    )
+
+
+def test_runs_on_a_process_of_other_files_are_stale() -> None:
+    assert has_stale_training(_outputs(f"process:training@{OLD}"))
+    assert not has_stale_training(_outputs(process_images.reference("training")))
+
+
+def test_who_may_not_read_the_registry_is_not_told_of_a_stale_image(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_outputs: StackOutputs) -> None:
+        raise KitError("denied")
+
+    monkeypatch.setattr(image_registry, "EcrImages", refuse)
+    assert not has_stale_training(_outputs(f"registry/training@{OLD}"))
