@@ -55,7 +55,7 @@ def _translated(text: str, table: bytes) -> str:
 
 
 def found(answer: str, expect: Sequence[str]) -> bool:
-    """Returns whether an answer has every expected string, ignoring letter case and spaces; `a|b`: one of them is enough.
+    """Returns whether an answer has every expected string, ignoring letter case and spaces; of `a|b`, one is enough.
 
     A string that begins or ends with a letter or a digit must do so at a word's edge: `nine` is not in `nineteen`, nor
     `9` in `19`, but `9%` is in `(9%)`. Scripts that write words without spaces have no such edges.

@@ -203,6 +203,6 @@ def _run(arguments: Sequence[str], say: Callable[[str], None]) -> None:
         fix = f"make the base image (${BASE_VARIABLE} names another one) and the package registry reachable"
         if _NO_SPACE in text.lower():
             fix = (
-                "the disk of Docker's daemon is full: `docker system df` shows its use, `docker system prune` frees space"
+                "the disk of Docker's daemon is full: `docker system df` shows its use, `docker system prune` frees it"
             )
         raise HostingError(f"docker can't build the image: {text}", fix=fix)

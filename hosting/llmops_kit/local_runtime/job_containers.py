@@ -137,8 +137,8 @@ def start(spec: JobSpec, said: Said) -> Job:
 
 
 def stop(jobs: Sequence[Job], grace: float, meanwhile: Callable[[], bool] = lambda: False) -> None:
-    """Sends SIGTERM to jobs, and kills those that have not ended after `grace` seconds. `meanwhile` is called while they
-    end; it returns whether to kill them now.
+    """Sends SIGTERM to jobs, and kills those that have not ended after `grace` seconds. `meanwhile` is called while
+    they end; it returns whether to kill them now.
     """
     for job in jobs:
         job.terminate()

@@ -50,7 +50,7 @@ def bring(endpoint: HostedEndpoint, spec: EndpointSpec, say: Callable[[str], Non
 
 
 def _settle(endpoint: HostedEndpoint, record: EndpointRecord, spec: EndpointSpec) -> EndpointRecord:
-    """Removes the leftovers of an interrupted change: other variants without traffic, unless traffic is set manually."""
+    """Removes leftovers of an interrupted change: other variants without traffic, unless traffic is set manually."""
     weights = endpoint.weights()
     manual = spec.rollout.strategy == "manual"
     for variant in list(record.variants):

@@ -1,10 +1,10 @@
 """Runs a job as its parent: `python -I -S warden.py`, with the standard library only. It holds the job's process tree.
 
-The first line of its input is the job, a JSON object: argv, environ (complete), cwd, and `after`, commands that run when
-the job has ended. Then orders follow, a line each: `stop` (SIGTERM to the job's first process, as for a container) and
-`kill`. The end of its input means that the process that started the job is gone, and has the effect of `kill`. When the
-first process ends, every other process of the tree is killed, as in a container. The exit code is the first process's,
-or 128 plus the number of the signal that ended it.
+The first line of its input is the job, a JSON object: argv, environ (complete), cwd, and `after`, commands that run
+when the job has ended. Then orders follow, a line each: `stop` (SIGTERM to the job's first process, as for a container)
+and `kill`. The end of its input means that the process that started the job is gone, and has the effect of `kill`. When
+the first process ends, every other process of the tree is killed, as in a container. The exit code is the first
+process's, or 128 plus the number of the signal that ended it.
 """
 
 import ctypes

@@ -47,8 +47,8 @@ def choose_engine(
     raise ServingError(
         f"no engine can run it here: {'; '.join(reasons) or 'its manifest names no engine'}",
         where="engine",
-        fix="`llmops models convert NAME@N` creates a version with OpenVINO's files: promote that one; or serve it from "
-        "another image (serving, serving-torch, or serving-vllm on a GPU)",
+        fix="`llmops models convert NAME@N` creates a version with OpenVINO's files: promote that one; or serve it "
+        "from another image (serving, serving-torch, or serving-vllm on a GPU)",
     )
 
 

@@ -130,9 +130,7 @@ class ServerSettings:
         )
 
     def likely_forms(self) -> tuple[str, ...]:
-        """Returns the forms that the manifest probably lists, without reading it: a guess that only saves the time of an
-        import.
-        """
+        """Returns the forms that the manifest probably lists, without reading it: a wrong guess only costs time."""
         return ("openvino", "transformers") if (self.model / "openvino").is_dir() else ("transformers",)
 
 

@@ -156,8 +156,8 @@ def command(
 
 
 def _pooling(form: EmbeddingForm) -> dict[str, str]:
-    """Returns vLLM's arguments for an embedding model, with the manifest's pooling. If a folder of the model is missing,
-    vLLM would use the architecture's default pooling, such as BERT's first token.
+    """Returns vLLM's arguments for an embedding model, with the manifest's pooling. By default, without the model's
+    subfolders, vLLM would use the architecture's own pooling, such as BERT's first token.
     """
     pooler = {"seq_pooling_type": form.pooling.upper(), "use_activation": form.normalize}
     return {"runner": "pooling", "pooler-config": json.dumps(pooler), "max-model-len": str(form.max_tokens)}

@@ -270,7 +270,7 @@ class ModelManifest(Document):
     training: TrainingFacts | None = None
     serving: ServingDefaults = ServingDefaults()
     page: ChatPage = Field(
-        default=ChatPage(), exclude_if=lambda page: page == ChatPage(), description="Questions and tools of the chat page."
+        default=ChatPage(), exclude_if=lambda page: page == ChatPage(), description="Questions and tools of the page."
     )
     golden: list[Golden] = Field(description="At least one of a model that generates text, none of others.")
     embedding: EmbeddingForm | None = Field(

@@ -94,7 +94,7 @@ class Prepare(Part):
     overlap_words: int = Field(
         default=0,
         ge=0,
-        description="Training rows that share this many consecutive words with a held-out row are dropped; 13 is usual.",
+        description="Training rows that share this many consecutive words with a held-out row are dropped; usually 13.",
     )
     pairs: Pairs | None = Field(default=None, description="`{}`: every check.")
     tokenizer: str = Field(

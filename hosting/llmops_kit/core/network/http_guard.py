@@ -49,8 +49,7 @@ class GuardedHandler(Protocol):
 
 @dataclass
 class HttpGuard:
-    """Creates the protocols of a server. The HTTP library's protocol tells its connection where requests begin and end.
-    """
+    """Creates the protocols of a server. The HTTP library's protocol tells its connection where requests begin and end."""
 
     limits: ConnectionLimits
     _connections: "set[GuardedConnection]" = field(default_factory=set)
@@ -83,8 +82,7 @@ def allowed_connections(wanted: int, files_each: int = 1) -> int:
 
 
 def error_body(status: int, message: str, code: str = "", param: str = "") -> dict[str, Any]:
-    """Returns an error in the form of OpenAI's API, which clients of every contract get; the status decides its type.
-    """
+    """Returns an error in the form of OpenAI's API, which clients of every contract get; the status decides its type."""
     return {"error": {"message": message, "type": _kind(status), "param": param or None, "code": code or None}}
 
 
@@ -212,8 +210,7 @@ class GuardedConnection(asyncio.BufferedProtocol):
         self._refuse(400, "this is not an HTTP request", code="invalid_http")
 
     def _refuse(self, status: int, message: str, code: str) -> None:
-        """Answers, and gives the client a moment to read: closing at once would reset the connection before it has.
-        """
+        """Answers, and gives the client a moment to read: closing at once would reset the connection before it has."""
         self._stop_timer()
         self._ending = self._farewell = True
         self._guard._farewells += 1

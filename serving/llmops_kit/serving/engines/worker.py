@@ -188,7 +188,7 @@ class Outbox:
 
 
 def run_step(channel: Channel, backend: EngineBackend, outbox: Outbox) -> bool:
-    """Runs a step and sends its tokens; after an answer's first token, leaves the processors to the server for a moment.
+    """Runs a step and sends its tokens; after an answer's first token, pauses, so that the server gets a processor.
 
     Returns False after an exception, because every later step would raise too; a new process then loads the verified
     files again.

@@ -190,8 +190,7 @@ class VllmApp:
         return body if status == 200 else b""
 
     async def _lifespan(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Handles vLLM's startup: asks the golden prompts once its app has started, by which time its engine is loaded.
-        """
+        """Handles vLLM's startup: asks the golden prompts once its app has started, by which time its engine is loaded."""
 
         async def started(message: Message) -> None:
             if message["type"] == "lifespan.startup.complete":
@@ -239,7 +238,8 @@ class VllmApp:
             say("ready")
 
     async def _prove(self, card: ModelCard) -> None:
-        """Asks the golden prompts, now and then at intervals; an embedding model, which has none, must compute a vector.
+        """Asks the golden prompts, now and later at intervals; an embedding model, which has none, must compute a
+        vector.
 
         Raises:
             KitError: the version may not serve.
