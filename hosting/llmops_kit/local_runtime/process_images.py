@@ -271,7 +271,7 @@ def process_environ(
 
 
 def under(root: Path, mounted: Iterable[str], value: str) -> str:
-    """Returns a variable or an argument for a process: a path in a mounted folder of the container is put below `root`."""
+    """Returns a variable or an argument for a process: a path in a mounted folder is put below `root`."""
     inside = any(value == path or value.startswith(path.rstrip("/") + "/") for path in mounted)
     return f"{root}{value}" if inside else value
 

@@ -90,7 +90,7 @@ class VariantState(Part):
 
 
 class EndpointState(Part):
-    """State of an endpoint. `ready`: some instance with traffic answers. `spec`: the last one that was applied whole."""
+    """State of an endpoint. `ready`: some instance with traffic answers. `spec`: the last one applied whole."""
 
     name: str
     on: bool

@@ -246,7 +246,7 @@ def test_a_canary_that_dies_is_rolled_back(host: Host, spec: EndpointSpec, event
         new = next(v for v in host.state("echo").variants if v.id == wanted.variant)
         os.kill(new.instances[0].pid, signal.SIGKILL)
         error = change.communicate()[1]
-    assert "was rolled back: a worker of it ended" in error
+    assert "was rolled back: one of its workers ended" in error
     assert host.state("echo") == state
 
 

@@ -84,7 +84,7 @@ def test_bad_requests_and_a_half_written_file_of_keys_are_told_and_nobody_else_n
     alone_and_beside(server, bad)
     log = server.log.read_text()
     assert "is not JSON" in log
-    assert "the 2 keys that it had go on" in log
+    assert "its 2 previous keys stay valid" in log
     assert "Traceback" not in log
     assert not [line for line in server.requests() if line["status"] >= 500]
     until(lambda: server.metric("llmops_running") == 0)

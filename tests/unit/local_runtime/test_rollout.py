@@ -100,7 +100,7 @@ def test_a_worker_that_ended_is_worse_whatever_its_requests() -> None:
     endpoint = Endpoint(counted([0, 0, 0], [1000, 100, 0]))
     watched = watch(endpoint)
     endpoint.starts = 2
-    assert watched.look() == RolloutVerdict(RolloutOutcome.WORSE, "a worker of it ended\n  killed")
+    assert watched.look() == RolloutVerdict(RolloutOutcome.WORSE, "one of its workers ended\n  killed")
 
 
 def test_a_rollback_for_little_evidence_says_how_to_get_more() -> None:

@@ -44,7 +44,7 @@ class CollectedFile(Document):
 
 
 def source_folder(source: DataSource) -> str:
-    """Returns the folder of a source's files below the collected folder; only `source`, `files` and `revision` name it."""
+    """Returns the folder of a source below the collected folder; only `source`, `files` and `revision` name it."""
     words = re.sub(r"[^a-z0-9]+", "-", source.source.partition("?")[0].lower()).strip("-")[:40].strip("-")
     identity = f"{source.source}\0{source.files}\0{source.revision}"
     return f"{words}-{sha256_bytes(identity.encode())[:10]}"

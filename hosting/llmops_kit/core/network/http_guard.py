@@ -49,7 +49,9 @@ class GuardedHandler(Protocol):
 
 @dataclass
 class HttpGuard:
-    """Creates the protocols of a server. The HTTP library's protocol tells its connection where requests begin and end."""
+    """Creates the protocols of a server. The HTTP library's protocol tells its connection when requests begin and
+    end.
+    """
 
     limits: ConnectionLimits
     _connections: "set[GuardedConnection]" = field(default_factory=set)
@@ -82,7 +84,7 @@ def allowed_connections(wanted: int, files_each: int = 1) -> int:
 
 
 def error_body(status: int, message: str, code: str = "", param: str = "") -> dict[str, Any]:
-    """Returns an error in the form of OpenAI's API, which clients of every contract get; the status decides its type."""
+    """Returns an error in the form of OpenAI's API, for clients of every contract; the status decides its type."""
     return {"error": {"message": message, "type": _kind(status), "param": param or None, "code": code or None}}
 
 

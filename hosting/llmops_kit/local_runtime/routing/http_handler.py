@@ -49,7 +49,7 @@ class GuardedRequests:
             connection.begin()
 
     def end(self, request: web.BaseRequest) -> None:
-        """Tells the guard that a request was answered; the next one's headers may follow, after the rest of its body."""
+        """Tells the guard that a request was answered; the next one's headers may follow the rest of its body."""
         if connection := self._of(request):
             connection.end(complete=request.content.is_eof())
 

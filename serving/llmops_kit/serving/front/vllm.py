@@ -190,7 +190,7 @@ class VllmApp:
         return body if status == 200 else b""
 
     async def _lifespan(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Handles vLLM's startup: asks the golden prompts once its app has started, by which time its engine is loaded."""
+        """Handles vLLM's startup: asks the golden prompts once its app has started, after its engine was loaded."""
 
         async def started(message: Message) -> None:
             if message["type"] == "lifespan.startup.complete":

@@ -37,6 +37,6 @@ def fit_words(platform: Platform | None, ref: ModelRef, instance_type: str, prec
     weights = sum(e.size for name, e in manifest.files.items() if "/" not in name and name.endswith(".safetensors"))
     fit = gpu_fit(config, weights, machine.gpu, precision, machine.gpus) if isinstance(config, dict) else None
     if fit is None:
-        return f"{unknown}: its configuration is of a kind whose cache the kit does not reckon"
+        return f"{unknown}: the kit can't calculate the cache of this kind of model"
     others = f"; vLLM computes on {fit.gpus} of its {machine.gpus} GPUs" if machine.gpus > fit.gpus else ""
     return f"{ref.alias} {fit.words}{others}"

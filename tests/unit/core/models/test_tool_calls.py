@@ -81,7 +81,7 @@ def test_what_begins_a_call_and_is_none_is_refused(text: str) -> None:
         ("weather", {"city": "Graz"}, ""),
         ("weather", {}, "'city' is a required property"),
         ("weather", {"city": 3}, "city: 3 is not of type 'string'"),
-        ("wether", {"city": "Graz"}, "'wether' is none of the tools"),
+        ("wether", {"city": "Graz"}, "'wether' is not one of the tools"),
     ],
 )
 def test_a_call_is_held_against_the_tools_schema(name: str, arguments: dict[str, Any], fault: str) -> None:

@@ -80,7 +80,7 @@ def test_a_file_of_keys_names_callers_and_is_read_again_when_it_changes(tmp_path
     file.write_text(text[: len(text) // 2])  # half-written
     assert keys.check(f"Bearer {OTHERS['team-b']}").name == "team-b"
     assert "is not JSON" in (said := capsys.readouterr().err)
-    assert "the 3 keys that it had go on" in said
+    assert "its 3 previous keys stay valid" in said
     file.unlink()
     assert keys.check(f"Bearer {OTHERS['team-a']}").name == "team-a"
     file.write_text(json.dumps({"schema": "keys/1", "keys": [json.loads(text)["keys"][0]]}))

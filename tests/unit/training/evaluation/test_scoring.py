@@ -85,7 +85,7 @@ def test_of_a_loss_the_gate_bounds_the_upper_end(check: dict[str, float], passed
     [
         ("perplexity", {"low": 0.5}, "write `high`"),
         ("tools", {"high": 0.5}, "write `low`"),
-        ("f1", {"gain_low": 1.5}, "scores end at 1"),
+        ("f1", {"gain_low": 1.5}, "scores are at most 1"),
         ("translation", {"copy_gain_low": 0.1}, "needs `metric: translation` and `languages`"),
     ],
 )
