@@ -282,11 +282,11 @@ class GateCheck(Part):
             )
         if metric == LIKELIHOOD and self.low is not None:
             raise ValueError(
-                f"the gate's `low` on suite {self.suite!r}: a lower perplexity is better; write `high`, the maximum of "
+                f"the gate's `low` on suite {self.suite!r}: lower perplexity is better; write `high`, the maximum of "
                 "the upper bound in nats per token"
             )
         if metric != LIKELIHOOD and self.high is not None:
-            raise ValueError(f"the gate's `high` on suite {self.suite!r}: a higher {metric} is better; write `low`")
+            raise ValueError(f"the gate's `high` on suite {self.suite!r}: higher {metric} is better; write `low`")
         if metric != LIKELIHOOD and self.gain_low is not None and self.gain_low > 1:
             raise ValueError(
                 f"the gate's `gain_low` on suite {self.suite!r} is {self.gain_low:g}: scores are at most 1"

@@ -1,4 +1,4 @@
-"""Requests to vLLM: what may reach it, and what is filled in."""
+"""Requests to vLLM: checks their parameters, and fills in the version's defaults."""
 
 import json
 from typing import Any
@@ -10,8 +10,8 @@ from llmops_kit.serving.api.model_card import ModelCard
 from llmops_kit.serving.errors import ApiError, wrong_dimensions
 from llmops_kit.serving.front.vllm_tools import with_held_response_tools, with_held_tools
 
-# What of vLLM's own parameters may pass, beside OpenAI's. The rest could have files read, addresses fetched, templates
-# rendered or tensors unpickled, or is bounded by nothing.
+# OpenAI's parameters, and those of vLLM's own that may pass. The others could make vLLM read files, fetch addresses,
+# render templates or unpickle tensors, or have no bounds.
 PARAMETERS = {
     "add_generation_prompt", "audio", "continue_final_message", "dimensions", "echo", "encoding_format",
     "frequency_penalty", "function_call", "functions", "ignore_eos", "input", "instructions", "logit_bias", "logprobs",
