@@ -6,7 +6,7 @@ from tests.support.collisions import Rooms
 
 _CHECKPOINTS = "checkpoints are in shards, complete or absent, and hold no pickle"
 DELIBERATE = {
-    "llmops_kit.training.agent._HostRendezvous._store": "is the base's: the store of this meeting",
+    "llmops_kit.training.agent._HostRendezvous._store": "is the base's: the rendezvous' store",
     "llmops_kit.training.models.from_gguf.PlainReader.data": "the file, as an array that is no memory map",
     "llmops_kit.training.torch_trainer.scaled_trainer.ScaledTrainer._clip_grad_norm": (
         "the norm of shards is put together"
