@@ -81,8 +81,8 @@ def _own(stack: AwsContext, wanted: AwsNetworkSettings, zones: list[str], storag
     group = _workloads(stack, vpc.id, gateway.prefix_list_id)
     endpoints: list[pulumi.Resource] = []
     if services := wanted.interface_endpoints:
-        callers = _endpoints_group(stack, vpc.id, group)
-        endpoints = [_interface(stack, service, vpc.id, [s.id for s in subnets], callers) for service in services]
+        reachable = _endpoints_group(stack, vpc.id, group)
+        endpoints = [_interface(stack, service, vpc.id, [s.id for s in subnets], reachable) for service in services]
     return AwsNetwork([s.id for s in subnets], [group], [gateway, *endpoints])
 
 
