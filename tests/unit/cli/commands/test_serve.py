@@ -13,6 +13,7 @@ from llmops_kit.cli.cli import app
 from llmops_kit.cli.evaluation.models import stored_model
 from llmops_kit.cli.local_server import _version, name_of, serve, temporary_home
 from llmops_kit.cli.platforms.local.platform import LocalPlatform
+from llmops_kit.core.engines.records import EngineChoice
 from llmops_kit.core.errors import KitError
 from llmops_kit.core.layout import cache_dir
 from tests.support.tiny_models.versions import write_version
@@ -47,7 +48,7 @@ def test_a_taken_port_is_refused_before_anything_is_built(refused: Refused) -> N
     assert error.where == "--port"
 
 
-def start(models: list, home: Path, platform: LocalPlatform | None = None, engine: str = "openvino") -> KitError:
+def start(models: list, home: Path, platform: LocalPlatform | None = None, engine: EngineChoice = "openvino") -> KitError:
     key = platform.outputs.signing.public_key if platform else ""
     with pytest.raises(KitError) as error:
         serve(models, home, engine=engine, port=0, public_key=key, environ={}, say=lambda _: None)
