@@ -48,7 +48,9 @@ def test_a_taken_port_is_refused_before_anything_is_built(refused: Refused) -> N
     assert error.where == "--port"
 
 
-def start(models: list, home: Path, platform: LocalPlatform | None = None, engine: EngineChoice = "openvino") -> KitError:
+def start(
+    models: list, home: Path, platform: LocalPlatform | None = None, engine: EngineChoice = "openvino"
+) -> KitError:
     key = platform.outputs.signing.public_key if platform else ""
     with pytest.raises(KitError) as error:
         serve(models, home, engine=engine, port=0, public_key=key, environ={}, say=lambda _: None)

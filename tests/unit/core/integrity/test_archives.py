@@ -238,8 +238,8 @@ def _deep(path: Path) -> Path:
 @pytest.mark.parametrize(
     ("make", "limits", "words"),
     [
-        (_bomb, ArchiveLimits(), "exceeds the maximum unpacked size"),
-        (_one_file, ArchiveLimits(), "exceeds the maximum unpacked size: 'a'"),
+        (_bomb, ArchiveLimits(), "larger unpacked than it may be"),
+        (_one_file, ArchiveLimits(), "larger unpacked than it may be: 'a'"),
         (_a_million, ArchiveLimits(), "has more than 10000 members"),
         (_headers_only, ArchiveLimits(ratio=10_000), "headers that are too long"),
         (_deep, ArchiveLimits(members=1_000), "exceeds the maximum number of files"),
@@ -263,7 +263,7 @@ def test_limits_are_the_callers(place: Path) -> None:
     packed = pack(place / "a.tar", member("a", b"1"), member("b", b"1"), mode="w")
     for limits, words in (
         (ArchiveLimits(members=1), "more than 1 members"),
-        (ArchiveLimits(total=1_000), "exceeds the maximum unpacked size"),
+        (ArchiveLimits(total=1_000), "larger unpacked than it may be"),
     ):
         with pytest.raises(IntegrityError, match=words):
             extract(packed, place / "out", limits)
