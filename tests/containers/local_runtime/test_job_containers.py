@@ -2,8 +2,6 @@
 
 import os
 import signal
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -15,6 +13,7 @@ import pytest
 from llmops_kit.local_runtime import containers, job_containers
 from llmops_kit.local_runtime.job_containers import JobSpec
 from tests.containers.conftest import docker
+from tests.support.runs.jobs import started_by_another_process
 
 pytestmark = pytest.mark.docker
 
@@ -122,22 +121,9 @@ def test_sigterm_reaches_the_program(spec: Callable[..., JobSpec]) -> None:
 @pytest.mark.parametrize("victims", ["starter", "starter and warden"])
 def test_no_container_outlives_its_starter(spec: Callable[..., JobSpec], victims: str) -> None:
     job = spec(WAITING.replace("sys.exit(7)", "None"))
-    program = f"""
-from pathlib import Path
-from llmops_kit.local_runtime import containers, job_containers
-home, root = Path({str(job.home)!r}), Path({str(job.root)!r})
-spec = job_containers.JobSpec("one", {job.image!r}, home, root, environ={dict(job.environ)!r})
-running = job_containers.start(spec, lambda lines: print(running.pid, *lines, flush=True))
-running.wait()
-"""
-    with subprocess.Popen(
-        [sys.executable, "-c", program], stdout=subprocess.PIPE, text=True, cwd=Path.cwd()
-    ) as starter:
-        assert starter.stdout
-        warden, said = starter.stdout.readline().split()
-        assert said == "ready"
+    with started_by_another_process(job, "ready") as (starter, warden):
         if victims == "starter and warden":
-            os.kill(int(warden), signal.SIGKILL)
+            os.kill(warden, signal.SIGKILL)
         starter.kill()
     if victims == "starter and warden":
         job_containers.end_leftovers(job.home, docker=True)

@@ -2,8 +2,6 @@
 
 import os
 import signal
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable
@@ -16,7 +14,7 @@ import pytest
 from llmops_kit.core.errors import HostingError
 from llmops_kit.local_runtime import job_containers
 from llmops_kit.local_runtime.job_containers import JobSpec
-from tests.support.runs.jobs import trainee
+from tests.support.runs.jobs import started_by_another_process, trainee
 
 FAMILY = """
 import subprocess
@@ -145,23 +143,10 @@ def test_what_the_first_process_leaves_behind_is_killed(spec: Callable[..., JobS
 @pytest.mark.parametrize("victim", ["starter", "starter and warden"])
 def test_nothing_outlives_a_starter_that_is_killed(spec: Callable[..., JobSpec], victim: str) -> None:
     job = spec(FAMILY + "time.sleep(300)")
-    program = f"""
-from pathlib import Path
-from llmops_kit.local_runtime import job_containers
-home, root = Path({str(job.home)!r}), Path({str(job.root)!r})
-spec = job_containers.JobSpec("one", {job.image!r}, home, root, environ={dict(job.environ)!r})
-running = job_containers.start(spec, lambda lines: print(running.pid, *lines, flush=True))
-running.wait()
-"""
-    with subprocess.Popen(
-        [sys.executable, "-c", program], stdout=subprocess.PIPE, text=True, cwd=Path.cwd()
-    ) as starter:
-        assert starter.stdout
-        warden, said = starter.stdout.readline().split()
-        assert said == "born"
+    with started_by_another_process(job, "born") as (starter, warden):
         assert len(of_home(job.home)) == 3
         if victim == "starter and warden":
-            os.kill(int(warden), signal.SIGKILL)
+            os.kill(warden, signal.SIGKILL)
         starter.kill()
     if victim == "starter and warden":  # the first process dies with its warden; its children are found by their mark
         job_containers.end_leftovers(job.home)
