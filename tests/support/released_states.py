@@ -24,7 +24,7 @@ from tests.support.clouds.aws import AwsStack, running_account
 from tests.support.clouds.azure_twin import AzureStack, running_twin
 from tests.support.stacks import Stack
 
-AnyStack = TypeVar("AnyStack", bound=Any)
+AnyStack = TypeVar("AnyStack", bound=Stack)
 STATES = CHECKOUT / "tests/data/states"
 NAME = "released"
 """Of the stacks. Resources are named after it."""
@@ -83,10 +83,13 @@ def places_on_azure(stack: AzureStack) -> dict[str, str]:
 
 
 def _record(
-    stack: AnyStack, target: str, content: Callable[[str], bytes], places: Callable[[AnyStack], Mapping[str, str]]
+    stack: AnyStack,
+    version: str,
+    target: str,
+    content: Callable[[str], bytes],
+    places: Callable[[AnyStack], Mapping[str, str]],
 ) -> None:
     """Deploys a version as the endpoint `chat`, and keeps the stack's state as that of this release."""
-    version = stack.add_version("tiny@1")
     stack.serve("chat", version)
     stack.up()
     ref = parse_promoted(version)
@@ -122,13 +125,13 @@ def main() -> None:
 
     with _folder() as folder, stacks_in(folder) as make:
         stack = make(NAME)
-        _record(stack, "local", FolderObjects(stack.home / "store").get, places_here)
+        _record(stack, stack.add_version("tiny@1"), "local", FolderObjects(stack.home / "store").get, places_here)
     with _folder() as folder, running_account(folder, pace=0.05) as account, account.entered():
         made = aws.make_stack(account, folder / "stack", NAME)
-        _record(made, "aws", made.platform().store().objects.get, places_on_aws)
+        _record(made, made.add_version("tiny@1"), "aws", made.platform().store().objects.get, places_on_aws)
     with _folder() as folder, running_twin(folder, pace=0.05) as subscription, subscription.entered():
         made = azure_twin.make_stack(subscription, folder / "stack", NAME)
-        _record(made, "azure", made.platform().store().objects.get, places_on_azure)
+        _record(made, made.add_version("tiny@1"), "azure", made.platform().store().objects.get, places_on_azure)
 
 
 if __name__ == "__main__":

@@ -97,8 +97,6 @@ class Operations:
     use_policy: Lazy[Callable[[StackOutputs], dict[str, Any]]] | None = None
     recording: Lazy[Callable[[PulumiStack], Recording]] | None = None
     doctor: Lazy[CloudFacts] | None = None
-    rehearsal: Lazy[Callable[[], Any]] | None = None
-    """Creates a llmops_kit.cli.rehearsal.cloud.Cloud, which this module may not import: rehearsals import platforms."""
     state_scheme: str = ""
     """Of the backend's URL, where that is the cloud's storage."""
     state_locks: Lazy[Callable[[PulumiStack, str], Callable[[], list[Lock]]]] | None = None

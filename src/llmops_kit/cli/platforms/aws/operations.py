@@ -18,7 +18,6 @@ OPERATIONS = Operations(
     use_policy=Lazy("llmops_kit.cli.platforms.aws.use_policy:use_policy"),
     recording=Lazy("llmops_kit.cli.platforms.aws.recording.recording:AwsRecording"),
     doctor=Lazy("llmops_kit.cli.platforms.aws.doctor"),
-    rehearsal=Lazy("llmops_kit.cli.rehearsal.clouds.aws:Aws"),
     state_scheme="s3",
     state_locks=Lazy("llmops_kit.cli.platforms.aws.state_locks:locks_of_stack"),
 )

@@ -21,7 +21,6 @@ OPERATIONS = Operations(
     use_policy=Lazy("llmops_kit.cli.platforms.azure.use_policy:use_policy"),
     recording=Lazy("llmops_kit.cli.platforms.azure.recording:AzureRecording"),
     doctor=Lazy("llmops_kit.cli.platforms.azure.doctor"),
-    rehearsal=Lazy("llmops_kit.cli.rehearsal.clouds.azure:Azure"),
     state_scheme="azblob",
     state_locks=Lazy("llmops_kit.cli.platforms.azure.state_locks:locks_of_stack"),
 )

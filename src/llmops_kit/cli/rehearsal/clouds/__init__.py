@@ -1,12 +1,18 @@
 """Parts of a rehearsal that depend on the cloud."""
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from llmops_kit.clouds.targets import TARGETS, cloud_names
+from llmops_kit.cli.interfaces.operations import Lazy
 from llmops_kit.core.errors import UnsupportedError
 
 if TYPE_CHECKING:
     from llmops_kit.cli.rehearsal.cloud import Cloud
+
+_CLOUDS: dict[str, Lazy[Callable[[], "Cloud"]]] = {
+    "aws": Lazy("llmops_kit.cli.rehearsal.clouds.aws:Aws"),
+    "azure": Lazy("llmops_kit.cli.rehearsal.clouds.azure:Azure"),
+}
 
 
 def find_cloud(name: str) -> "Cloud":
@@ -15,9 +21,6 @@ def find_cloud(name: str) -> "Cloud":
     Raises:
         UnsupportedError: there is none.
     """
-    from llmops_kit.cli.platforms.registry import operations_of
-
-    rehearsal = operations_of(name).rehearsal if name in TARGETS else None
-    if rehearsal is None:
-        raise UnsupportedError(f"there is no rehearsal for target {name}", fix=f"one of {', '.join(cloud_names())}")
-    return rehearsal.load()()
+    if name not in _CLOUDS:
+        raise UnsupportedError(f"there is no rehearsal for target {name}", fix=f"one of {', '.join(_CLOUDS)}")
+    return _CLOUDS[name].load()()
