@@ -60,7 +60,7 @@ def test_a_model_of_another_kind_and_unknown_labels_are_refused() -> None:
     assert (manifest.task, manifest.dtype, manifest.golden) == ("token-classification", "F32", [])
     with pytest.raises(KitError, match="is a model for text-generation, not for token-classification"):
         NamedEntityModel(tiny_model(), WANTED)
-    with pytest.raises(DataError, match="finds no PERSON") as refused:
+    with pytest.raises(DataError, match="has no label PERSON") as refused:
         NamedEntityModel(tagger_model(), NamedEntities(model="tagger@1", entities={"PERSON": "drop"}))
     assert refused.value.fix == "its labels are LOC, PER"
 

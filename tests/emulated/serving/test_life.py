@@ -38,7 +38,7 @@ def refused(server: ServingProcess) -> str:
         (lambda v: (v / "config.json").rename(v / "config2.json"), "config.json", "is missing"),
         (lambda v: (v / WEIGHTS).write_bytes(b""), WEIGHTS, "0 bytes"),
         (lambda v: (v / "link").symlink_to("/etc/passwd"), "link", "not a regular file"),
-        (lambda v: flip_byte(v / "manifest.json", 40), "manifest.json.sig", "does not fit"),
+        (lambda v: flip_byte(v / "manifest.json", 40), "manifest.json.sig", "does not match the manifest"),
         (lambda v: (v / "manifest.json.sig").unlink(), "manifest.json.sig", "unsigned"),
         (shutil.rmtree, "manifest.json", "can't be read"),
     ],

@@ -143,7 +143,7 @@ class StoreContract(ABC):
         folder = store.model_folder(ref.sha256)
         assert list_files(folder).keys() == {*store.manifest(ref).files, MANIFEST, SIGNATURE}
         assert everything(tmp_path, but=tmp_path / "cache") == before
-        with pytest.raises(IntegrityError, match=r"lie beside its files.*extra\.bin") as caught:
+        with pytest.raises(IntegrityError, match=r"that its manifest does not list: .*extra\.bin") as caught:
             store.require_nothing_else(ref)
         assert caught.value.where == f"{store.objects.url}/{model_key(ref.sha256)}"
         self.write(platform, "aliases/models/chatbot//2.json", b"{}")

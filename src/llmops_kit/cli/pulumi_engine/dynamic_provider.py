@@ -61,6 +61,7 @@ def become(listener: socket.socket, alive: socket.socket) -> None:
     """Waits in the forked process for the launcher, then runs as the provider. Ends with it, or when `alive` closes."""
     import runpy
 
+    import caller_guard
     import provider_guard
     import pulumi.dynamic  # noqa: F401  (imported ahead, which is the point)
 
@@ -91,7 +92,7 @@ def become(listener: socket.socket, alive: socket.socket) -> None:
     sys.argv = ["pulumi.dynamic", *hello["arguments"]]
     sys.path.insert(0, hello["folder"])
     end_with(connection)
-    provider_guard.install()
+    provider_guard.install(caller_guard.guard)
     runpy.run_module("pulumi.dynamic", run_name="__main__", alter_sys=True)
     os._exit(0)
 
@@ -106,13 +107,13 @@ def _be_alone(engine: int) -> None:
     import runpy
     import threading
 
-    import caller_guard  # noqa: F401  (the guard of providers imports it, when the path leads elsewhere)
+    import caller_guard
     import provider_guard
 
     threading.Thread(target=end_with_parent, args=(engine,), daemon=True).start()
     sys.argv = ["pulumi.dynamic", *sys.argv[2:]]
     sys.path[0] = str(Path.cwd())  # as `python -m` has it
-    provider_guard.install()
+    provider_guard.install(caller_guard.guard)
     runpy.run_module("pulumi.dynamic", run_name="__main__", alter_sys=True)
     os._exit(0)
 

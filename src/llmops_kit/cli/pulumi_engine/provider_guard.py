@@ -147,9 +147,8 @@ def check(deployment: dict[str, Any], target: str = "") -> Iterator[tuple[str, R
                     yield ascii(resource.get("urn"))[1:-1], error
 
 
-def install() -> None:
+def install(guard: Callable[[Any, type], None]) -> None:
     """Makes the SDK's provider server, which this process will run, load providers with `load`."""
-    import caller_guard
     import dill  # pyright: ignore[reportMissingTypeStubs]
     from pulumi.runtime.proto import provider_pb2_grpc as services
 
@@ -158,7 +157,7 @@ def install() -> None:
     def add_guarded(servicer: Any, server: Any) -> None:
         for name in _METHODS:
             setattr(servicer, name, _guarded(getattr(servicer, name)))
-        caller_guard.guard(servicer, services.ResourceProviderServicer)
+        guard(servicer, services.ResourceProviderServicer)
         add(servicer, server)
 
     dill.loads = load
