@@ -203,7 +203,11 @@ def _first_line(command: list[str]) -> str:
 
 
 def _clouds(folder: Path, chosen: str) -> Iterator[Diagnosis]:
-    """Checks the requirements of each cloud and its twin: "missing" for the chosen target, notes for others."""
+    """Checks the requirements of each cloud and its twin.
+
+    Missing packages and credentials are "missing" for the chosen target, notes for others; a missing plugin or twin is
+    always a note.
+    """
     from llmops_kit.cli.platforms.registry import operations_of
     from llmops_kit.clouds.targets import TARGETS
 

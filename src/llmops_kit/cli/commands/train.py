@@ -101,7 +101,7 @@ def _named(**asked: Any) -> dict[str, Any]:
 
 
 def _finish(platform: "Platform", run_id: str, cost: "RunCost | None", as_json: bool) -> None:
-    """Watch a run that has not ended, and collect it."""
+    """Watches a run unless it is complete, then collects it."""
     from llmops_kit.cli.runs.runs import find_run
 
     if find_run(platform, run_id).state.status != "completed":
@@ -120,7 +120,7 @@ def _print_started(run_id: str, cost: "RunCost | None", as_json: bool) -> None:
 def _start(
     platform: "Platform", path: Path, machines: dict[str, Any], again: bool, collected: Path | None
 ) -> "tuple[str, RunCost | None]":
-    """Start or resume a run of the recipe; returns it with its estimated cost."""
+    """Starts or resumes a run of the recipe; returns its id and its estimated cost."""
     from llmops_kit.cli.images.due import has_stale_training
     from llmops_kit.cli.plan.run_cost import look_ahead
     from llmops_kit.cli.runs.runs import other_machines, parse_recipe, plan_run
@@ -128,7 +128,7 @@ def _start(
 
     require_mlflow(say)
     compute = other_machines(platform, platform.require_runs(), machines)
-    recipe = parse_recipe(path)  # first, so that mistakes in it are found at once
+    recipe = parse_recipe(path)  # before prices and quotas are looked up, so that mistakes in it are found at once
     cost = look_ahead(platform, compute, recipe.name, say, jobs=2 if recipe.has_two_jobs else 1)
     if has_stale_training(platform.outputs):
         say("warning: the stack's training image is of other files than this kit's: `llmops up` builds and deploys it")
@@ -149,7 +149,11 @@ def _go_on(
     asked: "RunSpec | None" = None,
     known: "tuple[Compute | None, RunCost | None]" = (None, None),
 ) -> "RunCost | None":
-    """Resume a run; returns the estimated cost, `known` for some machines."""
+    """Resumes a run unless it is running or complete; returns the estimated cost, None if nothing that costs money
+    was started.
+
+    `known`: machines whose cost was already estimated, with that cost.
+    """
     from llmops_kit.cli.plan.run_cost import look_ahead
     from llmops_kit.cli.runs.runs import is_between, other_machines
 
@@ -214,7 +218,8 @@ def collect_run(platform: "Platform", run_id: str, as_json: bool, more: dict[str
 
 
 def is_not_worse(platform: "Platform", ref: "ModelRef") -> bool:
-    """Returns False if the gate requires a comparison and the version is worse than production.
+    """Returns False if the gate requires a comparison that shows the version worse than production; True if the
+    comparison is still to be made.
 
     Prints the reasons that `promote` would give.
     """

@@ -39,7 +39,8 @@ def up(stack: PulumiStack, say: Say, *, dev: bool = False, refresh: bool = False
         build: build images of a cloud stack that are missing or stale.
 
     Raises:
-        KitError: something is missing on this machine, or `pulumi up` failed (its output was passed through).
+        KitError: something is missing on this machine, `pulumi up` failed (its output was passed through), or the
+            cloud rolled an endpoint back.
     """
     preflight(stack, say, dev)
     free(stack, say)
@@ -55,10 +56,12 @@ def up(stack: PulumiStack, say: Say, *, dev: bool = False, refresh: bool = False
 
 
 def preflight(stack: PulumiStack, say: Say, dev: bool = False) -> None:
-    """Checks early what would fail late, and does the slow work with progress shown.
+    """Checks the program, the free disk space and the target before anything is deployed.
+
+    It also builds the images of a local stack, and creates a new stack.
 
     Raises:
-        KitError: no program, no room on the disk, a version that the store does not have, an image that can't be built.
+        KitError: there is no program, the disk is nearly full, or a check of the target failed.
     """
     stack.project.require_program()
     for folder in {_existing(stack.project.folder), _existing(cache_dir())}:
@@ -72,7 +75,7 @@ def preflight(stack: PulumiStack, say: Say, dev: bool = False) -> None:
 
 
 def _refuse_undone(stack: PulumiStack, since: float, say: Say) -> None:
-    """Looks for endpoints that a cloud itself rolled back since then, and rejects each version that caused it.
+    """Looks for the first endpoint that the cloud itself rolled back since then; rejects its version if that caused it.
 
     Raises:
         KitError: an endpoint was rolled back.

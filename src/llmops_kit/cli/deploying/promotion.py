@@ -55,11 +55,12 @@ def promote(
         version: name@number or name@latest.
         endpoint: name of the entry; empty: the only one that serves a version of this name, else the version's name.
         reason: for promoting a version that did not pass its gate, with `gate: waived`; empty: it is refused.
-        say: called with the method of checking files, and the comparison with production.
+        say: called with the method of checking files, a missing OpenVINO format, and the comparison with production.
 
     Raises:
-        KitError: the version is not in the store, was changed, is not signed by this stack, or did not pass its gate
-            (with reasons); or `reason` is not a single line of at most MOST_REASON characters.
+        KitError: the version is not in the store, was changed, is not signed by this stack, was rejected, or did not
+            pass its gate (with reasons); the endpoint's name is invalid; or `reason` is not a single line of at most
+            MOST_REASON characters.
     """
     _require_reason(reason)
     store = platform.store()
@@ -87,7 +88,8 @@ def rollback(platform: Platform, file: StackFile, endpoint: str = "", say: Say =
     """Writes the previous version of an endpoint into the stack file; repeated, the one before that.
 
     Raises:
-        KitError: there is no endpoint, `endpoint` names none of several, or there is no previous version.
+        KitError: there is no such endpoint, several exist and none is named, there is no previous version, or that
+            one was rejected, was changed, or is not signed by this stack.
     """
     entries = file.promoted()
     name = endpoint or _only(list(entries), str(file.path))

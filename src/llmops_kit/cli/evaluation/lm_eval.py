@@ -59,6 +59,7 @@ def run_tasks(
 
     Raises:
         RunError: a task is unknown or failed, or the server did not start.
+        KitError: the harness wrote no results.
     """
     if wrong := [task for task in tasks if not _TASK.fullmatch(task)]:
         raise RunError(f"{wrong[0]!r} is not a valid task name", where="--lm-eval", fix="write TASK or TASK,TASK")

@@ -34,7 +34,7 @@ MEDIA_TYPE = "application/vnd.cyclonedx+json"
 _KIT = "llmops-kit"
 _LICENCE = "Apache-2.0"
 _NAMESPACE = uuid.UUID("6c6c6d6f-7073-4b69-9474-73626f6d0001")
-# Images are linux/amd64, of this Python.
+# Images are linux/amd64 with Python 3.11.
 _IN_IMAGES = {
     "implementation_name": "cpython",
     "os_name": "posix",
@@ -114,15 +114,15 @@ def read_lock(lock: Path) -> Iterator[Locked]:
 
 
 def _required_by(comment: str) -> str:
-    """Returns the package named in one line of the comment below a package; empty if it names none, or is a version
-    limit.
+    """Returns the package, or the file (`-r FILE`), named in one line of the comment below a package; empty if it
+    names none, or is a version limit.
     """
     by = comment.removeprefix("#").strip().removeprefix("via").strip()
     return "" if by.startswith("-c ") else by
 
 
 def base_of(dockerfile: Path) -> str:
-    """Returns the default base image of a Dockerfile: its `ARG BASE=`."""
+    """Returns the default base image of a Dockerfile: its `ARG BASE=`; empty if it has none."""
     found = re.search(r"^ARG BASE=(\S+)$", dockerfile.read_text(), re.MULTILINE)
     return found[1] if found else ""
 

@@ -142,7 +142,7 @@ class Platform(Protocol):
         ...
 
     def halt(self, say: Say) -> None:
-        """Stops all runs gracefully, and keeps no machine for later ones."""
+        """Stops all runs gracefully; machines kept for later ones are released, now or after their idle time."""
         ...
 
     def resume(self, run: str, say: Say, compute: Compute | None = None, asked: RunSpec | None = None) -> None:

@@ -77,7 +77,7 @@ class TrainingCheck:
 
     @property
     def words(self) -> str:
-        """A one-line summary: the stack's own machine, and the cheapest that can train the recipe."""
+        """A one-line summary: the stack's own machine, and the cheapest by the hour that can train the recipe."""
         own = next((each for each in self.machines if each.own), None)
         found = []
         if own:
@@ -95,7 +95,7 @@ class TrainingCheck:
 
     @property
     def problem(self) -> KitError | None:
-        """The error for a stack whose own machine can't train the recipe; None if it can."""
+        """The error for a stack whose own machine can't train the recipe; None if it can, or is unknown."""
         own = next((each for each in self.machines if each.own), None)
         if own is None or own.fits:
             return None
@@ -218,7 +218,11 @@ def _held_against_machines(
 
 
 def _candidates(own: Compute | None, prices: Prices) -> list[MachineType]:
-    """Returns the cheapest machine of each GPU model and count, and the stack's own."""
+    """Returns the cheapest machine of each GPU model and count, and the stack's own.
+
+    Raises:
+        KitError: the kit's table lacks the stack's own.
+    """
     chosen: dict[tuple[str, int, int], tuple[float, MachineType]] = {}
     for each in gpu_types(is_azure(prices.region)):
         assert each.gpu
@@ -246,7 +250,7 @@ def _asked(machine: MachineType, hosts: int) -> MachineMemory:
 
 
 def _rows(recipe: Recipe, recipe_path: Path, platform: Platform | None, work: Path, say: Say) -> Path | None:
-    """Returns the rows to train if all sources are on this machine; None otherwise, because a check fetches nothing."""
+    """Returns the file of training rows if all sources are on this machine; None otherwise: a check fetches none."""
     from llmops_kit.cli.data.build import build_dataset, ner_folder, no_models
     from llmops_kit.cli.data.sources import kind_of
 

@@ -1,7 +1,7 @@
 """Gets the kit's own engine into the cache: from Pulumi's release, or built from its Go module.
 
-Nothing is run that was not verified: the release's archive has the sha256 that `pulumi.sha256` pins for it, the modules
-those of `go/go.sum`, Go itself those of `go/requirements.txt`. `make pin` renews the sums of the archives.
+Nothing downloaded is run unverified: the release's archive has the sha256 that `pulumi.sha256` pins for it, the modules
+those of `go/go.sum`, PyPI's Go those of `go/requirements.txt`. `make pin` renews the sums of the archives.
 """
 
 import contextlib
@@ -56,7 +56,7 @@ def install(home: Path, version: str, report: Report) -> Path:
     """Puts `bin/pulumi` of `version` into `home` and returns it. Other processes wait for the first one.
 
     Raises:
-        KitError: no download and no Go, or the build failed.
+        KitError: the archive is not the pinned one; no download and no Go; or the build failed.
     """
     home.parent.mkdir(parents=True, exist_ok=True)
     with _locked(home.with_name(f"{home.name}.lock"), report):
@@ -95,7 +95,7 @@ _printed: dict[str, str | float] = {}
 
 
 def archive_name(version: str) -> str:
-    """Returns the name of Pulumi's release for this machine; empty if there is none."""
+    """Returns the name of the archive in Pulumi's release for this machine; empty if there is none."""
     system, machine = _SYSTEMS.get(platform.system()), _MACHINES.get(platform.machine().lower())
     return f"pulumi-v{version}-{system}-{machine}.tar.gz" if system and machine else ""
 
@@ -334,6 +334,6 @@ def _locked(path: Path, report: Report) -> Iterator[None]:
 
 
 def _make_writable(folder: Path) -> None:
-    """Go makes its module cache read-only."""
+    """Makes folders writable so that they can be removed: Go makes its module cache read-only."""
     for path, _, _ in os.walk(folder):
         Path(path).chmod(0o755)

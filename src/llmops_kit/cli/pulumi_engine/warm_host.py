@@ -3,11 +3,11 @@
 Importing a cloud's SDK and its clients takes a second or more of every preview and update. A command that runs many
 programs, such as a rehearsal, keeps this server running (`llmops_kit.cli.pulumi_engine.warm`) and puts its socket into
 LLMOPS_WARM_HOST. The launcher `pulumi-language-python` looks there, hands over its environment, folder, arguments and
-open files, and stays until the forked host ends; the signals that it gets are passed on. The server learns what to
+standard streams, and stays until the forked host ends, passing on SIGINT and SIGTERM. The server learns what to
 import from the programs themselves: each host reports the installed modules that it has loaded. A program's own modules
 are never kept, nor does a host of one Python serve another one, or one whose packages have changed since.
 
-The launcher's part takes the standard library only and starts with -I -S: it must be quick.
+The launcher's part uses the standard library only and starts with -I -S: it must be quick.
 """
 
 import contextlib
@@ -36,7 +36,7 @@ _STANDARD = str(Path(os.__file__).parent)
 
 
 def main() -> None:
-    """`warm_host.py ENGINE_ARGUMENTS...` for the launcher; `warm_host.py --serve SOCKET` for who keeps one."""
+    """`warm_host.py ENGINE_ARGUMENTS...` is the launcher; `warm_host.py --serve SOCKET` is the server."""
     if sys.argv[1:2] == [SERVE]:
         _WarmServer(Path(sys.argv[2])).serve()
         return
@@ -80,7 +80,7 @@ def _hand_over(path: str, arguments: list[str]) -> socket.socket | None:
 
 
 def _stay(connection: socket.socket, engine: int) -> None:
-    """Last as long as the host; when this process or the engine ends, however, the host sees the connection close."""
+    """Waits until the host or the engine ends. The host sees the connection close when this process ends."""
     while os.getppid() == engine and not select.select([connection], [], [], _LOOK_SECONDS)[0]:
         pass
 
@@ -219,7 +219,7 @@ def _is_kept(name: str) -> bool:
 
 
 def _is_loaded(name: str) -> bool:
-    """The clouds' SDKs put modules into sys.modules that are executed when something of them is asked for."""
+    """Returns whether a module was executed: the clouds' SDKs put modules into sys.modules that run on first access."""
     return type(sys.modules.get(name)) is types.ModuleType
 
 
@@ -231,7 +231,7 @@ def _load(name: str) -> None:
 
 
 def _threads() -> int:
-    """A fork takes the calling thread only: what a module's own threads hold would be lost."""
+    """Returns the number of threads: a fork takes only the calling one, and loses what modules' threads hold."""
     tasks = Path("/proc/self/task")  # Linux; elsewhere Python's own threads are all that can be counted
     return len(list(tasks.iterdir())) if tasks.is_dir() else threading.active_count()
 

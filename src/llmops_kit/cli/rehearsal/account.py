@@ -46,10 +46,10 @@ class AccountWorld(World):
         self._caller = CloudCaller("", "", "")
 
     def open(self, say: Say) -> None:
-        """Identifies the caller and copies the project; creates nothing in the account.
+        """Identifies the caller, copies the project and sets this process's environment. The account stays unchanged.
 
         Raises:
-            KitError: there are no credentials.
+            KitError: there are no credentials, or the price list can't be fetched.
         """
         from llmops_kit.cli.pulumi_engine.engine import ensure
 
@@ -71,7 +71,7 @@ class AccountWorld(World):
             self.cloud.require_prices(say, self._caller.region)
 
     def close(self, keep: bool = False) -> None:
-        """Restores this process's environment. Removing is a separate step."""
+        """Stops the meter and restores this process's environment. Removing is a separate step."""
         if self.meter:
             self.meter.stop()
         if self._before:
@@ -103,6 +103,7 @@ class AccountWorld(World):
 
         Raises:
             LimitError: one is; names it. The created resources are taken down then.
+            KitError: the cost is not known. Machines billed by the hour are stopped then.
         """
         if self.meter:
             self.meter.look()

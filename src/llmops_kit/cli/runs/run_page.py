@@ -58,7 +58,10 @@ def _head(report: RunReport) -> str:
 
 
 def scores(suites: list[SuiteReport], before: str = "base model", after: str = "trained", change: str = "gain") -> str:
-    """Returns suites with their intervals, as a table and a plot; `before` and `after` name the two models."""
+    """Returns suites with their intervals, as a table and a plot; `before` and `after` name the two models.
+
+    Metrics with a unit, such as nats, are only in the table: the plot is from 0 to 1.
+    """
     rows = []
     for each in suites:
         result = each.result

@@ -147,7 +147,7 @@ class PulumiStack:
         """Creates the stack in its backend if it does not exist, and selects it for plain pulumi commands."""
         provider = ["--secrets-provider", secrets_provider] if secrets_provider else []
         if on_twin := self.environ().get(_CONFIG_FILE):
-            # `stack init` writes beside Pulumi.yaml and ignores --config-file, so it runs beside the copy.
+            # Creating a stack writes beside Pulumi.yaml and ignores --config-file, so it runs beside the copy.
             folder = Path(on_twin).parent
             (folder / "Pulumi.yaml").write_bytes((self.project.folder / "Pulumi.yaml").read_bytes())
             self._capture("stack", "select", "--create", self.name, "--cwd", str(folder), stack=False)

@@ -151,7 +151,7 @@ class StackFile:
         self._accept(edited, lambda e: e.setdefault(endpoint, {}).__setitem__(field, value))
 
     def remove(self, endpoint: str, field: str) -> None:
-        """Removes a field that has its own line."""
+        """Removes a field that has its own line; a missing one is ignored."""
         entry = self._find(endpoint)
         if not isinstance(entry, MappingNode) or (old := _value(entry, field)) is None:
             return

@@ -37,7 +37,7 @@ from llmops_kit.core.integrity.fresh_folder import FreshFolder
 from llmops_kit.core.layout import MANIFEST, SIGNATURE
 
 _SEEN = ".seen.json"  # beside the folder in the cache: the objects' ETags when they were fetched
-_READ = ".read.json"  # beside the folder in the cache: the objects' marks when they were read and fitted
+_READ = ".read.json"  # beside the folder in the cache: the objects' marks when they were read and matched
 _AGAIN = "rerun the command; it resumes"
 
 
@@ -105,7 +105,7 @@ class RemoteObjects(ABC):
         return self._create(object_keys.check(key, self.url), data)
 
     def put_folder(self, key: str, folder: Path, extra: Mapping[str, bytes]) -> bool:
-        """Writes a folder's files, then its manifest, without which the folder is invisible.
+        """Writes a folder's files, then its manifest, without which it is invisible; returns False if it exists.
 
         Keys are content hashes, so files left by an interrupted writer are the same ones.
         """

@@ -299,7 +299,7 @@ class Store:
         return alias
 
     def find_identity(self, name: str, sha256: str) -> ModelRef | None:
-        """Returns the alias of a version by its identity."""
+        """Returns a version by its name and identity; None if the store has no alias of it."""
         for alias in self.versions(name):
             if alias.sha256 == sha256:
                 return ModelRef(alias.name, alias.number, alias.sha256)

@@ -52,7 +52,7 @@ def admin(method: str, route: str, body: Document | None = None) -> Any:
 
 
 def application(name: str) -> tuple[dict[str, str], str]:
-    """Creates an application without roles; returns the environment of a process as it, and its object id."""
+    """Creates an application without roles; returns the environment variables that sign in as it, and its object id."""
     made = admin("POST", "applications", {"name": name})
     variables = admin("POST", "headers", {"object_id": made["object_id"]})
     own = {"AZURE_CLIENT_ID": made["client_id"], "ARM_CLIENT_ID": made["client_id"]}
@@ -180,7 +180,7 @@ def _workspace(session: AzureSession, location: str) -> Document:
 
 
 def _key(session: AzureSession, url: str, location: str, properties: Document, vault: str = "") -> str:
-    """Creates a key like the one at a URL, in the given vault or in one of its name; returns its URL on the twin."""
+    """Creates a key like the one at a URL, in the given vault or one of the same name; returns its URL on the twin."""
     name = (urlsplit(url).hostname or "").partition(".")[0]
     vault = vault or f"{_SOME_GROUP}/providers/Microsoft.KeyVault/vaults/{name}"
     if session.arm.find(vault) is None:

@@ -60,7 +60,7 @@ class AzureRuns(CloudRuns):
         self._stop_all([job["name"] for job in self._list() if not has_ended(job)], say)
 
     def remove(self) -> None:
-        """Stops running jobs, and deletes all jobs."""
+        """Stops running jobs, deletes all jobs, and archives the environment versions of trainers."""
         self.halt(lambda _: None)
         with ThreadPoolExecutor(_AT_ONCE) as pool:
             list(pool.map(lambda job: self._arm.delete(self._id(job["name"])), self._list()))
@@ -95,7 +95,7 @@ class AzureRuns(CloudRuns):
         return {"name": name, "properties": command_job(name, spec.id, spec, stored, context)}
 
     def _prepare(self, trainer: TrainerJob) -> None:
-        """Creates a version of an environment for the trainer's image, unless an equal one exists.
+        """Puts the environment version of the trainer's image, as not archived.
 
         https://learn.microsoft.com/rest/api/azureml/environment-versions/create-or-update
         """
@@ -116,7 +116,10 @@ class AzureRuns(CloudRuns):
         return {job["name"] for job in self._list()}
 
     def _list(self) -> list[Job]:
-        """Returns the stack's jobs. Azure can't search by name, so all pages are filtered by the stack's tag."""
+        """Returns the stack's jobs, and keeps the names of the scheduled ones.
+
+        Azure can't search by name, so all pages are filtered by the stack's tag.
+        """
         pages = self._arm.list(f"{self._workspace}/jobs", jobType="Command", tag=JOBS_TAG)
         found = [job for job in pages if _tags(job).get(JOBS_TAG) == self._azure.job_prefix]
         self._scheduled = {job["name"] for job in found if RUN_TAG not in _tags(job)}

@@ -180,7 +180,7 @@ class LocalRuns:
                 yield rest
 
     def stop(self, run: str) -> None:
-        """Sends SIGTERM, waits for a checkpoint, then sends SIGKILL to whatever is left."""
+        """Sends SIGTERM, gives the run _STOP_SECONDS to write a checkpoint and end, then sends SIGKILL if it hasn't."""
         folder = self.folder / run
         state = self.state(run)
         if state.status != "running":

@@ -126,7 +126,7 @@ class Azure(Cloud):
 
     def bring_back(self, stack: str) -> list[str]:
         """Recovers the stack's vault, as `az group create` and `az keyvault recover` do: it can't be purged, and its
-        name is reserved until then.
+        name stays reserved until its retention ends.
 
         https://learn.microsoft.com/azure/key-vault/general/key-vault-recovery
         """
@@ -258,8 +258,8 @@ class Azure(Cloud):
             entry["rollout"] = {"bake_seconds": _WATCHED_SECONDS}
 
     def standing(self) -> Iterator[Standing]:
-        """Yields the machines of deployments and running jobs, which cause nearly all costs; others' workspaces are not
-        looked into.
+        """Yields the machines of deployments and compute clusters, idle ones too, which cause nearly all costs; skips
+        others' workspaces.
         """
         arm = self._session.arm
         resources = f"/subscriptions/{self._session.subscription}/resources"

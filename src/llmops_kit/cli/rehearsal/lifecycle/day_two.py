@@ -96,7 +96,7 @@ def bad_version(stage: Stage) -> Evidence:
 
 
 def drift(stage: Stage) -> Evidence:
-    """Disables the quality alarm by hand; a refresh detects the drift, and an update repairs it."""
+    """Changes the quality alarm's threshold by hand; a refresh detects the drift, and an update repairs it."""
     alarm = stage.cloud.quality_alarm(stage.outputs(), ENDPOINT)
     again = alarm.before == _BY_HAND  # an earlier attempt, which was killed, set it
     alarm.set(_BY_HAND)
@@ -115,7 +115,7 @@ def drift(stage: Stage) -> Evidence:
 
 
 def update(stage: Stage) -> Evidence:
-    """Changes the instance type: all requests are answered while one fleet replaces the other."""
+    """Changes a setting that replaces the instances: all requests are answered while one fleet replaces the other."""
     stage.edit(lambda config: stage.cloud.change_machines(config["endpoints"][ENDPOINT]))
     again, stage.notes["updating"] = stage.notes.get("updating", False), True
     with Load(stage, ENDPOINT, golden_of(stage).messages[-1].content) as load:

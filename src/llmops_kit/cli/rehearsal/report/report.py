@@ -1,4 +1,4 @@
-"""Report of a rehearsal: report.json, junit.xml for CI, report.html, and each step's output."""
+"""Report of a rehearsal or smoke test, as report.json and junit.xml, and the comparison of two reports."""
 
 import json
 import os
@@ -219,7 +219,7 @@ def _case(suite: ElementTree.Element, result: Result, of: str) -> None:
 
 
 def _text(text: str) -> str:
-    """Returns a text without the characters that XML 1.0 does not allow, such as a terminal's colours."""
+    """Returns a text without the control characters that XML 1.0 does not allow, such as a terminal's colours."""
     return "".join(c for c in text if c in "\t\n\r" or ord(c) >= 0x20)
 
 

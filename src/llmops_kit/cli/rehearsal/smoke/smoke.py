@@ -50,7 +50,7 @@ class SmokeOptions:
 
     usd: float = 10.0
     ttl: timedelta | None = None
-    """None: three hours from its start."""
+    """From now; None: three hours for a new one, and a resumed one keeps its end."""
     resume: bool = False
     take_down: bool = False
     report: Path = Path("smoke-report")
@@ -182,7 +182,9 @@ class Smoke:
         return [*steps[:at], *([BACK] if back else []), *steps[at:]]
 
     def _run_steps(self, steps: list[RehearsalStep], stage: Stage, view: "_ProgressView", show: Show) -> list[Result]:
-        """Runs the steps, then the take-down; after a failure only stops the machines that are billed by the hour."""
+        """Runs the steps, then the take-down; after a failure only stops the machines that are billed by the
+        hour. After a reached limit, the take-down runs too.
+        """
         done, world = self.progress.done(self._chosen), stage.world
         assert isinstance(world, SmokeWorld)
         if self.only_ends:

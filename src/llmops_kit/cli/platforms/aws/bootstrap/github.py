@@ -30,13 +30,14 @@ _SECONDS = 7200  # updates of endpoints take long; docs/how-to/github/deploy.yml
 def github_roles(
     work: AwsSteps, repository: GithubRepository, branch: str, key: str, policy: Policy | None, given: Given
 ) -> dict[str, str]:
-    """Creates the OIDC provider, the boundaries and the three roles.
+    """Creates or updates the OIDC provider, the boundaries and the three roles.
 
     Returns:
         preview, deploy and promote -> ARN of the role.
 
     Raises:
-        KitError: `policy` reaches beyond the project; or a role is there with another boundary.
+        KitError: `policy` reaches beyond the project; another project's name begins with this one's, or the reverse; a
+            role is somebody else's, or has another boundary.
     """
     names = work.names
     reach = Reach(names, key or f"arn:{names.partition}:kms:{names.region}:{names.account}:key/*", given)
@@ -197,7 +198,7 @@ def _trust(work: AwsSteps, name: str, found: Policy, wanted: Policy) -> None:
 
 
 def _is_stricter(found: Policy, wanted: Policy) -> bool:
-    """Returns whether the policy found is our one statement, with more conditions than ours."""
+    """Returns whether the policy found is our one statement, with at least our conditions."""
     statements, ours = found.get("Statement", []), wanted["Statement"][0]
     if len(statements) != 1 or any(statements[0].get(k) != ours[k] for k in ("Effect", "Principal", "Action")):
         return False

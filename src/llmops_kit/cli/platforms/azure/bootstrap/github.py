@@ -122,7 +122,9 @@ def _credential(work: AzureBootstrapSteps, identity: str, name: str, subject: st
 
 
 def _preview(work: AzureBootstrapSteps, name: str, principal: str, stacks: Sequence[StackPlace]) -> None:
-    """Assigns roles to read a stack's resources, its state and the manifests of versions: no data, no changes."""
+    """Assigns roles to read a stack's resources, its state and secrets, and the manifests of versions: no other data,
+    no changes.
+    """
     states = _states(work, name, principal, "preview", read_states(), "decrypt")
     take_back(work, name, principal, states)
     for stack in stacks:
@@ -185,7 +187,7 @@ def _on_key(
 def permissions_of(policy: Document) -> Document:
     """Returns the permissions of a role definition in the format of `az role definition`, without those that a deploy
     identity never gets: assigning roles (another role allows that under a condition), writing role definitions, and
-    signing, which belongs to promotion.
+    signing, which belongs to promotion. They are recognized by their full names, not by patterns such as `*`.
     """
     members = {name[:1].lower() + name[1:]: value for name, value in policy.items()}
     kept = {

@@ -48,6 +48,8 @@ def assign(
 ) -> None:
     """Assigns a role on a scope to a principal, unless it has the role there or above under the same condition.
 
+    An assignment on the scope itself with another condition gets this one.
+
     Args:
         work: of bootstrap.
         who: the principal, for messages.
@@ -83,13 +85,13 @@ def assign(
 
 
 def take_back(work: AzureBootstrapSteps, who: str, principal: str, kept: Collection[str]) -> None:
-    """Removes assignments on the whole subscription that earlier versions of the kit made.
+    """Removes a principal's assignments on the whole subscription, which earlier versions of the kit made.
 
     Args:
         work: of bootstrap.
         who: the principal, for messages.
         principal: its object id; empty: it does not exist yet.
-        kept: names of roles that it keeps there.
+        kept: names of bootstrap's own roles that it keeps there.
     """
     if not principal:
         return
@@ -125,7 +127,7 @@ def _assignments(work: AzureBootstrapSteps, principal: str, scope: str, guid: st
 
 
 def define(work: AzureBootstrapSteps, name: str, wanted: Document) -> str:
-    """Defines a custom role that can be assigned in this subscription only, and returns its id.
+    """Defines or rewrites a custom role that can be assigned in this subscription only, and returns its id.
 
     Args:
         work: of bootstrap.
@@ -181,7 +183,9 @@ def only_the_stacks_own(principals: Iterable[str]) -> str:
 
 
 def only_what_is_said_of_versions() -> str:
-    """Returns a condition that restricts reading to aliases, rejections and manifests of versions; names may be listed.
+    """Returns a condition that restricts reading to aliases, logs of promotions and rejections, and models' manifests.
+
+    Names may be listed.
 
     https://learn.microsoft.com/azure/storage/blobs/storage-auth-abac-examples
     """
@@ -191,8 +195,8 @@ def only_what_is_said_of_versions() -> str:
 
 
 def look_around() -> Document:
-    """Returns the rights to read outside of a stack's group: the subscription, taken names, quotas, and available
-    versions, but no resources.
+    """Returns the rights to read outside of a stack's group: the subscription, its groups, role definitions and
+    providers, names of deleted vaults, quotas and VM sizes, but no resources.
     """
     return {
         "actions": [
@@ -216,8 +220,8 @@ def read_states() -> Document:
 
 
 def write_states() -> Document:
-    """Returns the rights of an update on the container of states. It can't remove versions of blobs or the container:
-    everything that it overwrites or deletes can be restored.
+    """Returns the rights of an update on the container of states. They don't include removing versions of blobs or
+    the container: everything that is overwritten or deleted can be restored.
     """
     return {
         "actions": [f"{_BLOB_SERVICE}/containers/read"],
