@@ -1,4 +1,6 @@
-"""`python -m bench`, `make bench`: runs every benchmark in turn. `python -m bench.NAME --help` shows the options of one."""
+"""`python -m bench`, `make bench`: runs every benchmark in turn. `python -m bench.NAME --help` shows the options of
+one.
+"""
 
 import subprocess
 import sys

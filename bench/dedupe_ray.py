@@ -37,7 +37,8 @@ class _Rules:
 
 def main(recipe: str, rows: str, target: str, processors: str) -> None:
     """Reads JSON lines, and writes those that are kept."""
-    # The pool of `_Rules` reserves its processors, and its input needs one more. The process's affinity still limits it.
+    # The pool of `_Rules` reserves its processors, and its input needs one more. The process's affinity still limits
+    # it.
     ray.init(
         "local", num_cpus=int(processors) + 1, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR
     )

@@ -2,8 +2,8 @@
 
 All read the same JSON lines on the same processors, each in its own process, from start to written files.
 `bench.dedupe_daft` finds candidates by the same bands, and groups them, but checks neither rows nor exact similarities,
-and makes no splits. `bench.dedupe_ray` applies the same rules, and makes no splits; it runs in this environment, because
-Ray Data needs pandas, which the image lacks.
+and makes no splits. `bench.dedupe_ray` applies the same rules, and makes no splits; it runs in this environment,
+because Ray Data needs pandas, which the image lacks.
 
 The programs take turns, and the fastest run of each counts, as timeit's documentation advises: slower ones only show
 other load of the machine.

@@ -174,7 +174,9 @@ def _waves(prompts: Prompts, engine: subprocess.Popen[str], addresses: dict[str,
 
 
 def _ratio(speeds: Sequence[float], engine: Sequence[float]) -> float:
-    """Returns the median of the turns' ratios: waves of one turn run close together, on a machine whose speed drifts."""
+    """Returns the median of the turns' ratios: waves of one turn run close together, on a machine whose speed
+    drifts.
+    """
     return statistics.median(one / bare for one, bare in zip(speeds, engine, strict=True))
 
 

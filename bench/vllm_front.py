@@ -2,8 +2,8 @@
 [--engine-processors 0-1]`.
 
 Both have the same arguments except `--middleware`, and get the same prompts at 1, 8 and 16 streams, greedy, in turns
-within one run. A ratio is the median over the rounds' ratios. vLLM is its build for CPUs, which `make engines` installs;
-not a part of `make bench`, since that takes 6 GB.
+within one run. A ratio is the median over the rounds' ratios. vLLM is its build for CPUs, which `make engines`
+installs; not a part of `make bench`, since that takes 6 GB.
 
 With a GPU, the server has the CPUs to itself. Here the engine's threads run on the first one, and the server on the
 others, as vLLM's documentation recommends for CPUs (docs.vllm.ai, Installation, CPU, Performance tips: "reserve 1-2

@@ -1,7 +1,7 @@
 """`python -m tools.demo up|down [RECIPE]`: the full lifecycle on this machine, by the commands that a user would type.
 
-Each recipe's demo has its own stack, so several can run at the same time. Each step is safe to repeat, so an interrupted
-demo resumes where it stopped. The commands' output goes into a log; the answer is shown too.
+Each recipe's demo has its own stack, so several can run at the same time. Each step is safe to repeat, so an
+interrupted demo resumes where it stopped. The commands' output goes into a log; the answer is shown too.
 """
 
 import json

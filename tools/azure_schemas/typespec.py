@@ -1,4 +1,6 @@
-"""Compiles models of newer clients, generated from TypeSpec: classes of `rest_field`s with visibility and type hints."""
+"""Compiles models of newer clients, generated from TypeSpec: classes of `rest_field`s with visibility and type
+hints.
+"""
 
 import typing
 from enum import Enum

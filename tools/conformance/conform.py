@@ -180,7 +180,8 @@ def _write_stack(target: str, stage: Stage) -> None:
 
 def _write_recipe(stage: Stage, path: Path, steps: int, *, served: bool) -> Recipe:
     """Writes the recipe to train: with one thread, without a gate, and with few rows of each suite. Links the files
-    beside it, which it may name. Skips the export to OpenVINO for a version that is not served: its weights are compared.
+    beside it, which it may name. Skips the export to OpenVINO for a version that is not served: its weights are
+    compared.
     """
     found = Recipe.load(path)
     training = shortened(found.training, steps) if steps else found.training

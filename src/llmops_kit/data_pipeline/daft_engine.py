@@ -23,8 +23,8 @@ from llmops_kit.data_pipeline.stages import Stages
 from llmops_kit.data_pipeline.workers import PLACES, Task, examine_files, write_read
 
 _FILE_ROWS, _FEW_FILE_ROWS = 4096, 512
-"""Rows of a stage's file, which is a worker's unit of work. Rules that read texts take milliseconds per row, so files of
-few rows keep all workers busy until the end.
+"""Rows of a stage's file, which is a worker's unit of work. Rules that read texts take milliseconds per row, so files
+of few rows keep all workers busy until the end.
 """
 _SAY_AFTER_S = 5
 _TEXTS = ("line", "words")  # the last fields of Examined
@@ -163,7 +163,9 @@ def start(ray: str) -> None:
 
 
 def _to_list(column: Any) -> list[Any]:
-    """Returns the values of a pyarrow array; of one with a single repeated value, as many are, without converting each."""
+    """Returns the values of a pyarrow array; of one with a single repeated value, as many are, without converting
+    each.
+    """
     import pyarrow.compute
 
     pc: Any = pyarrow.compute  # whose functions pyright does not see

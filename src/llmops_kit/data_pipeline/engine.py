@@ -41,8 +41,8 @@ class RowEngine(Protocol):
         ...
 
     def lines(self) -> Iterator[tuple[Any, Any]]:
-        """Yields numbers and JSON lines, as pyarrow arrays, of the rows that no rule for single rows dropped: several at a
-        time, in order.
+        """Yields numbers and JSON lines, as pyarrow arrays, of the rows that no rule for single rows dropped: several
+        at a time, in order.
         """
         ...
 

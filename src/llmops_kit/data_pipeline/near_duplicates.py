@@ -1,4 +1,5 @@
-"""Finds near duplicates: MinHash bands propose pairs, their exact Jaccard similarity decides, a component keeps one row.
+"""Finds near duplicates: MinHash bands propose pairs, their exact Jaccard similarity decides, a component keeps one
+row.
 
 Broder 1997 (MinHash). Texts stay with Daft; the driver holds keys, 8 bytes for each of a row's bands, and pairs.
 """

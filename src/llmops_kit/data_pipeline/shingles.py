@@ -79,7 +79,9 @@ def unique(values: Any) -> Any:
 
 
 def _words_and_lengths(texts: Any) -> tuple[Any, Any]:
-    """Returns all texts' words, one text after the other, as a pyarrow dictionary array; and each text's number of words."""
+    """Returns all texts' words, one text after the other, as a pyarrow dictionary array; and each text's number of
+    words.
+    """
     import pyarrow.compute
 
     pc: Any = pyarrow.compute  # whose functions pyright does not see

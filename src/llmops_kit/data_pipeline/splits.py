@@ -56,7 +56,7 @@ def split_rows(rows: list[Placed], split: Split) -> dict[str, list[Placed]]:
     test, validation = _number(split.test, len(free)), _number(split.validation, len(free))
     if test + validation and test + validation >= len(free):
         raise DataError(
-            f"{test + validation} groups can't be held out of {len(free)}",
+            f"{test + validation} groups are to be held out, but there are {len(free)}",
             where="data.split.test" if test else "data.split.validation",
             fix="add rows of other groups, or hold fewer out",
         )

@@ -164,7 +164,9 @@ def _fault(text: str) -> DataError:
 
 
 def _write(columns: dict[str, Any], path: Path) -> None:
-    """Writes a stage's file without dictionaries and statistics, which only take time: it is read whole and in order."""
+    """Writes a stage's file without dictionaries and statistics, which only take time: it is read whole and in
+    order.
+    """
     import pyarrow as pa
     from pyarrow import parquet
 

@@ -46,7 +46,9 @@ _FOUR_BLOCKS = ("blockPublicAcls", "blockPublicPolicy", "ignorePublicAcls", "res
 _ANSWERS_HTTP = "has no policy that rejects plain HTTP"
 _NOT_ENCRYPTED = "is not encrypted with a key of the account"
 _DENY_HTTP = "deny all actions to all principals if aws:SecureTransport is false"
-_BROAD_POLICIES = re.compile(r"^arn:aws[a-z-]*:iam::aws:policy/.*(AdministratorAccess|PowerUserAccess|FullAccess|IAMFull)")
+_BROAD_POLICIES = re.compile(
+    r"^arn:aws[a-z-]*:iam::aws:policy/.*(AdministratorAccess|PowerUserAccess|FullAccess|IAMFull)"
+)
 _OWNERS = {"aws:resourceaccount", "s3:resourceaccount", "aws:resourceorgid", "aws:resourceorgpaths"}
 _ANYWHERE = ("0.0.0.0/0", "::/0")
 _PORTS = (

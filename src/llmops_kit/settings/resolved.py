@@ -58,7 +58,8 @@ class ResolvedEndpoint:
     def variables(self) -> dict[str, str]:
         """The environment variables that pass the endpoint's settings to a cloud's server.
 
-        vLLM's image gets its engine explicitly: with a failing driver, it would otherwise serve on CPUs beside idle GPUs.
+        vLLM's image gets its engine explicitly: with a failing driver, it would otherwise serve on CPUs beside idle
+        GPUs.
         """
         engine = "vllm" if self.image_field == "serving_vllm" else self.entry.engine
         found = engine_variables(self.entry) | ({} if engine == "auto" else {"LLMOPS_ENGINE": engine})

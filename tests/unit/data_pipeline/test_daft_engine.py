@@ -73,7 +73,7 @@ def test_rows_that_can_not_be_read_are_told_by_their_place(tmp_path: Path) -> No
     [rows] = engine.examined()
     assert rows.said["fault"] == ["", "is not a JSON object but int", ""]
     assert rows.said["fault_where"][1].endswith("rows.json:2")
-    assert rows.said["fix"][1] == "write one JSON object a row"
+    assert rows.said["fix"][1] == "write one JSON object per row"
 
 
 def test_rows_that_their_reader_leaves_out_are_dropped_by_its_reason(tmp_path: Path) -> None:

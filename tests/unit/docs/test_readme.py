@@ -75,5 +75,5 @@ def test_the_newest_report_of_each_cloud_is_what_is_said(
 
 def test_a_report_of_a_twin_is_no_report_of_a_cloud(tmp_path: Path) -> None:
     (tmp_path / "aws.json").write_text(json.dumps(REPORT | {"twin": True}))
-    with pytest.raises(ValueError, match="is no report of a smoke test on a real account"):
+    with pytest.raises(ValueError, match="is not a report of a smoke test on a real account"):
         ran.newest(tmp_path)

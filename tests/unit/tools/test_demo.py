@@ -102,5 +102,5 @@ def test_a_step_that_fails_names_the_log_and_how_to_go_on(
     said = capsys.readouterr()
     assert "  the disk is full\n" in said.err
     assert f"log: {demos.CHECKOUT / small.log}\n" in said.err
-    assert said.err.endswith("Run `make demo RECIPE=bot` again: it goes on from here.\n")
+    assert said.err.endswith("Run `make demo RECIPE=bot` again: it resumes here.\n")
     assert "promote" not in said.out

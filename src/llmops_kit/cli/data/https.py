@@ -96,7 +96,9 @@ class _Fetch:
 
     @contextmanager
     def _answer(self, client: "httpx.Client", headers: dict[str, str]) -> Iterator["httpx.Response"]:
-        """Yields the first response that is not a redirect. Sends the token only to the origin of the recipe's address."""
+        """Yields the first response that is not a redirect. Sends the token only to the origin of the recipe's
+        address.
+        """
         url = self._url
         for _ in range(_MOST_REDIRECTS):
             same = _origin(url) == _origin(self._url)

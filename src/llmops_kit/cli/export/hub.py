@@ -100,7 +100,9 @@ def _hub_origin(platform: Platform, manifest: ModelManifest) -> tuple[str, str]:
 
 
 def _name_base(folder: Path, origin: tuple[str, str]) -> None:
-    """Names the adapter's base model on the hub for peft. Versions name none, since the kit's runs have it in a folder."""
+    """Names the adapter's base model on the hub for peft. Versions name none, since the kit's runs have it in a
+    folder.
+    """
     path = folder / _ADAPTER_CONFIG
     if not path.exists() or not origin[0]:
         return

@@ -18,8 +18,8 @@ def find_verdicts(platform: Platform, judged: JudgedAnswers, recorded: Verdicts,
         say: called with progress.
 
     Raises:
-        KitError: the judge can't be reached, the COMET model or the program can't score, or it gives scores outside of 0
-            to 1.
+        KitError: the judge can't be reached, the COMET model or the program can't score, or it gives scores outside of
+            0 to 1.
         IntegrityError: the COMET model was changed.
     """
     if judged.suite.program:

@@ -1,7 +1,7 @@
 """Records a cloud's requests and responses, anonymised: of this process, and of the commands that it starts.
 
-Numbers, booleans and the cloud's own terms stay. Every other text is replaced by a pseudonym: a keyed hash, the same for
-equal texts in a recording, which does not contain the key. Headers, with signatures and tokens, are not recorded.
+Numbers, booleans and the cloud's own terms stay. Every other text is replaced by a pseudonym: a keyed hash, the same
+for equal texts in a recording, which does not contain the key. Headers, with signatures and tokens, are not recorded.
 """
 
 import hashlib

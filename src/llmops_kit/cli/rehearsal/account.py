@@ -109,7 +109,9 @@ class AccountWorld(World):
         self._check(_AHEAD_HOURS)
 
     def watch(self) -> None:
-        """Ends the current step if a limit is reached or can't be kept; called in the background, after each estimate."""
+        """Ends the current step if a limit is reached or can't be kept; called in the background, after each
+        estimate.
+        """
         if self.over:
             return
         try:
@@ -146,7 +148,9 @@ class AccountWorld(World):
             )
 
     def _remove(self, stack: str) -> None:
-        """Removes a stack with its data, then leftover resources by their tags; the report lists leftovers and failures."""
+        """Removes a stack with its data, then leftover resources by their tags; the report lists leftovers and
+        failures.
+        """
         path = self.project / f"Pulumi.{stack}.yaml"
         if not path.exists():
             return

@@ -247,7 +247,9 @@ class Cloud(ABC):
 
     @abstractmethod
     def remove_bootstrapped(self, project: str) -> None:
-        """Removes the resources that `llmops bootstrap` created for a project, with its states. Raises KitError if it fails."""
+        """Removes the resources that `llmops bootstrap` created for a project, with its states. Raises KitError if it
+        fails.
+        """
 
     @abstractmethod
     def bound(self, settings: dict[str, Any], boundary: str) -> None:

@@ -24,8 +24,8 @@ PACE = 1.0
 class TwinWorld(World):
     """A twin of a cloud in the folder, with its state. Nothing can leave this machine.
 
-    Without a key of the cloud, states are encrypted with a passphrase of this rehearsal; an empty one with `keep`, since
-    later shells know only the twin.
+    Without a key of the cloud, states are encrypted with a passphrase of this rehearsal; an empty one with `keep`,
+    since later shells know only the twin.
     """
 
     def __init__(

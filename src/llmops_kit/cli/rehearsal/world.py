@@ -104,7 +104,9 @@ class World:
         return True
 
     def use_backend(self, url: str, secrets_provider: str) -> None:
-        """Keeps the states of stacks at a URL. Without a provider, the environment's passphrase protects their secrets."""
+        """Keeps the states of stacks at a URL. Without a provider, the environment's passphrase protects their
+        secrets.
+        """
         for environ in (*self.environs.values(), os.environ):
             environ["PULUMI_BACKEND_URL"] = url
             if secrets_provider:

@@ -89,7 +89,9 @@ def _require_plugin(scheme: str, package: str) -> None:
 
 
 def _require_major(whose: str, version: str, fix: str) -> None:
-    """Raises KitError for another major version; an empty one is unknown, as behind a gateway that exposes only the API."""
+    """Raises KitError for another major version; an empty one is unknown, as behind a gateway that exposes only the
+    API.
+    """
     if version and version.partition(".")[0] != str(_MAJOR):
         what = f"{whose} is MLflow {version}; the kit writes to MLflow {_MAJOR}"
         raise KitError(what, where=f"{URI_VARIABLE}={masked(tracking_uri())}", fix=fix)

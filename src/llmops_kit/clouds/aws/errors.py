@@ -39,7 +39,9 @@ def explained(where: str, fix: str = "") -> Iterator[None]:
         raise KitError(
             f"{'the twin' if twin else 'AWS'} can't be reached: {e}",
             where=twin or where,
-            fix="`llmops twin aws status` says whether it runs" if twin else "check the network, then repeat the command",
+            fix="`llmops twin aws status` says whether it runs"
+            if twin
+            else "check the network, then repeat the command",
         ) from e
 
 
@@ -56,7 +58,9 @@ def find(call: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> _T | No
 
 
 def is_missing(error: Exception) -> bool:
-    """Returns whether AWS says that the resource is missing; some services have no code for it, only various messages."""
+    """Returns whether AWS says that the resource is missing; some services have no code for it, only various
+    messages.
+    """
     code, text = error_code(error), error_message(error).lower()
     if code in _VALIDATION:
         return any(words in text for words in ("could not find", "no scalable target found", "not found", "not exist"))

@@ -64,7 +64,9 @@ class S3Bucket:
             find(self.s3.delete_object, Bucket=self.name, Key=key, **self.owner)
 
     def describe(self, key: str, **options: str) -> dict[str, Any] | None:
-        """Returns the response of HeadObject, or None if the object is missing. Other errors of botocore pass through."""
+        """Returns the response of HeadObject, or None if the object is missing. Other errors of botocore pass
+        through.
+        """
         return find(self.s3.head_object, Bucket=self.name, Key=key, **options, **self.owner)
 
     def exists(self, key: str) -> bool:

@@ -11,8 +11,8 @@ Statement = dict[str, Any]
 
 
 def owned_by(account: str) -> dict[str, dict[str, str]]:
-    """Returns a condition: the resource is the account's. ARNs of S3 name no account, so a pattern of names also matches
-    buckets that others create; and the name of a deleted bucket can be taken by others.
+    """Returns a condition: the resource is the account's. ARNs of S3 name no account, so a pattern of names also
+    matches buckets that others create; and the name of a deleted bucket can be taken by others.
 
     `s3:CreateBucket` doesn't need it: it always creates in the caller's account.
     https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_condition-keys.html (aws:ResourceAccount)
@@ -32,7 +32,8 @@ def policy(*statements: Statement) -> Policy:
 
 
 def allow(actions: Iterable[str], resources: Any, **conditions: Any) -> Statement:
-    """Returns a statement that allows actions on resources, under conditions such as `StringEquals={"kms:ViaService": …}`.
+    """Returns a statement that allows actions on resources, under conditions such as
+    `StringEquals={"kms:ViaService": …}`.
 
     Args:
         actions: such as `s3:GetObject`, or several of a service: `kms: Decrypt Encrypt`.
@@ -60,7 +61,8 @@ def grant(principal: dict[str, Any] | str, actions: Iterable[str], resources: An
 def tls_only(action: str, resources: Any) -> Statement:
     """Returns a statement of a resource policy that denies requests without TLS to everybody."""
     statement = deny([action], resources, Bool={"aws:SecureTransport": "false"}) | {"Sid": "TlsOnly", "Principal": "*"}
-    return statement | {"Resource": statement.pop("Resource")}  # last, as in released versions: otherwise every stack shows a change
+    # Last, as in released versions: otherwise every stack shows a change.
+    return statement | {"Resource": statement.pop("Resource")}
 
 
 def _single(resources: Any) -> Any:

@@ -72,7 +72,7 @@ class ResourceManager:
         """
         found = self.find(id_, api_version)
         if found is None:
-            raise KitError("does not exist on Azure", where=id_, fix="`llmops up` creates the stack's resources")
+            raise KitError("is not on Azure", where=id_, fix="`llmops up` creates the stack's resources")
         return found
 
     def list(self, id_: str, api_version: str = "", **query: str) -> Iterator[Document]:

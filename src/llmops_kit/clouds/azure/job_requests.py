@@ -33,8 +33,8 @@ RUN_TAG = "llmops:run"
 JOBS_TAG = "llmops:jobs"
 """Tag of all jobs of a stack: the prefix of their names, which names of scheduled jobs lack."""
 _JOB_NAME_VARIABLE = "$AZUREML_RUN_ID"  # set by Azure in the job's shell
-# Size of /dev/shm, by which NCCL passes gradients between the GPUs of a node; Azure's default of 2g is scarce for eight:
-# https://docs.nvidia.com/deeplearning/nccl/user-guide/docs/troubleshooting.html#shared-memory
+# Size of /dev/shm, by which NCCL passes gradients between the GPUs of a node; Azure's default of 2g is scarce for
+# eight: https://docs.nvidia.com/deeplearning/nccl/user-guide/docs/troubleshooting.html#shared-memory
 _SHARED_MEMORY = "8g"
 
 

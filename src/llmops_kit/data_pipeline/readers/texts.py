@@ -115,7 +115,9 @@ def _codec(encoding: str, where: str) -> str:
         "".encode(encoding)  # raises for codecs that don't encode text, such as zlib
         return codecs.lookup(encoding).name
     except LookupError:
-        raise DataError(f"{encoding!r} is not an encoding", where=where, fix="write one such as utf-8, utf-16 or cp1252") from None
+        raise DataError(
+            f"{encoding!r} is not an encoding", where=where, fix="write one such as utf-8, utf-16 or cp1252"
+        ) from None
 
 
 def _unpacked(opened: BinaryIO, compression: str) -> Iterator[bytes]:

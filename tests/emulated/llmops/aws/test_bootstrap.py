@@ -179,7 +179,7 @@ def test_the_recorded_policy_becomes_the_deploy_roles(run: Run, clients: AwsClie
         ({"Action": ["iam:CreateRole"], "Resource": "*"}, r"iam:CreateRole on \*"),
         ({"Action": "*", "Resource": "*"}, r"\* on \*"),
         ({"NotAction": "iam:*", "Resource": "*"}, "allows all but something"),
-        ({"Action": [f"s3:Get{'x' * 11_000}"], "Resource": "*"}, "a role's own policies have 10240 together"),
+        ({"Action": [f"s3:Get{'x' * 11_000}"], "Resource": "*"}, "a role's inline policies have at most"),
     ],
 )
 def test_a_policy_that_is_not_the_projects_is_refused(

@@ -115,7 +115,7 @@ def test_who_may_not_read_quotas_is_told_so_and_goes_on(platform: AwsPlatform, c
     with mock.patch.dict(os.environ, keys):
         require_quotas(platform.aws.jobs, AwsPlatform(platform.outputs).hire(platform.aws.jobs), said.append)
     assert said[-1].startswith("notice: quota not known: ml.m5.xlarge for training job usage, Number of instances")
-    assert said[-1].endswith("Service Quotas does not say: AccessDeniedException")
+    assert said[-1].endswith("Service Quotas can't be read: AccessDeniedException")
 
 
 @pytest.mark.parametrize("execution", ["d32c5kddcf5bb8c3", "0f2c1a52-8f0e-4c5f-9c1e-5d2f5a0b7c11"])

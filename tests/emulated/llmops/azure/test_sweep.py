@@ -119,7 +119,9 @@ def test_leftovers_are_found_and_removed_in_order(stack: AzureStack, arm: ArmCli
         ("container", f"llmopsgiven/default/{CONTAINER}"): NOT_IN_STATE,
         ("identity", "half"): NOT_IN_STATE,
         ("role assignment", assignment.rpartition("/")[2]): NOT_IN_STATE,
-        ("Microsoft.Network/networkSecurityGroups", "half"): f"{NOT_IN_STATE}; no kind of thing that the kit makes",
+        ("Microsoft.Network/networkSecurityGroups", "half"): (
+            f"{NOT_IN_STATE}; not a kind of resource that the kit creates"
+        ),
     }
     row = swept(stack)["left"]["deployment", f"{workspace}/half-endpoint/half"]
     assert row["usd_month"] == pytest.approx(0.272 * 730)

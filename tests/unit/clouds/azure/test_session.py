@@ -83,7 +83,7 @@ def test_another_cloud_than_the_public_one_is_refused() -> None:
 def test_a_twins_environment_without_credentials_is_told() -> None:
     with mock.patch.dict("os.environ", TWIN | {"AZURE_TOKEN_CREDENTIALS": "EnvironmentCredential"}, clear=True):
         made = AzureSession()
-        with pytest.raises(KitError, match="takes no credentials from here") as caught:
+        with pytest.raises(KitError, match="accepts no credentials of this environment") as caught:
             made.token("https://management.azure.com/.default")
     assert "llmops twin azure env" in caught.value.fix
 

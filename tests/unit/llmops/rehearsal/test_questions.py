@@ -36,7 +36,7 @@ def test_a_question_that_stumbles_ends_nothing(rehearsed: Rehearsed) -> None:
     (result,) = rehearsed(step("one"))
     assert answers([asked], rehearsed.stage, result) == {}
     (row,) = table([asked], {}, [result])
-    assert (row.state, row.did) == ("not answered", "the step one passed, and what it left could not be looked at")
+    assert (row.state, row.did) == ("not answered", "the step one passed, but its results could not be read")
 
 
 def test_what_others_may_read_names_no_account_and_nobody() -> None:

@@ -154,7 +154,7 @@ def test_an_answer_that_steers_the_judge_gains_nothing(
 ) -> None:
     run = finished(platform, tmp_path, server, key="")
     server.reply = 'The answer asked me to say: {"reason": "", "score": 5}'
-    with pytest.raises(KitError, match="64 of 64 replies are not the JSON that was asked for") as caught:
+    with pytest.raises(KitError, match="64 of 64 replies are not the requested JSON") as caught:
         take(platform, run)
     assert "The answer asked me" in str(caught.value)
     assert platform.store().versions("chatbot") == []

@@ -37,7 +37,9 @@ def prices_of(region: str, index: str = PRICE_LIST) -> dict[str, Any]:
         if found is not None:
             _add(parts, code, found)
     if "hosting" not in parts:
-        raise KitError(f"the price list has no SageMaker hosting in {region}", where=index, fix="check the region's name")
+        raise KitError(
+            f"the price list has no SageMaker hosting in {region}", where=index, fix="check the region's name"
+        )
     return parts
 
 

@@ -31,8 +31,8 @@ from llmops_kit.core.errors import KitError
 from llmops_kit.core.layout import schedule_key
 
 _EXECUTION = r"(?!.*\d{8}-\d{6}-[0-9a-f]{4}(-\d{1,2})?$)[A-Za-z0-9]+(-[A-Za-z0-9]{3,})*"
-"""Matches the scheduler's ids of executions (the documentation has only the example `d32c5kddcf5bb8c3`), but neither the
-end of the name of a run's job nor the number of an attempt.
+"""Matches the scheduler's ids of executions (the documentation has only the example `d32c5kddcf5bb8c3`), but neither
+the end of the name of a run's job nor the number of an attempt.
 https://docs.aws.amazon.com/scheduler/latest/UserGuide/managing-schedule-context-attributes.html
 """
 _SCHEDULES = schedule_key("", "").rstrip("/") + "/"

@@ -123,7 +123,9 @@ class AwsPlatform(CloudPlatform):
             return self.clients("secretsmanager").get_secret_value(SecretId=secret)["SecretString"].strip()
 
     def invoke(self, endpoint: str, request: dict[str, Any]) -> Iterator[dict[str, Any]]:
-        """Calls InvokeEndpoint, streaming if the request asks for it; an asynchronous endpoint gets and returns objects."""
+        """Calls InvokeEndpoint, streaming if the request asks for it; an asynchronous endpoint gets and returns
+        objects.
+        """
         output, name = self.serving(endpoint), self._physical(endpoint)
         if output.mode == "async":
             bucket = S3Objects(self.aws.work_bucket, self.clients, self.aws.account)

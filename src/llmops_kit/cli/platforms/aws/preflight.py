@@ -87,7 +87,9 @@ def _other_place(name: str, urn: str, account: str, caller: AwsCaller) -> KitErr
 
 
 def _secrets_provider(stack: PulumiStack, dev: bool) -> str:
-    """Returns the secrets provider of a new stack: that of its file, else for a bucket the key that bootstrap created."""
+    """Returns the secrets provider of a new stack: that of its file, else for a bucket the key that bootstrap
+    created.
+    """
     if stack.file.secrets_provider or not stack.backend.startswith("s3://"):
         return stack.file.secrets_provider
     from llmops_kit.cli.platforms.aws.bootstrap.bootstrap import key_url

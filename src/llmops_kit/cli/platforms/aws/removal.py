@@ -99,6 +99,8 @@ def _is_ours(answer: Mapping[str, Any] | None, field: str, stack: str) -> bool:
 
 
 def repository_name(repository: str) -> str:
-    """Returns `team/serving` for `<account>.dkr.ecr.<region>.amazonaws.com/team/serving`, and a plain name unchanged."""
+    """Returns `team/serving` for `<account>.dkr.ecr.<region>.amazonaws.com/team/serving`, and a plain name
+    unchanged.
+    """
     host, slash, name = repository.partition("/")
     return name if slash and ".dkr.ecr." in host else repository

@@ -28,7 +28,9 @@ def recorded_session(subscription: str = "") -> AzureSession:
 
 
 def record(response: Any) -> None:
-    """Records a PipelineResponse with its request. Looks up the recorder each time: sessions may be opened before it."""
+    """Records a PipelineResponse with its request. Looks up the recorder each time: sessions may be opened before
+    it.
+    """
     if not (to := recorder()):
         return
     asked, answered = response.http_request, response.http_response

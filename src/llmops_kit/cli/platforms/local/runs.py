@@ -38,8 +38,8 @@ _STOPPED, _START = "stop-requested", "start.json"
 _LONGEST_FAILURE = 4096
 _ROOTS: dict[RunJob, str] = {"": "root", "trainer": "trainer", "evaluation": "root"}
 _EXIT_CODE = "exit_code"
-# A user's own trainer reports success by its exit code alone. SIGTERM reaches the whole process group: the shell ignores
-# it, so that it can record the code.
+# A user's own trainer reports success by its exit code alone. SIGTERM reaches the whole process group: the shell
+# ignores it, so that it can record the code.
 _RECORD_CODE = 'marker=$1; shift; trap : TERM; "$@"; code=$?; echo $code > "$marker"; exit $code'
 _OURS: dict[int, "subprocess.Popen[bytes]"] = {}  # started by this process, which has to reap them
 

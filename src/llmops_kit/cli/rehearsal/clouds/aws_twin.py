@@ -23,7 +23,9 @@ class AwsTwin(Twin):
 
     @cached_property
     def _clients(self) -> "AwsClients":
-        """The owner's clients, created once, since a session and the model of IAM take longer to load than its response."""
+        """The owner's clients, created once, since a session and the model of IAM take longer to load than its
+        response.
+        """
         from llmops_kit.cli.platforms.aws.clients import AwsClients
 
         return AwsClients()

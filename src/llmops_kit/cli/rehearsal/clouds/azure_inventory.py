@@ -66,7 +66,9 @@ def inventory(arm: Reader, subscription: str, only: str = "") -> dict[str, Any]:
 
 
 def _is_bootstraps(document: dict[str, Any]) -> bool:
-    """Returns whether bootstrap created it, by its tags, or for a role assignment, which has none, by its description."""
+    """Returns whether bootstrap created it, by its tags, or for a role assignment, which has none, by its
+    description.
+    """
     described = (document.get("properties") or {}).get("description", "")
     return (document.get("tags") or {}).get("llmops:managed-by") == "bootstrap" or described == _MADE
 

@@ -33,9 +33,9 @@ class AzureTwin(Twin):
         return azure_twin_address(self.environment())
 
     def take(self, identity: str) -> dict[str, str | None]:
-        """Returns the variables of an identity. The plugin logs in as GitHub's workflows do, by a token that the identity
-        trusts, which the twin issues instead of GitHub. The engine's own backend would then ask Microsoft about the
-        twin, so it gets the identity's tokens as a program on Azure does, and so do the kit's clients.
+        """Returns the variables of an identity. The plugin logs in as GitHub's workflows do, by a token that the
+        identity trusts, which the twin issues instead of GitHub. The engine's own backend would then ask Microsoft
+        about the twin, so it gets the identity's tokens as a program on Azure does, and so do the kit's clients.
         """
         client = next(p["app_id"] for p in self.ask("principals") if p["object_id"] == self.name_of(identity))
         token = self.home / f"{client}.token"

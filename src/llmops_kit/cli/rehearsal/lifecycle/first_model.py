@@ -203,7 +203,9 @@ def by_openai(access: dict[str, str], golden: Golden) -> dict[str, Any]:
 
 
 def golden_of(stage: Stage) -> Golden:
-    """Returns a prompt that the version answered correctly before; without one, a prompt to which any answer is right."""
+    """Returns a prompt that the version answered correctly before; without one, a prompt to which any answer is
+    right.
+    """
     return question_of(stage.manifest(stage.notes["version"]))
 
 

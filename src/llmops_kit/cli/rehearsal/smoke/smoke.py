@@ -169,7 +169,9 @@ class Smoke:
         return chosen(STEPS, self.progress.only)
 
     def _steps(self) -> list[RehearsalStep]:
-        """Returns the steps. If machines were stopped or the time was extended, deploys again before the remaining steps."""
+        """Returns the steps. If machines were stopped or the time was extended, deploys again before the remaining
+        steps.
+        """
         if self.only_ends:
             return []
         done = self.progress.steps

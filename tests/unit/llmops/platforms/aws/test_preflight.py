@@ -62,7 +62,7 @@ def test_a_state_on_this_machine_alone_is_refused_for_a_cloud(
     stack: PulumiStack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(stack.__dict__, "backend", "file:///home/me/state")
-    with pytest.raises(KitError, match="on this machine alone") as caught:
+    with pytest.raises(KitError, match="on this machine only") as caught:
         require_shared_state(stack, {}, "aws", "AWS")
     assert "llmops bootstrap aws" in caught.value.fix
     assert "--dev" in caught.value.fix

@@ -83,4 +83,4 @@ def test_a_type_that_the_region_does_not_list_is_said_and_not_refused() -> None:
 @pytest.mark.parametrize("refused", ["list_service_quotas", "list_aws_default_service_quotas"])
 def test_who_may_not_ask_is_told_why_nothing_is_known(refused: str) -> None:
     (quota,) = found(Account({}, {}, refused), {SPOT: 1}).values()
-    assert (quota.enough, quota.why) == (None, "Service Quotas does not say: AccessDeniedException")
+    assert (quota.enough, quota.why) == (None, "Service Quotas can't be read: AccessDeniedException")

@@ -154,7 +154,7 @@ def test_a_log_that_nobody_may_read_is_told_once_and_the_job_followed(monkeypatc
     told = [line for line in lines if "can't be read" in line]
     assert len(told) == 1
     assert told[0].startswith(
-        f"{name} can't be read: AuthorizationPermissionMismatch; reading takes Storage Blob Data "
+        f"{name} can't be read: AuthorizationPermissionMismatch; reading requires Storage Blob Data "
     )
     assert "Reader on container azureml of kitscratch.blob.core.windows.net" in told[0]
     assert "secret" not in told[0]

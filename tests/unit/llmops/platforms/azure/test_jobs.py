@@ -248,7 +248,7 @@ def test_vulnerability_5_a_run_that_was_laid_out_by_somebody_is_not_started_for_
     runs._objects.put(f"runs/{RUN}/input/spec/run.json", SPEC.to_json().encode())
     runs._objects.put("runs/chatbot-broken/input/spec/run.json", b"\xff{")
     (found,) = runs.find("")
-    assert "no job of it was started" in found.doubt
+    assert "no job was started" in found.doubt
     with pytest.raises(RunError, match="what was submitted is not certain"):
         runs.resume(RUN, None, print)
     runs.resume(RUN, None, print, SPEC)
@@ -278,7 +278,7 @@ def test_a_run_with_a_trainer_of_its_own_has_a_second_job_that_gets_what_the_fir
     with pytest.raises(RunError, match="is not running"):
         runs.stop(RUN)
     for _ in range(2):  # by two callers at once
-        runs._go_on(RUN)
+        runs._start_second_job(RUN)
     assert names(cloud) == {first, second, third}
     job = cloud.documents[f"{JOBS}/{third}"]["properties"]
     assert job["environmentId"] == f"{WORKSPACE}/environments/training/versions/1"
@@ -293,5 +293,5 @@ def test_a_run_with_a_trainer_of_its_own_has_a_second_job_that_gets_what_the_fir
     cloud.ended(job_name(PREFIX, RUN, 4), "Completed")
     assert runs.find(RUN)[0].state.status == "completed"
     assert runs.find(RUN)[0].doubt == ""
-    with pytest.raises(RunError, match="has two jobs, and is no single request"):
+    with pytest.raises(RunError, match="it has two jobs, so it has no single request"):
         runs.request(RUN)  # for `export sagemaker`

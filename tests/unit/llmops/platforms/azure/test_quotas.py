@@ -44,4 +44,4 @@ def test_a_size_that_the_location_lacks_and_a_caller_who_may_not_ask_are_told_ap
     (lacking,) = quotas_for(answers(), "westeurope", needed)
     (unasked,) = quotas_for(answers(refused=True), "westeurope", needed)
     assert (lacking.enough, lacking.why) == (None, "westeurope does not offer this size for Azure ML")
-    assert (unasked.enough, unasked.why) == (None, "Azure could not be asked: no")
+    assert (unasked.enough, unasked.why) == (None, "Azure's quotas can't be read: no")

@@ -211,8 +211,8 @@ def test_what_others_made_meanwhile_is_told_and_no_failure(smoked: Smoked) -> No
     ("options", "what", "fix"),
     [
         ({"usd": 0.0}, "costs money", "--max-usd 10"),
-        ({"resume": True}, "there is no smoke test to go on with", "llmops smoke aws"),
-        ({"take_down": True}, "there is no smoke test to go on with", "llmops smoke aws"),
+        ({"resume": True}, "there is no smoke test to resume", "llmops smoke aws"),
+        ({"take_down": True}, "there is no smoke test to resume", "llmops smoke aws"),
     ],
 )
 def test_what_can_not_be_meant_is_refused(smoked: Smoked, options: dict[str, object], what: str, fix: str) -> None:

@@ -61,7 +61,8 @@ def github_roles(
 
 
 def _require_distinct(work: AwsSteps) -> None:
-    """Requires that policies by name separate this project from others: `llmops-*` also matches `llmops-prod`'s resources.
+    """Requires that policies by name separate this project from others: `llmops-*` also matches `llmops-prod`'s
+    resources.
 
     Raises:
         KitError: a project that was bootstrapped in the account has a name that begins with this one's, or the reverse.

@@ -28,7 +28,9 @@ class AwsNames:
 
     @property
     def prefix(self) -> str:
-        """Prefix of the names of the project's resources, before a dash; truncated, since some names have length limits."""
+        """Prefix of the names of the project's resources, before a dash; truncated, since some names have length
+        limits.
+        """
         return readable(self.project)[:40].rstrip("-")
 
     @property

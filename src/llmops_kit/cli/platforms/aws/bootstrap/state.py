@@ -1,4 +1,6 @@
-"""The state bucket and the key of secrets, step by step. Each step reads the present state first, and changes only what differs."""
+"""The state bucket and the key of secrets, step by step. Each step reads the present state first, and changes only what
+differs.
+"""
 
 import json
 from typing import Any

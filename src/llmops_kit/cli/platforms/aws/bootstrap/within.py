@@ -1,5 +1,5 @@
-"""Checks that a recorded policy is the project's. Permissions beyond the deploy role's boundary would have no effect, and
-mean that it was recorded for another project, or written by hand.
+"""Checks that a recorded policy is the project's. Permissions beyond the deploy role's boundary would have no effect,
+and mean that it was recorded for another project, or written by hand.
 """
 
 import json
@@ -12,9 +12,7 @@ from llmops_kit.core.errors import KitError
 
 INLINE_LIMIT = 10_240
 """https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_iam-quotas.html"""
-_FIX = (
-    "record it again with `llmops plan --policy` in the project's folder; or omit it: the default is the project's"
-)
+_FIX = "record it again with `llmops plan --policy` in the project's folder; or omit it: the default is the project's"
 
 
 def require_within(policy: Policy, most: Policy, project: str) -> None:

@@ -14,7 +14,8 @@ _RUNNING = ("InProgress", "Stopping")
 def things(look: AwsLook) -> Iterator[Thing]:
     """Yields the project's SageMaker resources, by name and tags; not ended jobs, which are records that cost nothing.
 
-    A configuration or model in use names its endpoint: after a rollback, it may differ from the one in the stack's state.
+    A configuration or model in use names its endpoint: after a rollback, it may differ from the one in the stack's
+    state.
     """
     endpoints = [_endpoint(look, t) for t in _listed(look, "endpoint", "list_endpoints", "Endpoints", "Endpoint")]
     users: dict[str, str] = {}

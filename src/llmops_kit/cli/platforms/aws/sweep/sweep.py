@@ -162,7 +162,8 @@ _KINDS = (
 
 
 def _by_name(look: AwsLook, stacks: Collection[str]) -> Iterator[Thing]:
-    """Yields log groups that SageMaker created itself (for an endpoint's last lines, after its removal), and dashboards.
+    """Yields log groups that SageMaker created itself (for an endpoint's last lines, after its removal), and
+    dashboards.
 
     They are attributed by name, to stacks that have tagged resources here.
     """
