@@ -1,9 +1,8 @@
 """Speed of training relative to TRL's defaults: `python -m bench.training [--steps 5] [--batch 8] [--turns 6]`.
 
 LoRA on SmolLM2-135M-Instruct and conversations of 1 to TURNS of the demo's questions, on one thread, each way in its
-own
-process: tokens without padding trained per second of processor time, from the end of the first step to the end of the
-last one. TRL gets the same tokens, labels, order and adapter, and has its own defaults otherwise: losses are equal
+own process: tokens without padding trained per second of processor time, from the end of the first step to the end of
+the last one. TRL gets the same tokens, labels, order and adapter, and has its own defaults otherwise: losses are equal
 except for rounding.
 """
 

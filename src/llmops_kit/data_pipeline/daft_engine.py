@@ -163,8 +163,8 @@ def start(ray: str) -> None:
 
 
 def _to_list(column: Any) -> list[Any]:
-    """Returns the values of a pyarrow array; of one with a single repeated value, as many are, without
-    converting each.
+    """Returns the values of a pyarrow array; of one with a single repeated value, as many are, without converting
+    each.
     """
     import pyarrow.compute
 

@@ -46,9 +46,8 @@ class NamedEntityModel:
         config = read_config(folder, wanted)
         self._labels = [str(config["id2label"][str(number)]) for number in range(len(config["id2label"]))]
         self.actions = actions_of(config, wanted)
-        self._size = min(
-            _WINDOW, int(config.get("max_position_embeddings") or _WINDOW + 2) - 2
-        )  # RoBERTa reserves 2 positions
+        # RoBERTa reserves 2 positions.
+        self._size = min(_WINDOW, int(config.get("max_position_embeddings") or _WINDOW + 2) - 2)
         self._tokenizer = self._load_tokenizer(folder)
         self._model = self._load(folder)
         self._inputs = [each.get_any_name() for each in self._model.inputs]

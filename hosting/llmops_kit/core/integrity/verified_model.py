@@ -1,7 +1,7 @@
 """A model version whose files are opened once and read by the verified handles, even if the folder changes.
 
 A file is read by the handle with which it was verified, so paths that change later have no effect, but writes to the
-file itself have. If anybody but this user and root can write to a file, it is copied to an unnamed file while
+file itself do. If anybody but this user and root can write to a file, it is copied to an unnamed file while
 it is hashed, and the copy is read. Files that only this user or root can write to, or on a read-only mount (as on
 SageMaker and Docker), are not copied, to save the disk space and time of a model's size: these two users could change
 this program as well. `require_unchanged` detects accidental changes of such files.

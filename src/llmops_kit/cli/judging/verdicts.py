@@ -19,8 +19,7 @@ def find_verdicts(platform: Platform, judged: JudgedAnswers, recorded: Verdicts,
 
     Raises:
         KitError: the judge can't be reached, the COMET model or the program can't score, or it gives scores outside of
-            0
-            to 1.
+            0 to 1.
         IntegrityError: the COMET model was changed.
     """
     if judged.suite.program:

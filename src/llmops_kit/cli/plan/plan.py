@@ -36,9 +36,7 @@ class Plan:
     warnings: list[str] = field(default_factory=list)
     region: str = ""
     verdict: Verdict = field(default_factory=Verdict)  # of the kit's rules, which are for clouds
-    limits: dict[str, list[str]] = field(
-        default_factory=dict
-    )  # endpoint -> its changed limits and prefix cache, in words
+    limits: dict[str, list[str]] = field(default_factory=dict)  # endpoint -> changed limits and prefix cache, in words
     images: list[DueImage] = field(default_factory=list)  # which `up` builds first, unless --no-build is given
 
     @property

@@ -54,8 +54,8 @@ class CloudRuns(ABC):
         self._lay_out(spec, 1, "", say)
 
     def find(self, run: str) -> list[Run]:
-        """Returns the runs whose id begins with `run`, newest first; a job that a schedule started is a
-        separate run.
+        """Returns the runs whose id begins with `run`, newest first; a job that a schedule started is a separate
+        run.
         """
         names = self._job_names()
         scheduled = {name for name in names if self._is_scheduled(name) and name.startswith(run)}

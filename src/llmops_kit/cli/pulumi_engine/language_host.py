@@ -204,9 +204,7 @@ def run(launcher: socket.socket | None = None, after_program: Callable[[], None]
     """Serves the engine in sys.argv until it ends, or the `launcher` that this process replaces."""
     engine_address, engine = sys.argv[-1], os.getppid()
     gc.freeze()
-    gc.set_threshold(
-        200_000, 50, 100
-    )  # a program lives for seconds: collections would walk its imports again and again
+    gc.set_threshold(200_000, 50, 100)  # a program lives for seconds: each collection would walk its imports again
     _fork_dynamic_provider(engine_address)
     if launcher:
         dynamic_provider.end_with(launcher)

@@ -32,8 +32,8 @@ def policy(*statements: Statement) -> Policy:
 
 
 def allow(actions: Iterable[str], resources: Any, **conditions: Any) -> Statement:
-    """Returns a statement that allows actions on resources, under conditions such as `StringEquals={"kms:ViaService":
-    …}`.
+    """Returns a statement that allows actions on resources, under conditions such as
+    `StringEquals={"kms:ViaService": …}`.
 
     Args:
         actions: such as `s3:GetObject`, or several of a service: `kms: Decrypt Encrypt`.
@@ -61,9 +61,8 @@ def grant(principal: dict[str, Any] | str, actions: Iterable[str], resources: An
 def tls_only(action: str, resources: Any) -> Statement:
     """Returns a statement of a resource policy that denies requests without TLS to everybody."""
     statement = deny([action], resources, Bool={"aws:SecureTransport": "false"}) | {"Sid": "TlsOnly", "Principal": "*"}
-    return statement | {
-        "Resource": statement.pop("Resource")
-    }  # last, as in released versions: otherwise every stack shows a change
+    # Last, as in released versions: otherwise every stack shows a change.
+    return statement | {"Resource": statement.pop("Resource")}
 
 
 def _single(resources: Any) -> Any:

@@ -28,8 +28,8 @@ def recorded_session(subscription: str = "") -> AzureSession:
 
 
 def record(response: Any) -> None:
-    """Records a PipelineResponse with its request. Looks up the recorder each time: sessions may be opened
-    before it.
+    """Records a PipelineResponse with its request. Looks up the recorder each time: sessions may be opened before
+    it.
     """
     if not (to := recorder()):
         return

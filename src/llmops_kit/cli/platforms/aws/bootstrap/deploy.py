@@ -67,9 +67,8 @@ def deploy_boundary(reach: Reach) -> Policy:
         allow(_ON_ALL, "*"),
         allow(["application-autoscaling: *"], "*", **_OF_SAGEMAKER),
         allow(["budgets: *"], _budgets(reach)),
-        *_keys(
-            reach, "kms: *", f"{_KEY_USE} CreateGrant"
-        ),  # more than needed: grants to others, and the state's key, are denied below
+        # More than needed: grants to others, and the state's key, are denied below.
+        *_keys(reach, "kms: *", f"{_KEY_USE} CreateGrant"),
         *_roles(reach),
         *_network(reach),
         deny(["kms: CreateGrant"], "*", Bool={"kms:GrantIsForAWSResource": "false"}),
