@@ -2,7 +2,8 @@
 
 Pulumi's plugins listen on loopback without any authentication, and every user of the machine reaches loopback. Whoever
 calls the dynamic provider creates and deletes files as its user, and whoever calls the language host runs programs. So
-each call's connection is looked up: its other end must be an open socket of this process's own user.
+each call's connection is looked up: its other end must be an open socket of this process's own user. Its address alone
+doesn't show that: sockets of several users can have the same local address if they are connected to different ones.
 
 Linux lists sockets and their owners in /proc/net/tcp and tcp6 (proc_pid_net(5)); elsewhere `lsof` does, which shows the
 sockets of one's own processes without root.
@@ -10,18 +11,22 @@ sockets of one's own processes without root.
 Standard library only: a copy lies beside the engine.
 """
 
+import contextlib
 import ipaddress
 import os
 import subprocess
 import sys
+import time
 import urllib.parse
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 _PROC = Path("/proc/net")
+_FILES = Path("/proc/self/fd")
 _ESTABLISHED = "01"
 _LSOF_SECONDS = 10
+_LOOKS, _LOOK_SECONDS = 5, 0.1  # a read of the system's table while it changes may miss the connection
 
 
 def guard(servicer: Any, base: type) -> None:
@@ -78,24 +83,52 @@ def _address_of(peer: str) -> tuple[ipaddress.IPv4Address | ipaddress.IPv6Addres
 
 
 def _from_proc(address: ipaddress.IPv4Address | ipaddress.IPv6Address, port: int) -> set[int]:
-    """Returns the owners of the open sockets at a local address.
+    """Returns the owners of the open sockets at an address that are connected to this process."""
+    peers = {_in_proc(address, port)}
+    if isinstance(address, ipaddress.IPv4Address):  # a socket of IPv6 may have made the connection
+        peers.add(_in_proc(ipaddress.IPv6Address(f"::ffff:{address}"), port))
+    for look in range(_LOOKS):
+        time.sleep(_LOOK_SECONDS if look else 0)
+        if owners := _owners(peers):
+            return owners
+    return set()
+
+
+def _owners(peers: set[str]) -> set[int]:
+    """Returns the owners that the kernel lists now.
 
     The kernel gives a socket that was closed the user 0 and the inode 0, and it stays listed for a while: only an
     established one that a process holds counts.
     """
-    owners: set[int] = set()
-    local = {_in_proc(address, port)}
-    if isinstance(address, ipaddress.IPv4Address):  # a socket of IPv6 may have made the connection
-        local.add(_in_proc(ipaddress.IPv6Address(f"::ffff:{address}"), port))
+    sockets, held = _sockets(), _held()
+    ports = {_port(fields[1]) for fields in sockets if fields[2] in peers and fields[9] in held}
+    return {
+        int(fields[7])
+        for fields in sockets
+        if fields[1] in peers and _port(fields[2]) in ports and fields[3] == _ESTABLISHED and fields[9] != "0"
+    }
+
+
+def _sockets() -> list[list[str]]:
+    """Returns the fields of each socket: 1 local and 2 remote address, 3 state, 7 user, 9 inode."""
+    found: list[list[str]] = []
     for name in ("tcp", "tcp6"):
-        try:
-            lines = (_PROC / name).read_text().splitlines()[1:]
-        except OSError:  # a kernel without IPv6
-            continue
-        for fields in map(str.split, lines):
-            if fields[1] in local and fields[3] == _ESTABLISHED and fields[9] != "0":
-                owners.add(int(fields[7]))
-    return owners
+        with contextlib.suppress(OSError):  # a kernel without IPv6
+            found += map(str.split, (_PROC / name).read_text().splitlines()[1:])
+    return found
+
+
+def _held() -> set[str]:
+    """Returns the inodes of this process's sockets."""
+    found: set[str] = set()
+    for each in _FILES.iterdir():
+        with contextlib.suppress(OSError):  # closed meanwhile
+            found.add(str(each.readlink()).removeprefix("socket:[").removesuffix("]"))
+    return found
+
+
+def _port(address: str) -> str:
+    return address.rpartition(":")[2]
 
 
 def _in_proc(address: ipaddress.IPv4Address | ipaddress.IPv6Address, port: int) -> str:
@@ -112,11 +145,15 @@ def _from_lsof(address: ipaddress.IPv4Address | ipaddress.IPv6Address, port: int
         done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, timeout=_LSOF_SECONDS)
     except (OSError, subprocess.TimeoutExpired):
         return set()
-    owners: set[int] = set()
-    user = -1
+    peer, own = f"{host}:{port}", str(os.getpid())
+    ends: list[tuple[str, int, str]] = []
+    process, user = "", -1
     for line in done.stdout.decode(errors="replace").splitlines():  # a field a line, after its letter
-        if line.startswith("u"):
+        if line.startswith("p"):
+            process = line[1:]
+        elif line.startswith("u"):
             user = int(line[1:])
-        elif line.startswith(f"n{host}:{port}->"):
-            owners.add(user)
-    return owners
+        elif line.startswith("n"):
+            ends.append((process, user, line[1:]))
+    servers = {name.partition("->")[0] for process, _, name in ends if process == own and name.endswith(f"->{peer}")}
+    return {user for _, user, name in ends if name in {f"{peer}->{server}" for server in servers}}

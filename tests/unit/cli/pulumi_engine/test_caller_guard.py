@@ -25,6 +25,12 @@ def listener(request: pytest.FixtureRequest) -> Iterator[socket.socket]:
         yield made
 
 
+@pytest.fixture(autouse=True)
+def no_pause(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between looks for a connection that is not there."""
+    monkeypatch.setattr(caller_guard, "_LOOK_SECONDS", 0)
+
+
 def connected(listener: socket.socket) -> tuple[socket.socket, socket.socket, str]:
     """Both ends of a connection, and the peer's name as gRPC has it."""
     client = socket.create_connection(listener.getsockname()[:2])
@@ -55,6 +61,26 @@ def test_a_mapped_address_of_ipv6_is_found() -> None:
             assert caller_guard.is_own(named(address))
 
 
+def test_an_own_connection_from_the_same_address_to_another_port_proves_nothing(listener: socket.socket) -> None:
+    """Another user may share the address, and close its end after it has sent a call."""
+    with socket.socket(listener.family) as elsewhere, socket.socket(listener.family) as own:
+        elsewhere.bind((listener.getsockname()[0], 0))
+        elsewhere.listen()
+        own.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        own.bind((listener.getsockname()[0], 0))
+        own.connect(elsewhere.getsockname()[:2])
+        with socket.socket(listener.family) as theirs:
+            theirs.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            theirs.bind(own.getsockname()[:2])
+            theirs.connect(listener.getsockname()[:2])
+            server, address = listener.accept()
+            with server:
+                assert address[:2] == own.getsockname()[:2]
+                assert caller_guard.is_own(named(address))
+                theirs.close()
+                assert not caller_guard.is_own(named(address))
+
+
 @needs_root
 def test_a_connection_of_another_user_is_refused(listener: socket.socket) -> None:
     def call() -> str:
@@ -80,10 +106,13 @@ def test_a_peer_that_is_not_found_is_refused(peer: str) -> None:
 LSOF = """\
 #!/bin/sh
 echo "$@" >{folder}/asked
-printf 'p10\\nu{user}\\nf4\\nn127.0.0.1:6000->127.0.0.1:40000\\n'
-printf 'p11\\nu{user}\\nf5\\nn127.0.0.1:40000->127.0.0.1:6000\\n'
+printf 'p{pid}\\nu{own}\\nf4\\nn127.0.0.1:6000->127.0.0.1:40000\\n'
+printf 'p1\\nu{user}\\nf5\\nn127.0.0.1:40000->127.0.0.1:6000\\n'
+printf 'p1\\nu{own}\\nf6\\nn127.0.0.1:40000->127.0.0.1:6001\\nf7\\nn127.0.0.1:40001->127.0.0.1:6001\\n'
 """
-"""Writes fields as lsof(8) describes them under OUTPUT FOR OTHER PROGRAMS: both ends of one connection."""
+"""Writes fields as lsof(8) describes them under OUTPUT FOR OTHER PROGRAMS: both ends of a connection to this process,
+and one end each of two to another one.
+"""
 
 
 @pytest.mark.parametrize(("port", "offset", "taken"), [(40000, 0, True), (40000, 1, False), (40001, 0, False)])
@@ -91,7 +120,8 @@ def test_where_there_is_no_proc_lsof_is_asked(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, port: int, offset: int, taken: bool
 ) -> None:
     program = tmp_path / "lsof"
-    program.write_text(LSOF.format(folder=tmp_path, user=os.geteuid() + offset))
+    own = os.geteuid()
+    program.write_text(LSOF.format(folder=tmp_path, pid=os.getpid(), own=own, user=own + offset))
     program.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
     monkeypatch.setattr(caller_guard, "_PROC", tmp_path / "none")
