@@ -9,6 +9,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from llmops_kit.core.documents.store import StoreDocument
 from llmops_kit.core.errors import KitError
 from llmops_kit.infra.targets.dynamic import KitProvider, Properties
 from llmops_kit.infra.targets.local.providers import endpoints, home, signing_key, store, training_place
@@ -132,6 +133,39 @@ def test_vulnerability_16_a_path_of_another_kind_of_file_is_refused(
 
 
 @pytest.mark.vulnerability(16)
+@pytest.mark.parametrize("name", ["training", "hosting", "endpoint"])
+def test_vulnerability_16_a_path_that_leads_back_from_a_link_is_refused(
+    project: Path, tmp_path: Path, run: psutil.Process, name: str
+) -> None:
+    full_home(project / ".llmops/dev", run)
+    theirs = full_home(tmp_path / "theirs/project/.llmops/dev", run)
+    (tmp_path / "theirs/below").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "theirs/below")
+    before = contents(theirs)
+    kind, props = cases(tmp_path / "link/../project/.llmops/dev")[name]
+    refused(lambda: kind().delete("id", props))
+    assert contents(theirs) == before
+    assert run.is_running()
+
+
+@pytest.mark.vulnerability(16)
+@pytest.mark.parametrize("key", ["{name}", "chat"])
+def test_vulnerability_16_an_endpoint_that_is_named_as_a_path_is_not_removed(
+    project: Path, run: psutil.Process, key: str
+) -> None:
+    """An update that finds another home in the state removes the endpoint from there."""
+    own, name = full_home(project / ".llmops/dev", run), "../../../../kept"
+    (project / "kept").mkdir()
+    (project / "kept/file").write_text("kept")
+    kind, props = cases(own)["endpoint"]
+    planted = {**props, "endpoint": name, "key_file": str(own / "keys" / f"{key.format(name=name)}.key")}
+    planted["home"] = str(own / "hosting/chat")
+    refused(lambda: kind().update("id", {**planted, "home": str(own / "hosting")}, {**props, "home": "/other"}))
+    refused(lambda: kind().update("id", planted, props))
+    assert (project / "kept/file").read_text() == "kept"
+
+
+@pytest.mark.vulnerability(16)
 def test_vulnerability_16_no_link_leads_out_of_a_home(project: Path, tmp_path: Path, run: psutil.Process) -> None:
     theirs, own = full_home(tmp_path / "theirs", run), project / ".llmops/dev"
     own.mkdir(parents=True)
@@ -152,6 +186,22 @@ def test_nothing_is_to_do_where_a_home_is_gone(project: Path, tmp_path: Path, na
     kind().delete("id", props)
     if name != "hosting":
         assert kind().read("id", props).id == ""
+
+
+@pytest.mark.parametrize("first", ["store", "signing-key"])
+def test_a_home_elsewhere_of_a_kit_that_wrote_no_record_is_its_stores_projects(
+    project: Path, tmp_path: Path, first: str
+) -> None:
+    folder = tmp_path / "elsewhere/dev"
+    of = cases(folder)
+    StoreDocument.new(stack="dev", project=str(project)).write(folder / "store/store.json")
+    (folder / "keys").mkdir()
+    (folder / "keys/signing.key").write_text("")
+    for name in sorted(of, key=lambda name: name != first):
+        kind, props = of[name]
+        kind().delete("id", props)
+    assert sorted(path.name for path in folder.iterdir()) == ["home.json", "hosting", "keys"]
+    assert not list((folder / "keys").iterdir())
 
 
 def test_a_home_elsewhere_is_the_projects_once_it_was_deployed_there(

@@ -63,18 +63,28 @@ class EndpointProvider(KitProvider):
 
     def update(self, _id: str, _olds: Properties, _news: Properties) -> dynamic.UpdateResult:
         """Updates in place, by the endpoint's rollout."""
-        if _olds["home"] != _news["home"] and (old := _existing_host(_olds)):
-            old.remove(_olds["endpoint"])
+        if _olds["home"] != _news["home"]:
+            _remove(_olds)
         return dynamic.UpdateResult(_apply(_news))
 
     def delete(self, _id: str, _props: Properties) -> None:
-        """Stop it, and forget its port and API key."""
-        name = _props["endpoint"]
-        key = ("keys", f"{name}.key")
-        home = home_of(_props["key_file"], *key)
-        if host := _existing_host(_props):
-            host.remove(name)
+        """Stops it, and forgets its port and API key."""
+        home, key = _remove(_props)
         remove_file(home, *key)
+
+
+def _remove(props: Properties) -> tuple[Path, tuple[str, str]]:
+    """Stops a recorded endpoint and deletes its folder; returns the home of its API key, and the key's path there.
+
+    Raises:
+        KitError: its folder is not this project's, or its name is not that of its key's file.
+    """
+    name = props["endpoint"]
+    key = ("keys", f"{name}.key")
+    home = home_of(props["key_file"], *key)  # a name that is a path has no such file
+    if host := _existing_host(props):
+        host.remove(name)
+    return home, key
 
 
 def _existing_host(props: Properties) -> Host | None:

@@ -2,14 +2,14 @@
 
 Pulumi gives a provider the properties that are in the state, and whoever can write the state can put any path there. So
 a provider of this machine reads, overwrites and deletes only in a stack's home that is the project's: below `.llmops`
-beside Pulumi.yaml, or with a record that names the project. It deletes through a handle of that folder, and follows no
-link from there.
+beside Pulumi.yaml, or with a document of the kit that names the project. It deletes keys and stores through a handle of
+that folder, and follows no link from there.
 """
 
 import os
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from llmops_kit.core.errors import KitError
@@ -31,7 +31,8 @@ def home_of(path: str, *below: str) -> Path:
         KitError: it is at another place.
     """
     found = Path(os.path.normpath(path))
-    if not found.is_absolute() or found.parts[-len(below) :] != below:
+    # Beyond a link, `..` is another folder than in the text.
+    if found != Path(path) or not found.is_absolute() or found.parts[-len(below) :] != below:
         raise foreign(path)
     return Path(*found.parts[: -len(below)]).resolve()
 
@@ -45,14 +46,14 @@ def claim(home: Path) -> None:
     from llmops_kit.core.documents.stack_home import HOME_RECORD, StackHomeDocument
 
     with _claiming:
-        other = _recorded(home)
+        other = _owner(home)
         if other and other != str(_project()) and Path(other).is_dir():
             raise KitError(
                 f"belongs to the project in {other}",
                 where=str(home),
                 fix="choose another folder with local_home, or another name for this stack",
             )
-        if other != str(_project()):
+        if _recorded(home) != str(_project()):
             StackHomeDocument.new(project=str(_project())).write(home / HOME_RECORD)
 
 
@@ -112,17 +113,28 @@ def remove_file(home: Path, *below: str) -> None:
 
 def _is_own(home: Path) -> bool:
     default = (_project() / _DEFAULT).resolve()
-    return (home != default and home.is_relative_to(default)) or _recorded(home) == str(_project())
+    return (home != default and home.is_relative_to(default)) or _owner(home) == str(_project())
 
 
 def _recorded(home: Path) -> str:
     """Returns the project that a home's record names; empty if it has none that can be read."""
     from llmops_kit.core.documents.stack_home import HOME_RECORD, StackHomeDocument
 
-    try:
+    with suppress(KitError):
         return StackHomeDocument.load(home / HOME_RECORD).project
-    except KitError:
-        return ""
+    return ""
+
+
+def _owner(home: Path) -> str:
+    """Returns the project in a home's record, else in its store's document: version 0.1.0 wrote no record."""
+    from llmops_kit.core.documents.store import StoreDocument
+
+    if recorded := _recorded(home):
+        return recorded
+    with suppress(KitError):
+        project = StoreDocument.load(home / "store" / "store.json").project
+        return str(Path(project).resolve()) if project else ""
+    return ""
 
 
 def _project() -> Path:
@@ -136,5 +148,6 @@ def foreign(path: str) -> KitError:
     return KitError(
         "the state names a path that is not of this project's making: nothing was read, changed or deleted there",
         where=path,
-        fix="find out who can write the state, and put back an earlier version of it (`pulumi stack import`)",
+        fix="if you moved the project's folder, run `llmops up` first; if not, find out who can write the state, and "
+        "put back an earlier version of it (`pulumi stack import`)",
     )

@@ -49,10 +49,12 @@ class StoreProvider(KitProvider):
                 where=str(left),
                 fix="`llmops down --data NAME` empties it, or move what you want to keep and remove the rest",
             )
+        claim(home)  # the store's document may be the only record of the home's project
         import shutil
 
         with opened(home) as folder, suppress(FileNotFoundError):
-            shutil.rmtree(_STORE, dir_fd=folder)
+            if folder is not None:  # else it would be relative to this process's folder
+                shutil.rmtree(_STORE, dir_fd=folder)
 
 
 def _home(props: Properties) -> Path:
