@@ -94,7 +94,7 @@ class Prepare(Part):
     overlap_words: int = Field(
         default=0,
         ge=0,
-        description="Rows that share this many consecutive words with a held-out row are dropped; 13 is usual.",
+        description="Training rows with this many consecutive words of a held-out row are dropped; 13 is usual.",
     )
     pairs: Pairs | None = Field(default=None, description="`{}`: every check.")
     tokenizer: str = Field(

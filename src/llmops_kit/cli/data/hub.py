@@ -74,5 +74,5 @@ def _explained(where: str) -> Iterator[None]:
         raise KitError(
             f"can't be fetched: {words[0] if words else type(e).__name__}",
             where=where,
-            fix="check that the hub is reachable, and for a gated dataset that HF_TOKEN or `token` is set",
+            fix="check that the hub is reachable, and for a gated dataset that HF_TOKEN or the source's `token` is set",
         ) from e

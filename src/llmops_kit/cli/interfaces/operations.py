@@ -1,4 +1,4 @@
-"""The capabilities of each target, for the command line: one record a target, in cli/platforms/<target>/."""
+"""The capabilities of each target, for the command line: one record per target, in cli/platforms/<target>/."""
 
 from __future__ import annotations
 
