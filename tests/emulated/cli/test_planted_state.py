@@ -91,3 +91,33 @@ def test_vulnerability_16_a_state_deletes_no_file_of_somebody_else(
     assert {path.read_text() for path in theirs.iterdir()} == {"theirs"}
     state.write_text(before)
     kit.run("down")
+
+
+@pytest.mark.vulnerability(16)
+@pytest.mark.parametrize("output", ["hosting", "store", "runs"])
+def test_vulnerability_16_outputs_in_a_state_empty_no_folder_of_somebody_else(
+    kit: Kit, tmp_path_factory: pytest.TempPathFactory, output: str
+) -> None:
+    """`down --data` removes folders that the stack's outputs name, and `down` stops the runs in one."""
+    (kit.folder / "Pulumi.dev.yaml").write_text("config:\n  llmops:target: local\n")
+    kit.run("up")
+    state = kit.folder / ".llmops/state/.pulumi/stacks/llmops/dev.json"
+    before = state.read_text()
+    document = json.loads(before)
+    (stack,) = (each for each in document["checkpoint"]["latest"]["resources"] if each["type"] == "pulumi:pulumi:Stack")
+    theirs = tmp_path_factory.mktemp("elsewhere") / output
+    (theirs / "models").mkdir(parents=True)
+    (theirs / "models/file").write_text("theirs")
+    if output == "hosting":
+        stack["outputs"]["hosting"] = str(theirs)
+    elif output == "store":
+        stack["outputs"]["store"]["url"] = theirs.as_uri()
+    else:
+        stack["outputs"]["training"]["runs"] = str(theirs)
+    state.write_text(json.dumps(document))
+    for options in ([], ["--data", "dev"]):
+        assert "not of this project's making" in kit.run("down", *options, code=1)
+    assert (theirs / "models/file").read_text() == "theirs"
+    state.write_text(before)
+    kit.run("down", "--data", "dev")
+    assert not (kit.folder / ".llmops/dev").exists()

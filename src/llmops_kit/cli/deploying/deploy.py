@@ -6,6 +6,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
 from llmops_kit.cli.images.due import bring_images
 from llmops_kit.cli.interfaces.platform import Live, Platform, Say
@@ -14,9 +15,11 @@ from llmops_kit.cli.pulumi_engine import provider_guard
 from llmops_kit.cli.runs.runs import require_collected
 from llmops_kit.cli.stacks.locks import Lock, locks_of, require_free
 from llmops_kit.cli.stacks.stack import PulumiStack
-from llmops_kit.core.documents.outputs import EndpointOutput
+from llmops_kit.clouds.targets import TARGETS
+from llmops_kit.core.documents.outputs import EndpointOutput, StackOutputs
 from llmops_kit.core.documents.stack_home import HOME_RECORD
 from llmops_kit.core.errors import KitError
+from llmops_kit.core.integrity.stack_homes import foreign, home_of, home_of_hosting, is_home_of
 from llmops_kit.core.layout import cache_dir
 from llmops_kit.core.names import parse_promoted
 from llmops_kit.core.rejections import NOT_TO_BLAME
@@ -209,9 +212,11 @@ def down(stack: PulumiStack, say: Say, *, discard_runs: bool = False) -> None:
 def _stop_runs(stack: PulumiStack, say: Say, discard: bool) -> None:
     """Stops running runs, which would keep costing money in a cloud; raises KitError if results would be lost."""
     try:
-        platform = registry.open_platform(stack.outputs())
+        outputs = stack.outputs()
+        platform = registry.open_platform(outputs)
     except KitError:
         return  # never deployed
+    _require_own(outputs, stack.project.folder.resolve())
     if not discard:
         require_collected(platform, say)
     platform.halt(say)
@@ -236,6 +241,7 @@ def down_with_data(stack: PulumiStack, name: str, say: Say) -> None:
         )
     registry.preflight(stack, say, dev=True, make=False)
     outputs = stack.outputs()
+    _require_own(outputs, stack.project.folder.resolve())
     free(stack, say)
     stack.run("state", "unprotect", "--all", "--yes")
     say(f"removing every model version, dataset version and run of {stack.name}")
@@ -246,6 +252,24 @@ def down_with_data(stack: PulumiStack, name: str, say: Say) -> None:
     if outputs.hosting:
         shutil.rmtree(outputs.hosting, ignore_errors=True)
         _remove_home(Path(outputs.hosting).parent)
+
+
+def _require_own(outputs: StackOutputs, project: Path) -> None:
+    """Checks that the outputs in a state name no folders of this machine but the project's, whose content is removed.
+
+    Raises:
+        KitError: one is another project's, or nobody's.
+    """
+    target = TARGETS.get(outputs.target)
+    if target and target.is_cloud and not outputs.hosting:
+        return
+    store, runs = unquote(urlsplit(outputs.store.url).path), outputs.training.runs
+    homes = {store: home_of(store, "store"), runs: home_of(runs, "runs")}
+    if outputs.hosting:
+        homes[outputs.hosting] = home_of_hosting(outputs.hosting)
+    for path, home in homes.items():
+        if home.exists() and not is_home_of(home, project):
+            raise foreign(path)
 
 
 def _remove_home(home: Path) -> None:

@@ -9,16 +9,16 @@ from typing import TYPE_CHECKING
 
 from pulumi import dynamic
 
+from llmops_kit.core.integrity.stack_homes import home_of, home_of_hosting
 from llmops_kit.core.network.api_key import make_api_key
 from llmops_kit.infra.targets.dynamic import KitProvider, Properties, gone, inputs_of, say
-from llmops_kit.infra.targets.local.providers.home import claim, home_of, is_there, remove_file
+from llmops_kit.infra.targets.local.providers.home import claim, is_there, remove_file
 
 if TYPE_CHECKING:
     from llmops_kit.local_runtime.host import Host
     from llmops_kit.local_runtime.spec import EndpointSpec
 
 RUNNING, OFF, STOPPED = "running", "off", "stopped"
-_HOSTING = "hosting"
 
 
 class HostingProvider(KitProvider):
@@ -93,7 +93,7 @@ def _existing_host(props: Properties) -> Host | None:
     Raises:
         KitError: its folder is not this project's.
     """
-    return _host(props) if is_there(_home(props)) else None
+    return _host(props) if is_there(home_of_hosting(props["home"])) else None
 
 
 def _host(props: Properties) -> Host:
@@ -102,15 +102,8 @@ def _host(props: Properties) -> Host:
     return Host(Path(props["home"]))
 
 
-def _home(props: Properties) -> Path:
-    """Returns the stack's home; an endpoint that is a component of its own has a folder below `hosting`."""
-    path = Path(props["home"])
-    alone = path.parent.name == _HOSTING and path.name != _HOSTING
-    return home_of(props["home"], _HOSTING, *([path.name] if alone else []))
-
-
 def _keep_only(props: Properties) -> None:
-    claim(_home(props))
+    claim(home_of_hosting(props["home"]))
     host = _host(props)
     for state in host.list():
         if state.name not in props["endpoints"]:
@@ -120,7 +113,7 @@ def _keep_only(props: Properties) -> None:
 
 def _apply(props: Properties) -> Properties:
     """Makes the endpoint match its properties, and returns them with its address."""
-    claim(_home(props))
+    claim(home_of_hosting(props["home"]))
     make_api_key(Path(props["key_file"]))
     host = _host(props)
     if props["status"] == RUNNING:

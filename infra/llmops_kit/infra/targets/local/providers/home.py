@@ -9,32 +9,15 @@ that folder, and follows no link from there.
 import os
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 from llmops_kit.core.errors import KitError
+from llmops_kit.core.integrity.stack_homes import foreign, is_home_of, project_of, recorded_project
 
-_DEFAULT = ".llmops"
 _OPEN = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _claiming = threading.Lock()
 """The engine creates several resources at once."""
-
-
-def home_of(path: str, *below: str) -> Path:
-    """Returns the stack's home that a path in a resource's properties lies in, without links.
-
-    Args:
-        path: of a file or folder.
-        below: its place in the home; the kit puts each kind of file at one place.
-
-    Raises:
-        KitError: it is at another place.
-    """
-    found = Path(os.path.normpath(path))
-    # Beyond a link, `..` is another folder than in the text.
-    if found != Path(path) or not found.is_absolute() or found.parts[-len(below) :] != below:
-        raise foreign(path)
-    return Path(*found.parts[: -len(below)]).resolve()
 
 
 def claim(home: Path) -> None:
@@ -46,14 +29,14 @@ def claim(home: Path) -> None:
     from llmops_kit.core.documents.stack_home import HOME_RECORD, StackHomeDocument
 
     with _claiming:
-        other = _owner(home)
+        other = project_of(home)
         if other and other != str(_project()) and Path(other).is_dir():
             raise KitError(
                 f"belongs to the project in {other}",
                 where=str(home),
                 fix="choose another folder with local_home, or another name for this stack",
             )
-        if _recorded(home) != str(_project()):
+        if recorded_project(home) != str(_project()):
             StackHomeDocument.new(project=str(_project())).write(home / HOME_RECORD)
 
 
@@ -79,7 +62,7 @@ def opened(home: Path, *below: str) -> Iterator[int | None]:
     try:
         try:
             folder = os.open(home, _OPEN)
-            if not _is_own(home):
+            if not is_home_of(home, _project()):
                 raise foreign(str(home))
             for name in below:
                 path, parent = path / name, folder
@@ -111,43 +94,7 @@ def remove_file(home: Path, *below: str) -> None:
                 return
 
 
-def _is_own(home: Path) -> bool:
-    default = (_project() / _DEFAULT).resolve()
-    return (home != default and home.is_relative_to(default)) or _owner(home) == str(_project())
-
-
-def _recorded(home: Path) -> str:
-    """Returns the project that a home's record names; empty if it has none that can be read."""
-    from llmops_kit.core.documents.stack_home import HOME_RECORD, StackHomeDocument
-
-    with suppress(KitError):
-        return StackHomeDocument.load(home / HOME_RECORD).project
-    return ""
-
-
-def _owner(home: Path) -> str:
-    """Returns the project in a home's record, else in its store's document: version 0.1.0 wrote no record."""
-    from llmops_kit.core.documents.store import StoreDocument
-
-    if recorded := _recorded(home):
-        return recorded
-    with suppress(KitError):
-        project = StoreDocument.load(home / "store" / "store.json").project
-        return str(Path(project).resolve()) if project else ""
-    return ""
-
-
 def _project() -> Path:
     from llmops_kit.infra.settings import project_folder
 
     return project_folder().resolve()
-
-
-def foreign(path: str) -> KitError:
-    """Returns the error for a path in a state that is not this project's."""
-    return KitError(
-        "the state names a path that is not of this project's making: nothing was read, changed or deleted there",
-        where=path,
-        fix="if you moved the project's folder, run `llmops up` first; if not, find out who can write the state, and "
-        "put back an earlier version of it (`pulumi stack import`)",
-    )

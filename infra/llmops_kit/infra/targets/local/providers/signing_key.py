@@ -4,8 +4,9 @@ from pathlib import Path
 
 from pulumi import dynamic
 
+from llmops_kit.core.integrity.stack_homes import foreign, home_of
 from llmops_kit.infra.targets.dynamic import KitProvider, Properties, gone, inputs_of
-from llmops_kit.infra.targets.local.providers.home import claim, foreign, home_of, is_there, remove_file
+from llmops_kit.infra.targets.local.providers.home import claim, is_there, remove_file
 from llmops_kit.infra.targets.local.providers.store import require_moved
 
 _FILES = {"private_key": ("keys", "signing.key"), "public_key_file": ("keys", "signing.pub")}

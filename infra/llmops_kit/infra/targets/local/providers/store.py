@@ -7,8 +7,9 @@ from pathlib import Path
 from pulumi import dynamic
 
 from llmops_kit.core.errors import KitError
+from llmops_kit.core.integrity.stack_homes import home_of
 from llmops_kit.infra.targets.dynamic import KitProvider, Properties, gone, inputs_of
-from llmops_kit.infra.targets.local.providers.home import claim, home_of, is_there, opened
+from llmops_kit.infra.targets.local.providers.home import claim, is_there, opened
 
 _DOCUMENT = "store.json"
 _STORE = "store"

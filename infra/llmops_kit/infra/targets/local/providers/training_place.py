@@ -5,8 +5,9 @@ from typing import TYPE_CHECKING
 
 from pulumi import dynamic
 
+from llmops_kit.core.integrity.stack_homes import home_of
 from llmops_kit.infra.targets.dynamic import KitProvider, Properties, gone, inputs_of
-from llmops_kit.infra.targets.local.providers.home import claim, home_of, is_there
+from llmops_kit.infra.targets.local.providers.home import claim, is_there
 
 if TYPE_CHECKING:
     import psutil
