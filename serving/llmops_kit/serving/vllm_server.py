@@ -229,7 +229,7 @@ class _VllmProcess:
             self.reader.join(_TEARDOWN_SECONDS)
         kept = [line.strip() for line in self.lines if line.strip()]
         errors = [line for line in kept if "Error" in line]
-        return (errors or kept or ["without a word"])[-1][-500:]
+        return (errors or kept or ["without output"])[-1][-500:]
 
 
 class _VllmLife:

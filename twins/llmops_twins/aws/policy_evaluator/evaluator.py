@@ -163,7 +163,7 @@ class Evaluator:
 
     def _dead(self) -> KitError:
         self._listener.join(1)
-        said = "; ".join(self._said) or "it said nothing"
+        said = "; ".join(self._said) or "it printed nothing"
         return KitError(f"the permission judge ended: {said}", where="permission judge", fix="start the twin again")
 
     def _listen(self) -> None:
