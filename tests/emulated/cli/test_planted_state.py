@@ -10,8 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pulumi.dynamic.dynamic import serialize_provider
 
 from llmops_kit.cli.pulumi_engine.engine import ensure
+from llmops_kit.infra.providers import provider
 from tests.emulated.cli.conftest import Kit
 
 
@@ -121,3 +123,25 @@ def test_vulnerability_16_outputs_in_a_state_empty_no_folder_of_somebody_else(
     state.write_text(before)
     kit.run("down", "--data", "dev")
     assert not (kit.folder / ".llmops/dev").exists()
+
+
+@pytest.mark.vulnerability(16)
+def test_vulnerability_16_a_provider_of_another_target_is_refused_under_another_stacks_name(kit: Kit) -> None:
+    """The engine takes a resource's URN from the state, in which the stack can be one without a file."""
+    (kit.folder / "Pulumi.dev.yaml").write_text("config:\n  llmops:target: local\n")
+    kit.run("up")
+    state = kit.folder / ".llmops/state/.pulumi/stacks/llmops/dev.json"
+    before = state.read_text()
+    document = json.loads(before)
+    resources = document["checkpoint"]["latest"]["resources"]
+    planted = copy.deepcopy(next(each for each in resources if each["type"].endswith("llmops:SigningKey")))
+    kind = serialize_provider(provider("aws/account"))
+    urn = planted["urn"].replace(":dev::", ":none::").rpartition("::")[0] + "::planted"
+    planted.update(urn=urn, protect=False, parent="")
+    for properties in ("inputs", "outputs"):
+        planted[properties]["__provider"] = kind
+    resources.append(planted)
+    state.write_text(json.dumps(document))
+    assert "the stack's state holds a resource of another target" in kit.run("down", code=1)
+    state.write_text(before)
+    kit.run("down")

@@ -11,6 +11,7 @@ Standard library only: a copy lies beside the engine.
 import base64
 import binascii
 import importlib
+import os
 import pickletools
 import re
 from collections.abc import Callable, Iterator
@@ -20,6 +21,8 @@ from typing import Any
 PROPERTY = "__provider"
 MODULE, FUNCTION = "llmops_kit.infra.providers", "provider"
 CHANGED = "somebody changed the stack's state: the provider of this resource would run code that is not the kit's: "
+TARGET_VARIABLE = "LLMOPS_STACK_TARGET"
+"""Set by `llmops`: the target of the stack that an engine updates."""
 OTHER_TARGET = "the stack's state holds a resource of another target: "
 UNKNOWN_NAME = "this kit does not know the provider of this resource: "
 BEFORE = "this state is of a kit from before its first release: "
@@ -99,11 +102,14 @@ def require_target(name: str, target: str) -> None:
 
 
 def target_of(urn: str) -> str:
-    """Returns the target in the stack file of a resource; empty if no stack file says one.
+    """Returns the target of a resource's stack: the one that `llmops` names, else that of the stack file; empty if none
+    says one.
 
     Args:
-        urn: of the resource; the engine keeps the stack's name in it.
+        urn: of the resource. Plain `pulumi` names the stack in nothing else, and takes URNs from the state unchecked.
     """
+    if told := os.environ.get(TARGET_VARIABLE):
+        return told
     import yaml  # of Pulumi's SDK
 
     stack = urn.split(":")[2] if urn.startswith("urn:pulumi:") else ""

@@ -11,6 +11,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from llmops_kit.cli.pulumi_engine.provider_guard import TARGET_VARIABLE
 from llmops_kit.cli.stacks.backend import (
     BACKEND_VARIABLE,
     STATE,
@@ -237,7 +238,7 @@ class PulumiStack:
         process = subprocess.Popen(
             [self._engine.pulumi, *arguments, "--non-interactive", *named],
             cwd=self.project.folder,
-            env=self.environ(),
+            env=self.environ() | {TARGET_VARIABLE: self.file.target},
             stdin=subprocess.DEVNULL,
             process_group=0,  # a terminal's Ctrl-C would reach the engine's plugins too
         )
