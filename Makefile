@@ -7,7 +7,7 @@ MAKEFLAGS += --no-print-directory
 ifneq ($(wildcard /etc/ssl/certs/ca-certificates.crt /etc/pki/tls/certs/ca-bundle.crt),)
 export UV_SYSTEM_CERTS ?= 1
 endif
-# Without the compiled modules that Python keeps, each of the many programs that run here compiles the clouds' SDKs anew.
+# Without the compiled modules that Python keeps, each of the many programs that run here would compile the clouds' SDKs again.
 unexport PYTHONDONTWRITEBYTECODE
 PYTHON_IN_VENV := .venv/bin/python
 CLOUD ?= aws

@@ -56,7 +56,7 @@ def main() -> None:
                 {**state, "step": step, "measured": measured, "tokens": tokens}, checkpoint.with_suffix(".partial")
             )
             checkpoint.with_suffix(".partial").replace(checkpoint)
-        if stops:  # a machine is taken back, or `llmops runs stop`: the next start goes on from here
+        if stops:  # a machine is taken back, or `llmops runs stop`: the next start continues from here
             sys.exit(143)
 
     model.to(torch.bfloat16).save_pretrained(at["model"])

@@ -102,7 +102,7 @@ class ServerLimits(AdmissionLimits):
 
     api_keys_file: str = Field(
         default="",
-        description="File of several API keys with rates and budgets, relative to Pulumi.yaml; read anew when it "
+        description="File of several API keys with rates and budgets, relative to Pulumi.yaml; reread when it "
         "changes (local).",
     )
     metrics_key_file: str = Field(

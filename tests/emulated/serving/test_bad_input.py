@@ -28,7 +28,7 @@ BAD: list[tuple[dict[str, Any] | bytes, int, str, str, str]] = [
      400, "invalid_value", "tools", "minimum"),
     ({"tools": [{"type": "function", "function": {"name": "f"}}],
       "tool_choice": {"type": "function", "function": {"name": "g"}}}, 400,
-     "invalid_value", "tool_choice", "'g' is none of the tools"),
+     "invalid_value", "tool_choice", "'g' is not one of the tools"),
     ({"max_tokens": 4000}, 400, "context_length_exceeded", "messages", "context has 2048 tokens; the messages take "),
     ({"messages": [{"role": "user", "content": "x" * 2100}]}, 400, "context_length_exceeded", "messages",
      "context has 2048 tokens; the messages take 21"),

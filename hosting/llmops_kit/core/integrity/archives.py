@@ -129,7 +129,7 @@ class _Extraction:
 
     def _file(self, name: str, size: int, mode: int) -> None:
         if not 0 <= size <= self._left:
-            self._refuse("is larger unpacked than it may be" if size > 0 else "has a negative size", name)
+            self._refuse("is too large when unpacked" if size > 0 else "has a negative size", name)
         if self._wanted(object_keys.check(name, self._where)):
             with self._fresh.create(name, self._where, 0o755 if mode & 0o111 else 0o644) as file:
                 for piece in self._bytes(size):
@@ -198,7 +198,7 @@ class _Extraction:
         self._piece = memoryview(next(self._source, b""))
         self._left -= len(self._piece)
         if self._left < 0:
-            self._refuse("is larger unpacked than it may be")
+            self._refuse("is too large when unpacked")
         return bool(self._piece)
 
     def _inflated(self, file: BinaryIO) -> Iterator[bytes]:

@@ -77,7 +77,7 @@ class _Unzipping:
             for piece in self._pieces(opened, member):
                 self._left -= len(piece)
                 if self._left < 0:
-                    self._refuse("is larger unpacked than it may be", member.filename)
+                    self._refuse("is too large when unpacked", member.filename)
                 file.write(piece)
 
     def _pieces(self, opened: zipfile.ZipFile, member: zipfile.ZipInfo) -> Iterator[bytes]:

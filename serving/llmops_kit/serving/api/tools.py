@@ -149,7 +149,7 @@ def check_tools(tools: Sequence[OfferedTool], choice: ToolChoice) -> None:
     if choice.mode == "required" and not tools:
         raise _invalid("tool_choice", "there are no tools")
     if choice.name and choice.name not in names:
-        raise _invalid("tool_choice", f"{choice.name!r} is none of the tools")
+        raise _invalid("tool_choice", f"{choice.name!r} is not one of the tools")
 
 
 def check_format(form: ResponseFormat) -> None:

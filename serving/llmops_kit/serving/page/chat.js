@@ -48,7 +48,7 @@ async function connect() {
   }
   if (answer.status === 401) return askForKey(hasKey() ? "The server did not take this key." : "");
   if (!answer.ok) {
-    say("The model is starting. This page goes on by itself…");
+    say("The model is starting. This page continues by itself…");
     return again();
   }
   describe((await answer.json()).data[0]);

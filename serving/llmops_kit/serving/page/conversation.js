@@ -54,7 +54,7 @@ export class Conversation {
     return !this.#log.firstChild;
   }
 
-  // Begins anew; `sides`: [{id, label}] of the variants to compare, none for the one that answers.
+  // Begins a new conversation; `sides`: [{id, label}] of the variants to compare, none for the one that answers.
   reset(sides = []) {
     this.stop();
     this.#columns = sides.length ? sides.map(({ id, label }) => new Column(id, label)) : [new Column("", "")];

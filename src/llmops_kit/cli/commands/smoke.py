@@ -154,7 +154,7 @@ def _say(done: "Report", folder: Path) -> None:
         print("\n".join(f"  {line}" for line in done.differences))
     verb = f"llmops smoke {done.target}"
     if done.unfinished:
-        print(f"something is left in the account:\n  `{verb} --resume` goes on, `{verb} --take-down` removes it")
+        print(f"something is left in the account:\n  `{verb} --resume` continues, `{verb} --take-down` removes it")
     else:
         print("nothing is left in the account")
     count = sum(r.state == "passed" for r in done.results)

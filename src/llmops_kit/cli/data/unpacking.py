@@ -58,7 +58,7 @@ def _extract_tar(archive: Path, name: str, target: Path, allowed: ArchiveLimits,
             for piece in pieces(DataFile(archive, name)):
                 file.write(piece)
                 if file.tell() > allowed.total:
-                    raise IntegrityError("is larger unpacked than it may be", fix="unpack it yourself")
+                    raise IntegrityError("is too large when unpacked", fix="unpack it yourself")
         extract(plain, target, allowed, wanted)
     finally:
         plain.unlink(missing_ok=True)

@@ -80,7 +80,7 @@ def pieces(file: DataFile) -> Iterator[bytes]:
         for piece in _unpacked(opened, file.path.suffix.lower()):
             left -= len(piece)
             if left < 0:
-                _refuse("is larger unpacked than it may be", file.name, "unpack it yourself, if you trust it")
+                _refuse("is too large when unpacked", file.name, "unpack it yourself, if you trust it")
             yield piece
 
 
