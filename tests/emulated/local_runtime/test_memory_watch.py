@@ -9,7 +9,6 @@ from typing import Any
 import psutil
 import pytest
 
-from llmops_kit.local_runtime import memory
 from llmops_kit.local_runtime.endpoint import HostedEndpoint
 from llmops_kit.local_runtime.host import Host
 from llmops_kit.local_runtime.spec import EndpointSpec, EndpointState
@@ -17,8 +16,6 @@ from llmops_kit.local_runtime.spec import EndpointSpec, EndpointState
 Eventually = Callable[..., None]
 MIB = 1 << 20
 LIMIT = 200
-
-pytestmark = pytest.mark.skipif(bool(memory.unwatched()), reason=memory.unwatched())
 
 
 def limited(spec: EndpointSpec, **changes: Any) -> EndpointSpec:

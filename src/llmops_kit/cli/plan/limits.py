@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from llmops_kit.cli.interfaces.changes import known, of_type
+from llmops_kit.cli.interfaces.changes import known
 from llmops_kit.core.engines.engine_settings import (
     ALWAYS_TOLD,
     EngineSettings,
@@ -61,7 +61,7 @@ def memory_limits(resources: Iterable[Resource]) -> dict[str, str]:
         resources: of a preview.
     """
     found = {}
-    for each in of_type(resources, "llmops:Endpoint"):
+    for each in (each for each in resources if plain_type(each.type) == "llmops:Endpoint"):
         folder, image = known(each.properties.get("folder"), ""), str(known(each.properties.get("image"), ""))
         if not folder or not image.startswith("process:"):
             continue
