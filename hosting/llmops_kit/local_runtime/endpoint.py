@@ -5,19 +5,18 @@ import json
 import shutil
 import sys
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from llmops_kit.core.errors import HostingError
 from llmops_kit.core.integrity.digest import tree_hash
 from llmops_kit.core.programs import import_path, package_folder
-from llmops_kit.local_runtime import runtimes
+from llmops_kit.local_runtime import memory, runtimes
 from llmops_kit.local_runtime.daemon import Daemon, Program, ProgramState
 from llmops_kit.local_runtime.files import UnixConnection, locked
+from llmops_kit.local_runtime.ping import phase
 from llmops_kit.local_runtime.ports import choose_port, holder, require_free
 from llmops_kit.local_runtime.routing import router
 from llmops_kit.local_runtime.routing.balance import Routes
@@ -26,13 +25,16 @@ from llmops_kit.local_runtime.spec import (
     EndpointSpec,
     EndpointState,
     InstanceState,
+    MemoryRecord,
+    MemoryState,
     VariantRecord,
     VariantState,
 )
 
-_MOST_STARTS = 3
+MOST_STARTS = 3
 """A new worker is given up after this many starts without becoming ready."""
 _KEPT_LOGS = 8
+MEMORY = "memory.json"
 
 
 class HostedEndpoint:
@@ -43,14 +45,17 @@ class HostedEndpoint:
         self.name = name
         self.folder = daemon.home / "endpoints" / name
         self.router_program = f"{name}--router"
+        self.memory_program = f"{name}--memory"
 
     # -- the record
 
     @contextmanager
-    def locked(self, say: Callable[[str], None]) -> Iterator[None]:
-        """Excludes other changes of this endpoint, in this and other processes."""
+    def locked(self, say: Callable[[str], None], wait: bool = True) -> Iterator[None]:
+        """Excludes other changes of this endpoint, in this and other processes. Without `wait`, raises BlockingIOError
+        if another process holds the lock.
+        """
         path = self.daemon.home / "locks" / f"{self.name}.lock"
-        with locked(path, say, f"{self.name}: another process changes it; waiting"):
+        with locked(path, say, f"{self.name}: another process changes it; waiting", wait=wait):
             yield
 
     def record(self) -> EndpointRecord:
@@ -151,14 +156,51 @@ class HostedEndpoint:
         """Waits until the router has no request in flight to these ports; returns False if some are left after
         `seconds`.
         """
-        urls = {f"http://127.0.0.1:{p}" for p in ports}
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
-            state = self.router_state() or {"backends": [], "draining": []}
-            if not any(b["url"] in urls and b["in_flight"] for b in state["backends"] + state["draining"]):
+            if self.is_drained(ports):
                 return True
             time.sleep(0.05)
         return False
+
+    def is_drained(self, ports: list[int]) -> bool:
+        """Returns whether the router has no request in flight to these ports, or does not answer."""
+        urls = {f"http://127.0.0.1:{p}" for p in ports}
+        state = self.router_state() or {"backends": [], "draining": []}
+        return not any(b["url"] in urls and b["in_flight"] for b in state["backends"] + state["draining"])
+
+    # -- the memory of workers
+
+    def ensure_memory_watch(self, record: EndpointRecord) -> None:
+        """Starts the program that watches the memory of the workers, if some have a limit, or ends it.
+
+        After an update of the kit, the program is replaced by one with the new code.
+        """
+        limited = any(variant.spec.memory_bytes for variant in record.variants.values())
+        argv = [sys.executable, "-m", "llmops_kit.local_runtime.memory_watch", str(self.daemon.home), self.name]
+        program = Program(self.memory_program, argv, _environ(), self.folder, self.log(self.memory_program))
+        wanted = limited and not memory.unwatched()
+        running = self.memory_program in self.daemon.programs()
+        if running and not (wanted and self.daemon.has(program)):
+            self.daemon.remove([self.memory_program])
+            running = False
+        if wanted and not running:
+            self.daemon.add(program)
+
+    def memory_record(self) -> MemoryRecord:
+        """Returns how often workers passed their limit of memory."""
+        path = self.folder / MEMORY
+        return MemoryRecord.load(path) if path.exists() else MemoryRecord.new()
+
+    def count_memory(self, **changes: Any) -> None:
+        """Writes the record of workers that passed their limit with these fields changed."""
+        self.memory_record().model_copy(update=changes).write(self.folder / MEMORY)
+
+    def _memory_state(self, spec: EndpointSpec | None) -> MemoryState:
+        if not spec or not spec.memory_bytes:
+            return MemoryState()
+        counts = self.memory_record().model_dump(include={"replaced", "killed", "last"})
+        return MemoryState(limit=spec.memory_bytes, unwatched=memory.unwatched(), **counts)
 
     # -- workers
 
@@ -203,13 +245,13 @@ class HostedEndpoint:
         start = said = time.monotonic()
         before = {name: state.starts for name, state in self.daemon.programs().items()}
         waiting = list(recorded.ports)
-        while phases := {port: phase for port in waiting if (phase := _phase(port))}:
+        while phases := {port: found for port in waiting if (found := phase(port))}:
             waiting = list(phases)
             now = time.monotonic()
             states = self.daemon.programs()
             for name in (self.worker(variant, port) for port in waiting):
                 starts = states.get(name, ProgramState(name)).starts - max(0, before.get(name, 0) - 1)
-                if starts > _MOST_STARTS:
+                if starts > MOST_STARTS:
                     raise self._not_ready(name, f"ended {starts - 1} times before it was ready")
             if now - start > recorded.spec.ready_seconds:
                 name = self.worker(variant, waiting[0])
@@ -240,13 +282,14 @@ class HostedEndpoint:
 
     def remove_strangers(self, record: EndpointRecord) -> None:
         """Stops programs that are not in the record: an interrupted change may have left them."""
-        known = {self.worker(v, port) for v, r in record.variants.items() for port in r.ports} | {self.router_program}
+        known = {self.worker(v, port) for v, r in record.variants.items() for port in r.ports}
+        known |= {self.router_program, self.memory_program}
         self.daemon.remove(n for n in self.daemon.programs() if n.startswith(f"{self.name}--") and n not in known)
 
     def stop(self, record: EndpointRecord) -> EndpointRecord:
         """Stop the router, which finishes its requests, then all workers."""
         record = self.save(record, on=False)
-        self.daemon.remove([self.router_program])
+        self.daemon.remove([self.router_program, self.memory_program])
         (self.folder / router.ROUTES).unlink(missing_ok=True)
         for variant in list(record.variants):
             record = self.remove_workers(record, variant)
@@ -285,6 +328,7 @@ class HostedEndpoint:
             router_pid=router_pid,
             spec=record.spec,
             variants=variants,
+            memory=self._memory_state(record.spec),
         )
 
     def _not_ready(self, program: str, what: str) -> HostingError:
@@ -302,10 +346,8 @@ class HostedEndpoint:
 
     def _router_program(self) -> Program:
         argv = [sys.executable, "-m", "llmops_kit.local_runtime.routing.router", "."]
-        environ = {"PATH": "/usr/bin:/bin", "LANG": "C.UTF-8", "PYTHONPATH": import_path(), "PYTHONSAFEPATH": "1"}
-        environ |= {"PYTHONDONTWRITEBYTECODE": "1", "ROUTER_CODE": _router_code()}
         log = self.log(self.router_program)
-        return Program(self.router_program, argv, environ, self.folder, log, stop_seconds=40, priority=900)
+        return Program(self.router_program, argv, _environ(), self.folder, log, stop_seconds=40, priority=900)
 
     def _admin(self, method: str, path: str, body: str | None = None) -> Any:
         connection = UnixConnection(self.folder / router.SOCKET, timeout=10)
@@ -332,6 +374,12 @@ class HostedEndpoint:
             path.unlink(missing_ok=True)
 
 
+def _environ() -> dict[str, str]:
+    """Returns the environment of the kit's own programs: router, and watcher of memory."""
+    environ = {"PATH": "/usr/bin:/bin", "LANG": "C.UTF-8", "PYTHONPATH": import_path(), "PYTHONSAFEPATH": "1"}
+    return environ | {"PYTHONDONTWRITEBYTECODE": "1", "ROUTER_CODE": _router_code()}
+
+
 def _router_code() -> str:
     """Returns a digest of the router's code. It is part of the program's environment, so that a router with an older
     kit's code, which may not understand this kit's routes, counts as another program and is replaced.
@@ -340,18 +388,3 @@ def _router_code() -> str:
     return tree_hash(
         {str(path.relative_to(folder.parent)): path for folder in folders for path in folder.rglob("*.py")}
     )
-
-
-def _phase(port: int) -> str:
-    """Returns a worker's phase before it is ready, such as `verifying, 40 %`; empty once it is ready."""
-    try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/ping", timeout=2) as answer:
-            return "" if answer.status == 200 else "not ready"
-    except urllib.error.HTTPError as e:
-        with e, suppress(OSError, ValueError, TypeError, KeyError, http.client.HTTPException):
-            said = json.loads(e.read(4096))
-            share = f", {float(said['progress']):.0%}" if "progress" in said else ""
-            return f"{str(said['status'])[:40]}{share}"
-        return "not ready"
-    except (urllib.error.URLError, OSError, http.client.HTTPException):
-        return "starting"

@@ -7,6 +7,7 @@ from typing import Any
 
 from llmops_kit.core.engines.engine_settings import EngineSettings, engine_variables
 from llmops_kit.core.limits import API_KEYS_FILE
+from llmops_kit.core.models.server_memory import MIB, server_memory
 from llmops_kit.core.network.api_key import key_digest
 from llmops_kit.local_runtime.spec import EndpointSpec
 
@@ -40,6 +41,7 @@ def endpoint_spec(
     settings: EngineSettings | None = None,
     limits: Mapping[str, str] | None = None,
     key_files: Mapping[str, Path] | None = None,
+    memory_mb: int = 0,
     **fields: Any,
 ) -> EndpointSpec:
     """Returns the specification of the endpoint that serves a version.
@@ -53,6 +55,7 @@ def endpoint_spec(
         settings: of the engine; None: the defaults.
         limits: variables of the server, as llmops_kit.core.limits names them.
         key_files: variable of the server -> file of keys.
+        memory_mb: limit of the memory of an instance that runs as processes, in MiB; 0: by model and machine.
         fields: further fields of EndpointSpec.
     """
     mounted = key_files or {}
@@ -70,6 +73,9 @@ def endpoint_spec(
         **(limits or {}),
         **{variable: f"{_KEYS}/{number}/{path.name}" for number, (variable, path) in enumerate(mounted.items())},
     }
+    memory = 0
+    if image.startswith("process:"):
+        memory = memory_mb * MIB if memory_mb else server_memory(version.folder, limits or {}, image).default
     return EndpointSpec.model_validate(
         {
             "name": name,
@@ -78,6 +84,7 @@ def endpoint_spec(
             "environ": environ,
             "key_sha256": key_digest(key_file.read_text().strip()),
             "keys_file": str(mounted.get(API_KEYS_FILE, "")),
+            "memory_bytes": memory,
             **fields,
         }
     )

@@ -36,6 +36,7 @@ def bring(endpoint: HostedEndpoint, spec: EndpointSpec, say: Callable[[str], Non
     known = record.variants.get(spec.variant)
     missing = spec.instances - len(known.ports if known else [])
     record = endpoint.save(endpoint.add_workers(record, spec, max(0, missing)), on=True)
+    endpoint.ensure_memory_watch(record)
     old = [v for v in record.variants if v != spec.variant]
     if not known:
         say(f"{endpoint.name}: starting variant {spec.variant} ({spec.instances} instances)")

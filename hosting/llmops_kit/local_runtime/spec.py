@@ -62,6 +62,12 @@ class EndpointSpec(Part):
     container_port: int = Field(default=8080, ge=1, le=65535, description="Where the image listens inside Docker.")
     port: int = Field(default=0, ge=0, le=65535, description="Where the endpoint listens; 0: chosen once and kept.")
     bind: str = Field(default="127.0.0.1", description="Address where it listens.")
+    memory_bytes: int = Field(
+        default=0,
+        ge=0,
+        description="Memory (PSS) of an instance's processes above which it is replaced; 0: not watched. Containers "
+        "have Docker's limit instead.",
+    )
     rollout: VariantRollout = VariantRollout()
     ready_seconds: float = Field(default=300.0, gt=0, description="Time that an instance has to become ready.")
 
@@ -89,6 +95,16 @@ class VariantState(Part):
     instances: list[InstanceState]
 
 
+class MemoryState(Part):
+    """Memory of an endpoint's instances. `limit`: bytes of each; 0: it has none. `unwatched`: why nobody looks."""
+
+    limit: int = 0
+    unwatched: str = ""
+    replaced: int = 0
+    killed: int = 0
+    last: str = Field(default="", description="Last replacement or kill, with its time and figures.")
+
+
 class EndpointState(Part):
     """State of an endpoint. `ready`: some instance with traffic answers. `spec`: the last one that was fully
     applied.
@@ -102,6 +118,17 @@ class EndpointState(Part):
     router_pid: int
     spec: EndpointSpec | None
     variants: list[VariantState]
+    memory: MemoryState = MemoryState()
+
+
+class MemoryRecord(Document):
+    """memory.json: how often instances of an endpoint passed their limit of memory, since it was created."""
+
+    SCHEMA: ClassVar[str] = "server-memory/1"
+
+    replaced: int = Field(default=0, ge=0, description="Instances that another one replaced.")
+    killed: int = Field(default=0, ge=0, description="Instances that were killed.")
+    last: str = Field(default="", description="Last replacement or kill, with its time and figures.")
 
 
 class VariantRecord(Part):

@@ -22,6 +22,9 @@ def refused_limits(
         if getattr(limits, field):
             what = f"{platform} authenticates callers itself, and mounts no file of keys for the server"
             yield ("limits", field), what, "remove it"
+    if limits.memory_mb:
+        what = f"{platform} gives a server the memory of its instance"
+        yield ("limits", "memory_mb"), what, "remove it, and choose another `size.instance_type`"
     for field, most in (("request_seconds", seconds), ("stream_seconds", stream_seconds)):
         if field in limits.model_fields_set and (given := getattr(limits, field)) > most:
             what = f"{platform} gives up before {given:g} s are over, while the server would continue to generate"

@@ -108,6 +108,13 @@ class ServerLimits(AdmissionLimits):
     metrics_key_file: str = Field(
         default="", description="File of the key that /metrics takes alone, relative to Pulumi.yaml (local)."
     )
+    memory_mb: int = Field(
+        default=0,
+        ge=0,
+        le=1 << 26,
+        description="Memory in MiB (PSS, of all its processes) above which a server is replaced; 0: by model and "
+        "machine, shown by `llmops plan` (local, runtime process).",
+    )
 
 
 class Endpoint(EngineSettings):

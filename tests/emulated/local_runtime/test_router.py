@@ -1,9 +1,11 @@
 """The router with real servers behind it: what it passes on, what it holds back, and what it never hides."""
 
+import contextlib
 import http.client
 import json
 import os
 import re
+import select
 import signal
 import socket
 import threading
@@ -175,6 +177,65 @@ def test_a_long_chunked_body_is_refused_once_it_is_too_long(echo: EndpointState)
         except ConnectionError:
             answer = answer or b"HTTP/1.1 413 reset"
         assert answer.startswith(b"HTTP/1.1 413")
+
+
+def most_memory(pid: int) -> int:
+    """The most bytes of memory that a process has had."""
+    return 1024 * int(re.findall(r"VmHWM:\s*(\d+) kB", Path(f"/proc/{pid}/status").read_text())[0])
+
+
+def received(client: socket.socket) -> str:
+    """The head of an answer; empty if the connection was closed with unread content."""
+    try:
+        return re.sub(r"(?m)^Date: .*$", "", client.recv(4096).decode().partition("\r\n\r\n")[0])
+    except ConnectionError:
+        return ""
+
+
+@pytest.mark.scorecard("router-memory")
+def test_bodies_together_take_bounded_memory_and_short_requests_pass(
+    echo: EndpointState, eventually: Eventually, request: pytest.FixtureRequest
+) -> None:
+    """300 clients send a megabyte less its last byte, so that the router must hold what it has taken of each."""
+    before = most_memory(echo.router_pid)
+    head = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000\r\n\r\n"
+    clients: list[socket.socket] = []
+    for _ in range(300):
+        clients.append(socket.create_connection(("127.0.0.1", echo.port), timeout=60))
+        request.addfinalizer(clients[-1].close)
+    for client in clients:
+        with contextlib.suppress(ConnectionError):  # it was refused already
+            client.sendall(head + bytes(999_999))
+    answered: set[socket.socket] = set()
+
+    def refused() -> bool:
+        answered.update(select.select(clients, [], [], 0)[0])
+        return len(answered) > 200
+
+    eventually(refused)
+    texts = [received(client) for client in answered]
+    (text,) = {text for text in texts if text}
+    assert text.startswith("HTTP/1.1 503 ")
+    assert "Retry-After: 5" in text
+    # 64 MiB, and of each connection 64 KiB that aren't counted and what aiohttp reads ahead; all bodies are 300 MB.
+    assert most_memory(echo.router_pid) < before + 150_000_000
+    connection = connect(echo)
+    connection.request("POST", "/", b"short")
+    assert connection.getresponse().read() == b"short"
+    connection.close()
+    for client in clients:
+        client.close()
+    body = os.urandom(900_000)
+
+    def answers() -> bool:
+        connection = connect(echo)
+        connection.request("POST", "/", body)
+        answer = connection.getresponse()
+        text = answer.read()
+        connection.close()
+        return (answer.status, text) == (200, body)
+
+    eventually(answers)
 
 
 @pytest.mark.parametrize(

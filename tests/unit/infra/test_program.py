@@ -105,3 +105,21 @@ def test_a_rejected_version_is_refused_with_the_line_that_goes_back(store: Path)
     assert run_program({"endpoints": {"chat": {"model": model}}}).has("endpoint-chat")
     (log / "000003.json").write_text(json.dumps({"action": "rejected"}))
     assert "promote another version" in expect_refusal({"endpoints": {"chat": {"model": model}}})
+
+
+@pytest.mark.parametrize(
+    ("memory_mb", "more", "words"),
+    [
+        (255, {}, "needs 256 MiB for its weights and programs"),
+        (1 << 26, {}, "so the limit would never apply"),
+        (4096, {"local_runtime": "docker"}, "Docker limits the memory of containers by itself"),
+    ],
+)
+def test_a_limit_of_memory_that_cant_hold_is_refused_with_its_figures(
+    store: Path, memory_mb: int, more: dict[str, str], words: str
+) -> None:
+    model = add_version(store, "chatbot@1")
+    text = expect_refusal({"endpoints": {"chat": {"model": model, "limits": {"memory_mb": memory_mb}}}} | more)
+    assert "llmops:endpoints.chat.limits.memory_mb" in text
+    assert words in text
+    assert "fix: " in text

@@ -33,6 +33,8 @@ def endpoint(target: str, mode: str, **limits: Any) -> ResolvedEndpoint:
         (on_azure, "realtime", {"request_seconds": 175}, ["request_seconds", "Azure ML gives up", "170"]),
         (on_azure, "realtime", {"stream_seconds": 175}, ["stream_seconds", "170"]),
         (on_azure, "realtime", {"metrics_key_file": "keys/m"}, ["metrics_key_file", "remove it"]),
+        (on_aws, "realtime", {"memory_mb": 4096}, ["memory of its instance", "size.instance_type"]),
+        (on_azure, "realtime", {"memory_mb": 4096}, ["memory of its instance", "size.instance_type"]),
     ],
 )
 def test_what_a_platform_cant_honour_is_refused_by_name(

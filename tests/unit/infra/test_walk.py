@@ -69,6 +69,7 @@ WALK: dict[str, tuple[Any, Any, dict[str, Any]]] = {
     f"{LIMITS}stream_seconds": (300.0, 60.0, {}),
     f"{LIMITS}api_keys_file": ("", "keys/api.json", {}),
     f"{LIMITS}metrics_key_file": ("", "keys/metrics.key", {}),
+    f"{LIMITS}memory_mb": (0, 1024, {}),
     f"{AWS}region": ("", "eu-west-1", {f"{AWS}store_bucket": "the-store"}),
     f"{AWS}profile": ("", "other", {}),
     f"{AWS}permissions_boundary_arn": ("", f"{ARN}:policy/boundary", {}),
@@ -116,7 +117,7 @@ HONOURED_LOCALLY = (
         for f in ("model", "endpoint", "engine", "precision", "prefix_cache", "port", "gate", "size.instances")
     ),
     *(ROLLOUT + f for f in ("strategy", "canary_percent", "bake_seconds", "extra_bakes", "on_inconclusive")),
-    *(LIMITS + f for f in (*AdmissionLimits.model_fields, "api_keys_file", "metrics_key_file")),
+    *(LIMITS + f for f in (*AdmissionLimits.model_fields, "api_keys_file", "metrics_key_file", "memory_mb")),
 )
 FOR_THE_RULES = ("accepted_rules",)  # read by what judges a stack: tests/unit/policies
 FOR_RUNS = ("images.training_tensorflow",)  # read by `llmops train`: tests/unit/cli/runs/test_tensorflow.py

@@ -1,7 +1,8 @@
 """Shared by both ways of forwarding a request: the hand-over of its connection, and the relay."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import contextmanager
 
 import aiohttp
 from aiohttp import hdrs, web
@@ -11,6 +12,8 @@ from llmops_kit.core.network.handover import MOST_REQUEST_BYTES
 from llmops_kit.local_runtime.routing.http_handler import refusal
 
 VARIANT_HEADER = "X-Llmops-Variant"
+UNCOUNTED_BYTES = 1 << 16
+"""Of each body, which BodyMemory doesn't count."""
 _HOP_BY_HOP = frozenset(
     {"connection", "keep-alive", "proxy-authenticate", "proxy-authorization", "proxy-connection", "te", "trailer"}
     | {"transfer-encoding", "upgrade"}
@@ -27,6 +30,53 @@ class NotAnsweredError(Exception):
         super().__init__(reason)
         self.sent = sent
         self.down = down
+
+
+class BodiesFullError(Exception):
+    """Error for a body for which the router has no memory left."""
+
+
+class BodyMemory:
+    """Bytes of request bodies that the router holds at once, over all requests, for as long as they are forwarded.
+
+    The first UNCOUNTED_BYTES of each body are free: connections bound their number, and short requests pass when others
+    have filled the memory.
+    """
+
+    def __init__(self, most: int) -> None:
+        self.most = most
+        self.held = 0
+
+    @contextmanager
+    def request(self) -> Iterator["HeldBody"]:
+        """Counts one request's body until the end of the block."""
+        body = HeldBody(self)
+        try:
+            yield body
+        finally:
+            self.held -= body.counted
+
+
+class HeldBody:
+    """The counted part of one request's body."""
+
+    def __init__(self, memory: BodyMemory) -> None:
+        self._memory = memory
+        self._free = UNCOUNTED_BYTES
+        self.counted = 0
+
+    def add(self, size: int) -> None:
+        """Counts further bytes, before they are kept.
+
+        Raises:
+            BodiesFullError: the router would hold more than it may.
+        """
+        free = min(self._free, size)
+        if self._memory.held + size - free > self._memory.most:
+            raise BodiesFullError
+        self._free -= free
+        self._memory.held += size - free
+        self.counted += size - free
 
 
 class LongBody:
@@ -62,7 +112,7 @@ class LongBody:
 
 
 async def take_body(
-    request: web.BaseRequest, most: int, seconds: float, received: Callable[[], int]
+    request: web.BaseRequest, most: int, seconds: float, received: Callable[[], int], held: HeldBody
 ) -> bytes | LongBody:
     """Returns a request's body; a body too long to keep is read only when it is forwarded.
 
@@ -71,6 +121,10 @@ async def take_body(
         most: maximum bytes of a body.
         seconds: timeout for each part of a long body.
         received: returns the bytes of the request received so far, with the frames of chunks.
+        held: counts what is kept.
+
+    Raises:
+        BodiesFullError: the router would hold too many bytes of bodies.
     """
     if not request.body_exists:
         return b""
@@ -79,6 +133,7 @@ async def take_body(
         chunk = await request.content.readany()
         if not chunk:
             return bytes(kept)
+        held.add(len(chunk))
         kept += chunk
     return LongBody(bytes(kept), request.content, most, seconds, received)
 
@@ -86,6 +141,12 @@ async def take_body(
 def too_large(most: int) -> web.Response:
     """Returns the answer to a body that is too long."""
     return refusal(413, f"a body has at most {most} bytes", "body_too_large", close=True)
+
+
+def bodies_full(most: int) -> web.Response:
+    """Returns the answer to a body for which the router has no memory left."""
+    what = f"the router holds {most} bytes of bodies, its limit, for requests that are not answered yet"
+    return refusal(503, f"{what}; repeat the request", "router_full", retry=5, close=True)
 
 
 def too_slow(seconds: float) -> web.Response:

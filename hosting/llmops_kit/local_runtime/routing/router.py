@@ -28,8 +28,12 @@ from llmops_kit.local_runtime.routing import handover
 from llmops_kit.local_runtime.routing.balance import Backend, Routes, Table
 from llmops_kit.local_runtime.routing.forwarding import (
     VARIANT_HEADER,
+    BodiesFullError,
+    BodyMemory,
+    HeldBody,
     LongBody,
     NotAnsweredError,
+    bodies_full,
     take_body,
     too_large,
     too_slow,
@@ -73,6 +77,11 @@ class RouterConfiguration(Document):
         default=ConnectionLimits.write_seconds, description="How long a client may stop reading its answer."
     )
     max_body_bytes: int = Field(default=ROUTER_BODY_BYTES)
+    max_held_bytes: int = Field(
+        default=64 << 20,
+        description="Bytes of bodies that are held at once for all requests, each beyond its first 64 KiB. A body is "
+        "held twice while it is handed over.",
+    )
     max_connections: int = Field(default=ConnectionLimits.connections, ge=1)
     max_connections_per_address: int = Field(default=ConnectionLimits.connections_per_address, ge=1)
     supervisor_socket: str = Field(
@@ -87,6 +96,7 @@ class Router:
         self.folder = folder
         self.config = RouterConfiguration.load(folder / CONFIGURATION)
         self.table = Table()
+        self._bodies = BodyMemory(self.config.max_held_bytes)
         connections = allowed_connections(self.config.max_connections, files_each=2)  # one on either side
         per_address = self.config.max_connections_per_address
         limits = ConnectionLimits(self.config.header_seconds, self.config.write_seconds, connections, per_address)
@@ -155,14 +165,17 @@ class Router:
             return web.json_response(self.table.list_variants())
         if wanted and wanted not in self.table.routes.variants:
             return refusal(404, f"{self.config.endpoint} has no such variant", "variant_not_found")
-        try:
-            async with asyncio.timeout(self.config.read_seconds):
-                body = await self._take_body(request)
-        except TimeoutError:
-            return too_slow(self.config.read_seconds)
-        if isinstance(body, LongBody) or len(body) <= self.config.max_body_bytes:
-            return await self._forward(request, body)
-        return too_large(self.config.max_body_bytes)
+        with self._bodies.request() as held:
+            try:
+                async with asyncio.timeout(self.config.read_seconds):
+                    body = await self._take_body(request, held)
+            except TimeoutError:
+                return too_slow(self.config.read_seconds)
+            except BodiesFullError:
+                return bodies_full(self.config.max_held_bytes)
+            if isinstance(body, LongBody) or len(body) <= self.config.max_body_bytes:
+                return await self._forward(request, body)
+            return too_large(self.config.max_body_bytes)
 
     async def _forward(self, request: web.BaseRequest, body: bytes | LongBody) -> web.StreamResponse:
         deadline = time.monotonic() + self.config.hold_seconds
@@ -218,10 +231,10 @@ class Router:
             request.transport.abort()
         return WrittenResponse(kept=False)
 
-    async def _take_body(self, request: web.BaseRequest) -> bytes | LongBody:
+    async def _take_body(self, request: web.BaseRequest, held: HeldBody) -> bytes | LongBody:
         config = self.config
         return await take_body(
-            request, config.max_body_bytes, config.read_seconds, lambda: self._guarded.received(request)
+            request, config.max_body_bytes, config.read_seconds, lambda: self._guarded.received(request), held
         )
 
     async def _watch(self, backend: Backend) -> None:

@@ -199,8 +199,8 @@ def _print(made: "Plan") -> None:
     for name, (before, after) in made.versions.items():
         if before != after:
             print(f"  endpoint {name}: {before or 'new'} -> {after or 'removed'}")
-    for name, limits in made.limits.items():
-        print(f"  endpoint {name}: {', '.join(limits)}")
+    for name, words in [*((n, ", ".join(found)) for n, found in made.limits.items()), *made.memory.items()]:
+        print(f"  endpoint {name}: {words}")
     for action, verb in _VERBS.items():
         _print_changes(made, action, verb)
     if made.endpoints:

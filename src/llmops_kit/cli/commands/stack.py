@@ -195,6 +195,8 @@ def _print_status(here: Context, as_json: bool) -> None:
         if waiver := row["waived"]:
             why = f"{waiver['by']}, {waiver['at']}: {waiver['reason'] or 'no reason recorded'}"
             print(printable(f"{row['name']}: the gate of {row['asked']} was waived by {why}"))
+        if row["memory"]:
+            print(printable(f"{row['name']}: {_memory(row['memory'])}"))
         if row["drift"]:
             print(f"{row['name']} has drifted; `llmops up --refresh` repairs it")
     if waiting := _not_deployed(here, platform):
@@ -238,6 +240,7 @@ def _endpoint_row(platform: "Platform", name: str) -> dict[str, Any]:
         "ready": live.ready,
         "workers": live.workers,
         "restarts": live.restarts,
+        "memory": live.memory,
         "shares": live.models,
         "drift": _drift(output, live),
         "rejected": platform.store().rejection(output.sha256),
@@ -247,6 +250,14 @@ def _endpoint_row(platform: "Platform", name: str) -> dict[str, Any]:
         "key": output.key,
         "image": output.image,
     }
+
+
+def _memory(memory: dict[str, Any]) -> str:
+    limit = f"{memory['limit'] >> 20} MiB of memory a server"
+    if memory["unwatched"]:
+        return f"{limit}, which nobody watches: {memory['unwatched']}"
+    last = f"; last: {memory['last']}" if memory["last"] else ""
+    return f"{limit}; {memory['replaced']} replaced, {memory['killed']} killed{last}"
 
 
 def _state(output: "EndpointOutput", live: "Live") -> str:

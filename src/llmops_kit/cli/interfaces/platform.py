@@ -39,6 +39,7 @@ class Live:
     problem: str = ""
     drift: tuple[str, ...] = ()  # live configuration that differs from the deployed one, though it serves
     undone: str = ""  # why its last rollout was rolled back, or is being; empty: it was not
+    memory: dict[str, Any] = field(default_factory=dict)  # limit of a server and how often it was passed, if watched
     changed: float = 0.0  # when it was changed last, in seconds since 1970
 
 

@@ -11,7 +11,7 @@ from llmops_kit.cli.interfaces.platform import Platform, Say
 from llmops_kit.cli.interfaces.quotas import QuotaNeed, instances_needed
 from llmops_kit.cli.machines.prices import Prices, load_prices
 from llmops_kit.cli.plan.gpu_fit import fit_words
-from llmops_kit.cli.plan.limits import limit_changes
+from llmops_kit.cli.plan.limits import limit_changes, memory_limits
 from llmops_kit.cli.plan.schedules import ScheduledTraining, check_schedules
 from llmops_kit.cli.platforms import registry
 from llmops_kit.cli.stacks.stack import PulumiStack
@@ -38,6 +38,7 @@ class Plan:
     verdict: Verdict = field(default_factory=Verdict)  # of the kit's rules, which are for clouds
     limits: dict[str, list[str]] = field(default_factory=dict)  # endpoint -> changed limits and prefix cache, in words
     images: list[DueImage] = field(default_factory=list)  # which `up` builds first, unless --no-build is given
+    memory: dict[str, str] = field(default_factory=dict)  # endpoint of this machine -> memory of a server, in words
 
     @property
     def idle(self) -> Total:
@@ -81,7 +82,7 @@ def make_plan(
     target, where = registry.operations_of(stack.target), str(stack.file.path)
     limits = limit_changes(preview, list(versions))
     if target.plan_rules is None:
-        return Plan(stack.name, stack.target, changes, versions, limits=limits)
+        return Plan(stack.name, stack.target, changes, versions, limits=limits, memory=memory_limits(resources))
     rules = target.plan_rules.load()
     resolved = stack.resolve()
     endpoints = rules.plan_endpoints(resources, changes, resolved.endpoints, deployed)

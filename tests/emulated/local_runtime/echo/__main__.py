@@ -10,6 +10,7 @@ from aiohttp import web
 
 VERSION = os.environ.get("VERSION", "1")
 cancelled = 0
+kept: list[object] = [b"x" * (int(os.environ.get("GROWN", "0")) << 20)]
 
 
 async def ping(_request: web.Request) -> web.Response:
@@ -49,6 +50,20 @@ async def count(_request: web.Request) -> web.Response:
     return web.Response(text=str(cancelled))
 
 
+async def grow(request: web.Request) -> web.Response:
+    """Takes `mb` MiB of memory, in a process of its own if `child` is given, and keeps them."""
+    size = int(request.query["mb"]) << 20
+    if "child" in request.query:
+        program = f"import time; kept = b'x' * {size}; print(flush=True); time.sleep(1e6)"
+        child = await asyncio.create_subprocess_exec(sys.executable, "-c", program, stdout=asyncio.subprocess.PIPE)
+        assert child.stdout
+        await child.stdout.readline()
+        kept.append(child)
+    else:
+        kept.append(b"x" * size)
+    return web.Response(text=str(os.getpid()))
+
+
 async def die(_request: web.Request) -> web.Response:
     os._exit(3)
 
@@ -60,6 +75,7 @@ def main() -> None:
         sys.exit(os.environ["CRASH"])
     app = web.Application(client_max_size=1 << 30)
     app.add_routes([web.get("/ping", ping), web.get("/stream", stream), web.get("/cancelled", count)])
+    app.add_routes([web.get("/grow", grow)])
     app.add_routes([web.route("*", "/die", die), web.route("*", "/{path:.*}", echo)])
     port = int(os.environ["SAGEMAKER_BIND_TO_PORT"])
     web.run_app(app, host=os.environ["LLMOPS_BIND"], port=port, handler_cancellation=True, access_log=None)

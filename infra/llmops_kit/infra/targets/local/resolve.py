@@ -4,6 +4,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
+from math import ceil
 from pathlib import Path
 from typing import Literal
 
@@ -11,6 +12,9 @@ import pulumi
 
 from llmops_kit.clouds.targets import cloud_names
 from llmops_kit.core.engines.records import ENGINES
+from llmops_kit.core.layout import model_key
+from llmops_kit.core.limits import limit_variables
+from llmops_kit.core.models.server_memory import MIB, machine_memory, server_memory
 from llmops_kit.infra import resource_names
 from llmops_kit.infra.promoted_versions import require_servable
 from llmops_kit.infra.settings import project_folder, refuse_set, setting_error
@@ -60,15 +64,18 @@ def resolve(settings: Settings, below: str = "") -> LocalResolved:
     for endpoint in stack.endpoints.values():
         if endpoint.entry.endpoint:
             require_servable(endpoint.name, endpoint.entry, partial(read_store, home.store))
-    endpoints = {each.name: _values(each, settings.local_runtime, project) for each in stack.endpoints.values()}
+    endpoints = {
+        each.name: _values(each, settings.local_runtime, project, home.store) for each in stack.endpoints.values()
+    }
     return LocalResolved(stack, name, project, home, _image(TRAINING_IMAGE, "process"), endpoints)
 
 
 def _values(
-    endpoint: ResolvedLocalEndpoint, runtime: Literal["process", "docker"], project: Path
+    endpoint: ResolvedLocalEndpoint, runtime: Literal["process", "docker"], project: Path, store: Path
 ) -> LocalEndpointValues:
     entry = endpoint.entry
     files = key_files(project, endpoint.name, entry.limits)
+    _require_memory(endpoint, runtime, store)
     return LocalEndpointValues(endpoint, _rollout(entry.rollout), _image(endpoint.image, runtime), files)
 
 
@@ -129,6 +136,22 @@ def _require_limits(path: tuple[str, str], entry: Entry) -> None:
     if entry.limits.max_body > ROUTER_BODY_BYTES:
         what = f"this machine's router takes bodies of {ROUTER_BODY_BYTES} bytes at most"
         raise setting_error((*path, "limits", "max_body"), what, f"write {ROUTER_BODY_BYTES} or less")
+
+
+def _require_memory(endpoint: ResolvedLocalEndpoint, runtime: str, store: Path) -> None:
+    given, key = endpoint.entry.limits.memory_mb, ("endpoints", endpoint.name, "limits", "memory_mb")
+    if not given:
+        return
+    if runtime == "docker":
+        raise setting_error(key, "Docker limits the memory of containers by itself", "remove it")
+    version, variables = endpoint.entry.version, limit_variables(endpoint.entry.limits)
+    found = server_memory(store / model_key(version.sha256), variables, endpoint.image)
+    needed, default, machine = (ceil(count / MIB) for count in (found.needed, found.default, machine_memory()))
+    fix = f"write {needed} or more; without it, the limit is {default}"
+    if given < needed:
+        raise setting_error(key, f"{version.alias} needs {needed} MiB for its weights and programs", fix)
+    if given > machine:
+        raise setting_error(key, f"this machine has {machine} MiB of memory, so the limit would never apply", fix)
 
 
 def _require_gpu(path: tuple[str, str], entry: Entry, stack: ResolvedLocalStack) -> None:

@@ -127,6 +127,7 @@ class LocalPlatform:
             workers=len(workers),
             restarts=sum(worker.restarts for worker in workers),
             problem=_problem(state),
+            memory=state.memory.model_dump() if state.memory.limit else {},
         )
 
     def version_fault(self, endpoint: str, since: float) -> str:

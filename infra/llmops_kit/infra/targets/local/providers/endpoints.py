@@ -158,5 +158,6 @@ def _spec(props: Properties) -> EndpointSpec:
         settings=EngineSettings.model_validate({name: props[name] for name in EngineSettings.model_fields}),
         limits=props["limits"],
         key_files={variable: Path(path) for variable, path in props["key_files"].items()},
+        memory_mb=int(props.get("memory_mb") or 0),
         **{key: props[key] for key in ("instances", "port", "rollout")},
     )

@@ -75,6 +75,7 @@ def _properties(values: LocalEndpointValues, home: resource_names.StackHome, ima
         "engine": endpoint.engine,
         **engine_fields(settings),
         "limits": limit_variables(settings.limits),
+        "memory_mb": settings.limits.memory_mb or None,  # None is equal to what older kits recorded
         "instances": settings.size.instances,
         "port": settings.port,
         "rollout": values.rollout.model_dump(exclude_unset=True),
