@@ -3,6 +3,9 @@
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
+GRAMMAR_BYTES = 64 << 20
+"""Memory for compiled grammars, which repeated requests use again. Those of running answers may come on top."""
+
 Finish = Literal["stop", "length"]
 Chance = tuple[float, list[tuple[int, float]]]
 """A chosen token's log probability, and the likeliest tokens with theirs."""
@@ -87,6 +90,8 @@ class GenerationRequest:
     logprobs: int | None = None
     """Number of likeliest tokens to report beside each chosen one; None: no log probabilities at all."""
     grammar: Grammar | None = None
+    grammar_bytes: int = 0
+    """Memory that the grammar took in its check."""
 
     @classmethod
     def of_dict(cls, data: dict[str, Any]) -> "GenerationRequest":

@@ -7,7 +7,7 @@ from typing import Any
 from llmops_kit.serving.engines.cpu_precision import cpu_precision
 from llmops_kit.serving.engines.engine import Chance, GenerationRequest, LoadOrder
 from llmops_kit.serving.engines.gathering import STEP_TOKENS
-from llmops_kit.serving.engines.openvino_grammars import structured_output, vocabulary_tokenizer
+from llmops_kit.serving.engines.openvino_grammars import GrammarMemory, structured_output, vocabulary_tokenizer
 from llmops_kit.serving.engines.worker import Step
 from llmops_kit.serving.vocabulary import token_bytes
 
@@ -27,8 +27,9 @@ class OpenVinoBackend:
         self._pipeline: Any = None
         # A dropped handle cancels its request: kept until the request ends.
         self._handles: dict[int, Any] = {}
+        self._requests: dict[int, GenerationRequest] = {}
+        self._grammars: GrammarMemory | None = None
         self._cancelled: dict[int, Any] = {}
-        self._with_chances: set[int] = set()
         self._finishes: dict[Any, str] = {}
         self._lost: tuple[Any, ...] = ()
 
@@ -52,11 +53,12 @@ class OpenVinoBackend:
         if order.threads:
             properties["INFERENCE_NUM_THREADS"] = order.threads
         precision = cpu_precision(openvino.Core(), order.precision)
-        tokenizer = json.loads((folder / "tokenizer.json").read_bytes())
+        tokens = token_bytes(json.loads((folder / "tokenizer.json").read_bytes()), specials=False)
+        tokenizer = vocabulary_tokenizer(tokens)
+        self._grammars = GrammarMemory(tokenizer)
         self._pipeline = openvino_genai.ContinuousBatchingPipeline(
-            str(folder / "openvino"), vocabulary_tokenizer(token_bytes(tokenizer, specials=False)), scheduler, "CPU",
-            **properties,
-        )  # fmt: skip
+            str(folder / "openvino"), tokenizer, scheduler, "CPU", **properties
+        )
         # Its penalties shrink a logit towards zero, which makes repeating likelier where logits are negative.
         version = openvino_genai.__version__
         return {"engine": "openvino", "precision": precision, "version": version, "penalties": False,
@@ -69,17 +71,18 @@ class OpenVinoBackend:
 
         config = _config(request)
         config.validate()
+        assert self._grammars
+        self._grammars.admit(request, self._requests.values())
         prompt = openvino.Tensor(numpy.array([request.prompt], dtype=numpy.int64))
         self._handles[number] = self._pipeline.add_request(number, prompt, config)
-        if request.logprobs is not None:
-            self._with_chances.add(number)
+        self._requests[number] = request
 
     def cancel(self, number: int) -> None:
         """Marks the request; the next step frees its slot."""
         if handle := self._handles.pop(number, None):
             handle.cancel()
             self._cancelled[number] = handle
-            self._with_chances.discard(number)
+            del self._requests[number]
 
     def step(self) -> list[Step]:
         """Runs one step of the pipeline, and returns its output for each request."""
@@ -89,8 +92,7 @@ class OpenVinoBackend:
         steps = [self._read(number, handle) for number, handle in self._handles.items()]
         for number, _, finish, _ in steps:
             if finish:
-                del self._handles[number]
-                self._with_chances.discard(number)
+                del self._handles[number], self._requests[number]
         return [step for step in steps if step[1] or step[2]]
 
     def _read(self, number: int, handle: Any) -> Step:
@@ -99,7 +101,7 @@ class OpenVinoBackend:
         while handle.can_read():
             for output in handle.read().values():
                 ids += output.generated_ids
-                if number in self._with_chances:
+                if self._requests[number].logprobs is not None:
                     chances += [(logprob, []) for logprob in output.generated_log_probs]
                 if finish := self._finishes.get(output.finish_reason):
                     return number, ids, finish, chances
@@ -110,6 +112,10 @@ class OpenVinoBackend:
     def numbers(self) -> list[int]:
         """Returns the running requests, and cancelled ones that the next step removes."""
         return [*self._handles, *self._cancelled]
+
+    def grammar_bytes(self) -> int:
+        """Returns the memory of the compiled grammars that genai keeps."""
+        return self._grammars.bytes if self._grammars else 0
 
 
 def _config(request: GenerationRequest) -> Any:

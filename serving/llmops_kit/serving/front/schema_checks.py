@@ -19,6 +19,7 @@ from llmops_kit.core.limits import RequestLimits
 from llmops_kit.serving.engines.engine import Grammar
 from llmops_kit.serving.errors import ApiError, unavailable
 from llmops_kit.serving.front.admission import Admission
+from llmops_kit.serving.metrics import Metrics
 
 _KNOWN = 1024
 """Number of results that are cached."""
@@ -46,6 +47,7 @@ class _Result(NamedTuple):
     place: str
     fault: str
     """Empty if there is none."""
+    grammar_bytes: int = 0
 
 
 _ENDED = _Result("", "it takes too much time or memory")
@@ -74,6 +76,7 @@ class SchemaChecks:
         self._process: asyncio.subprocess.Process | None = None
         self._has_vocabulary = False
         self._closed = False
+        self._starts = 0
 
     async def check_schemas(self, schemas: Mapping[str, Any], caller: str) -> None:
         """Checks that schemas are valid JSON schemas of supported keywords.
@@ -95,8 +98,8 @@ class SchemaChecks:
         if found.fault:
             raise _invalid(found.place, found.fault)
 
-    async def check_grammar(self, grammar: Grammar, vocabulary: Vocabulary, place: str, caller: str) -> None:
-        """Checks that the engine can use a grammar.
+    async def check_grammar(self, grammar: Grammar, vocabulary: Vocabulary, place: str, caller: str) -> int:
+        """Checks that the engine can use a grammar; returns the bytes of its compiled form.
 
         Args:
             place: names the grammar's origin in errors.
@@ -111,6 +114,11 @@ class SchemaChecks:
             raise _invalid(place, "its grammar takes too much time or memory to compile")
         if found.fault:
             raise _invalid(place, found.fault)
+        return found.grammar_bytes
+
+    def watch(self, metrics: Metrics) -> None:
+        """Exposes the number of processes that were started: the first one, and each that replaced another."""
+        metrics.watch("llmops_schema_process_starts", "Processes started to check schemas.", lambda: self._starts)
 
     async def close(self) -> None:
         """Ends the process; requests that wait for it get a 503."""
@@ -146,10 +154,10 @@ class SchemaChecks:
                 answer = await self._ask(process, line, self._seconds)
                 if not answer:
                     return self._ended(process)
-                place, fault, retire = json.loads(answer)
+                *result, retire = json.loads(answer)
                 if retire:
                     await self._end()
-                return _Result(place, fault)
+                return _Result(*result)
 
     def _ended(self, process: asyncio.subprocess.Process) -> _Result:
         """Returns the result of a check that ended the process.
@@ -168,6 +176,7 @@ class SchemaChecks:
             raise unavailable("stopping")
         variables = {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
         self._has_vocabulary = False
+        self._starts += 1
         self._process = await asyncio.create_subprocess_exec(
             *self._command, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, limit=_LONGEST_LINE,
             env={**os.environ, **variables},

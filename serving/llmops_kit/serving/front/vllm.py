@@ -77,6 +77,7 @@ class VllmApp:
         self._engine: Any = None  # the client of vLLM's engine
         self._handover: HandOver | None = None
         self._checks = SchemaChecks()
+        self._checks.watch(metrics)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
