@@ -94,9 +94,9 @@ class Service:
                 429 or 503, its schemas can't be checked now.
         """
         _refuse_unhonoured(request, model.engine)
-        defaults, grammar, size = model.manifest.serving, None, 0
+        defaults, grammar = model.manifest.serving, None
         if isinstance(request, ChatRequest):
-            grammar, size = await self._grammar(request, model, caller)
+            grammar = await self._grammar(request, model, caller)
             prompt = await _chat_prompt(request, model)
         else:
             prompt = await _encoded(
@@ -119,11 +119,10 @@ class Service:
             min_tokens=min(request.min_tokens or 0, most),
             logprobs=logprobs,
             grammar=grammar,
-            grammar_bytes=size,
         )
 
-    async def _grammar(self, request: ChatRequest, model: Model, caller: str) -> tuple[Grammar | None, int]:
-        """Returns the grammar that constrains the answer, and the bytes that it takes; None if there is none."""
+    async def _grammar(self, request: ChatRequest, model: Model, caller: str) -> Grammar | None:
+        """Returns the grammar that constrains the answer, after checking that it compiles; None if there is none."""
         if request.tools or request.tool_choice or request.response_format:
             await asyncio.to_thread(request.check)
             await self.checks.check_schemas(request.schemas, caller)
@@ -142,12 +141,13 @@ class Service:
                 raise _unsupported(place, "strict ones need tool_choice required with this model's form of calls")
             grammar = strict_grammar(request.offered, several=several)
         else:
-            return None, 0
+            return None
         for name, asked in (("ignore_eos", request.ignore_eos), ("min_tokens", request.min_tokens)):
             if asked:
                 raise _unsupported(name, f"it is not supported together with {place} that the answer is held to")
         vocabulary = Vocabulary(model.engine.engine, model.prompts.text_vocabulary)
-        return grammar, await self.checks.check_grammar(grammar, vocabulary, place, caller)
+        await self.checks.check_grammar(grammar, vocabulary, place, caller)
+        return grammar
 
     async def generate(
         self,

@@ -18,7 +18,7 @@ from typing import Any, Protocol, cast
 
 from llmops_kit.core.engines.records import ENGINES, EngineName
 from llmops_kit.core.json_schema.checks import check_schema
-from llmops_kit.serving.engines.engine import Grammar
+from llmops_kit.serving.engines.engine import MAX_GRAMMAR_BYTES, Grammar
 
 _ENGINES = "llmops_kit.serving.engines"
 _CPU_SECONDS = 1
@@ -56,9 +56,9 @@ def main() -> None:
 
     | line | answer |
     |---|---|
-    | `{"schemas": {place: schema, …}}` | `[place, fault, 0, retire]` of the first invalid one; fault "": all are valid |
-    | `{"engine": name, "vocabulary": [token as Latin-1, …]}`, before the first grammar | `["", "", 0, false]` |
-    | `{"grammar": …}` | `["", fault, bytes of its compiled form, retire]` |
+    | `{"schemas": {place: schema, …}}` | `[place, fault, retire]` of the first invalid one; fault "": all are valid |
+    | `{"engine": name, "vocabulary": [token as Latin-1, …]}`, before the first grammar | `["", "", false]` |
+    | `{"grammar": …}` | `["", fault, retire]` |
 
     With `retire` true the process has grown, and another one should take over.
     """
@@ -70,7 +70,7 @@ def main() -> None:
     held = _held()
     for line in sys.stdin:
         order = json.loads(line)
-        place, fault, size = "", "", 0
+        place = fault = ""
         if "vocabulary" in order:
             _limit(resource.RLIM_INFINITY, resource.RLIM_INFINITY)
             trial = new_trial(order["engine"], [token.encode("latin-1") for token in order["vocabulary"]])
@@ -82,8 +82,8 @@ def main() -> None:
                 place, fault = _fault_of_schemas(order["schemas"])
             else:
                 assert trial
-                fault, size = _compiled(trial, Grammar.of_dict(order["grammar"]))
-        print(json.dumps([place, fault, size, _held() - held > _KEPT]), file=out, flush=True)
+                fault = _fault_of_grammar(trial, Grammar.of_dict(order["grammar"]))
+        print(json.dumps([place, fault, _held() - held > _KEPT]), file=out, flush=True)
 
 
 def _limit(cpu_seconds: int, memory: int) -> None:
@@ -108,15 +108,18 @@ def _fault_of_schemas(schemas: dict[str, Any]) -> tuple[str, str]:
     return "", ""
 
 
-def _compiled(trial: GrammarTrial, grammar: Grammar) -> tuple[str, int]:
-    """Returns why a grammar can't be used, without the library's source locations, or "" and its compiled bytes."""
+def _fault_of_grammar(trial: GrammarTrial, grammar: Grammar) -> str:
+    """Returns why a grammar can't be used, without the library's source locations; empty if it can."""
     try:
-        return "", trial.compile(grammar)
+        size = trial.compile(grammar)
     except MemoryError:
         raise
     except Exception as e:  # whatever the library raises
         reason = " ".join(str(e).split())
-        return reason.rpartition(".cc:")[2].partition(": ")[2][:300] or reason[-300:] or type(e).__name__, 0
+        return reason.rpartition(".cc:")[2].partition(": ")[2][:300] or reason[-300:] or type(e).__name__
+    if size > MAX_GRAMMAR_BYTES:
+        return f"its compiled grammar exceeds the limit grammar_bytes of {MAX_GRAMMAR_BYTES:,}"
+    return ""
 
 
 if __name__ == "__main__":

@@ -5,6 +5,8 @@ from typing import Any, Literal, NamedTuple
 
 GRAMMAR_BYTES = 64 << 20
 """Memory for compiled grammars, which repeated requests use again. Those of running answers may come on top."""
+MAX_GRAMMAR_BYTES = GRAMMAR_BYTES // 4
+"""Maximum of one compiled grammar."""
 
 Finish = Literal["stop", "length"]
 Chance = tuple[float, list[tuple[int, float]]]
@@ -90,8 +92,6 @@ class GenerationRequest:
     logprobs: int | None = None
     """Number of likeliest tokens to report beside each chosen one; None: no log probabilities at all."""
     grammar: Grammar | None = None
-    grammar_bytes: int = 0
-    """Memory that the grammar took in its check."""
 
     @classmethod
     def of_dict(cls, data: dict[str, Any]) -> "GenerationRequest":

@@ -27,9 +27,9 @@ class OpenVinoBackend:
         self._pipeline: Any = None
         # A dropped handle cancels its request: kept until the request ends.
         self._handles: dict[int, Any] = {}
-        self._requests: dict[int, GenerationRequest] = {}
         self._grammars: GrammarMemory | None = None
         self._cancelled: dict[int, Any] = {}
+        self._with_chances: set[int] = set()
         self._finishes: dict[Any, str] = {}
         self._lost: tuple[Any, ...] = ()
 
@@ -72,17 +72,19 @@ class OpenVinoBackend:
         config = _config(request)
         config.validate()
         assert self._grammars
-        self._grammars.admit(request, self._requests.values())
+        if request.grammar:
+            self._grammars.bound()
         prompt = openvino.Tensor(numpy.array([request.prompt], dtype=numpy.int64))
         self._handles[number] = self._pipeline.add_request(number, prompt, config)
-        self._requests[number] = request
+        if request.logprobs is not None:
+            self._with_chances.add(number)
 
     def cancel(self, number: int) -> None:
         """Marks the request; the next step frees its slot."""
         if handle := self._handles.pop(number, None):
             handle.cancel()
             self._cancelled[number] = handle
-            del self._requests[number]
+            self._with_chances.discard(number)
 
     def step(self) -> list[Step]:
         """Runs one step of the pipeline, and returns its output for each request."""
@@ -92,7 +94,8 @@ class OpenVinoBackend:
         steps = [self._read(number, handle) for number, handle in self._handles.items()]
         for number, _, finish, _ in steps:
             if finish:
-                del self._handles[number], self._requests[number]
+                del self._handles[number]
+                self._with_chances.discard(number)
         return [step for step in steps if step[1] or step[2]]
 
     def _read(self, number: int, handle: Any) -> Step:
@@ -101,7 +104,7 @@ class OpenVinoBackend:
         while handle.can_read():
             for output in handle.read().values():
                 ids += output.generated_ids
-                if self._requests[number].logprobs is not None:
+                if number in self._with_chances:
                     chances += [(logprob, []) for logprob in output.generated_log_probs]
                 if finish := self._finishes.get(output.finish_reason):
                     return number, ids, finish, chances

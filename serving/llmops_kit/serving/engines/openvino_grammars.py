@@ -3,16 +3,13 @@
 import ctypes
 import resource
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from llmops_kit.core.errors import ServingError
-from llmops_kit.serving.engines.engine import GRAMMAR_BYTES, GenerationRequest, Grammar
-
-_LEAST_BYTES = 1 << 14
-"""Size of a compiled grammar that is assumed at least."""
+from llmops_kit.serving.engines.engine import GRAMMAR_BYTES, MAX_GRAMMAR_BYTES, Grammar
 
 
 def vocabulary_tokenizer(tokens: Sequence[bytes]) -> Any:
@@ -81,22 +78,29 @@ class OpenVinoTrial:
     """Compiles grammars for a vocabulary, with a model of negligible weights."""
 
     def __init__(self, tokens: Sequence[bytes]) -> None:
+        tokenizer = vocabulary_tokenizer(tokens)
         self._last = len(tokens) - 1
-        self._pipeline = _empty_pipeline(vocabulary_tokenizer(tokens), len(tokens))
-        self._sizes: dict[Grammar, int] = {}
-        self.compile(Grammar(schema='{"type": "boolean"}'))  # which makes the compiler too
+        self._pipeline = _empty_pipeline(tokenizer, len(tokens))
+        self._memory = GrammarMemory(tokenizer)
+        self._prepare()
 
     def compile(self, grammar: Grammar) -> int:
-        """Compiles a grammar; returns the bytes that genai's compiler keeps for it.
+        """Compiles a grammar; returns about the bytes that genai's compiler keeps for it, unless it kept an equal one.
 
         Raises:
             RuntimeError: genai's own, the grammar can't be used.
         """
-        if grammar not in self._sizes:  # compiled again, it would take nothing
-            before = _allocated()
-            _generate_one(self._pipeline, self._last, grammar)
-            self._sizes[grammar] = max(_LEAST_BYTES, _allocated() - before)
-        return self._sizes[grammar]
+        before = _allocated()
+        _generate_one(self._pipeline, self._last, grammar)
+        size = _allocated() - before
+        if size > MAX_GRAMMAR_BYTES:  # an equal one must not pass
+            self._memory.clear()
+            self._prepare()
+        return size
+
+    def _prepare(self) -> None:
+        """Makes genai's compiler, whose memory must not count as a grammar's."""
+        _generate_one(self._pipeline, self._last, Grammar(schema='{"type": "boolean"}'))
 
 
 class GrammarMemory:
@@ -110,26 +114,26 @@ class GrammarMemory:
 
     def __init__(self, tokenizer: Any) -> None:
         self._tokenizer = tokenizer
-        self._kept: dict[int, int] = {}
         self._second: Any = None
+        self._least = _allocated()
+        self.bytes = 0
+        """Memory that was allocated since grammars were last removed, for them and whatever else."""
 
-    @property
-    def bytes(self) -> int:
-        """Memory of the grammars that are kept, as their checks measured it."""
-        return sum(self._kept.values())
-
-    def admit(self, request: GenerationRequest, running: Iterable[GenerationRequest]) -> None:
-        """Counts the grammar of a request before genai compiles it; if all would take more than GRAMMAR_BYTES, removes
-        them first, except those of running answers.
+    def bound(self) -> None:
+        """Removes the grammars that no running answer needs, if more than GRAMMAR_BYTES were allocated since the last
+        time; call it before a grammar is compiled.
         """
-        if not request.grammar or hash(request.grammar) in self._kept:
-            return
-        if self.bytes + request.grammar_bytes > GRAMMAR_BYTES:
-            self._second = self._second or _empty_pipeline(self._tokenizer, 1)
-            _generate_one(self._second, 0)
-            # some of them are not compiled yet
-            self._kept = {hash(each.grammar): each.grammar_bytes for each in running if each.grammar}
-        self._kept[hash(request.grammar)] = request.grammar_bytes
+        held = _allocated()
+        self._least = min(self._least, held)
+        if held - self._least > GRAMMAR_BYTES:
+            self.clear()
+            held = self._least = _allocated()
+        self.bytes = held - self._least
+
+    def clear(self) -> None:
+        """Removes the grammars that no running answer needs."""
+        self._second = self._second or _empty_pipeline(self._tokenizer, 1)
+        _generate_one(self._second, 0)
 
 
 def _empty_pipeline(tokenizer: Any, vocabulary: int) -> Any:

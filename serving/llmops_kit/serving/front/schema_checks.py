@@ -47,7 +47,6 @@ class _Result(NamedTuple):
     place: str
     fault: str
     """Empty if there is none."""
-    grammar_bytes: int = 0
 
 
 _ENDED = _Result("", "it takes too much time or memory")
@@ -98,8 +97,8 @@ class SchemaChecks:
         if found.fault:
             raise _invalid(found.place, found.fault)
 
-    async def check_grammar(self, grammar: Grammar, vocabulary: Vocabulary, place: str, caller: str) -> int:
-        """Checks that the engine can use a grammar; returns the bytes of its compiled form.
+    async def check_grammar(self, grammar: Grammar, vocabulary: Vocabulary, place: str, caller: str) -> None:
+        """Checks that the engine can use a grammar.
 
         Args:
             place: names the grammar's origin in errors.
@@ -114,7 +113,6 @@ class SchemaChecks:
             raise _invalid(place, "its grammar takes too much time or memory to compile")
         if found.fault:
             raise _invalid(place, found.fault)
-        return found.grammar_bytes
 
     def watch(self, metrics: Metrics) -> None:
         """Exposes the number of processes that were started: the first one, and each that replaced another."""
@@ -154,10 +152,10 @@ class SchemaChecks:
                 answer = await self._ask(process, line, self._seconds)
                 if not answer:
                     return self._ended(process)
-                *result, retire = json.loads(answer)
+                place, fault, retire = json.loads(answer)
                 if retire:
                     await self._end()
-                return _Result(*result)
+                return _Result(place, fault)
 
     def _ended(self, process: asyncio.subprocess.Process) -> _Result:
         """Returns the result of a check that ended the process.

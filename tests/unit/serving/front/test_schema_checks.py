@@ -25,7 +25,7 @@ for line in sys.stdin:
         os.kill(os.getpid(), signal.Signals[title])
     while title == "never" or (title == "held" and not os.path.exists(sys.argv[1] + ".go")):
         time.sleep(0.01)
-    print(json.dumps(["", "", 0, title == "grown"]), flush=True)
+    print(json.dumps(["", "", title == "grown"]), flush=True)
 """
 
 
