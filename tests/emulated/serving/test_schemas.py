@@ -69,10 +69,7 @@ def processes(server: ServingProcess, module: bytes) -> Iterator[int]:
             stat, command = (path / "stat").read_text(), (path / "cmdline").read_bytes()
         except OSError:
             continue
-        if (
-            module in command
-            and int(stat.rpartition(")")[2].split()[1]) == server.process.pid
-        ):
+        if module in command and int(stat.rpartition(")")[2].split()[1]) == server.process.pid:
             yield int(path.name)
 
 

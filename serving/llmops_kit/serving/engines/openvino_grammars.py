@@ -144,9 +144,7 @@ def _empty_pipeline(tokenizer: Any, vocabulary: int) -> Any:
     with tempfile.TemporaryDirectory(prefix="llmops-trial-") as folder:
         openvino.save_model(_empty_model(vocabulary), Path(folder, "openvino_model.xml"), compress_to_fp16=False)
         Path(folder, "config.json").write_text('{"model_type": "llama"}')
-        return openvino_genai.LLMPipeline(
-            folder, tokenizer, "CPU", ATTENTION_BACKEND="SDPA", INFERENCE_NUM_THREADS=1
-        )
+        return openvino_genai.LLMPipeline(folder, tokenizer, "CPU", ATTENTION_BACKEND="SDPA", INFERENCE_NUM_THREADS=1)
 
 
 def _generate_one(pipeline: Any, stop: int, grammar: Grammar | None = None) -> None:
@@ -169,7 +167,7 @@ class _Allocations(ctypes.Structure):
     """struct mallinfo2 of malloc.h."""
 
     _names = ("arena", "ordblks", "smblks", "hblks", "hblkhd", "usmblks", "fsmblks", "uordblks", "fordblks", "keepcost")
-    _fields_ = [(name, ctypes.c_size_t) for name in _names]  # noqa: RUF012 (ctypes' own type)
+    _fields_ = [(name, ctypes.c_size_t) for name in _names]
 
 
 def _allocated() -> int:

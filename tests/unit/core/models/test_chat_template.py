@@ -109,7 +109,7 @@ def test_a_token_that_is_spelled_out_often_is_encoded_once(tokenizer: Tokenizer)
     for content in ("</s>" * 5_000, "</s>a<think>" * 3):
         text = template.render(user(content), add_generation_prompt=True)
         assert template.ids(text) == expected.ids(text)
-    assert len(encoded) < 20
+    assert len(encoded) < 100
 
 
 @pytest.mark.parametrize("source", ["{{ 1 / 0 }}", "{{ messages[9].x.y }}", "{{ {}['a']['b'] }}", "{{ 'a' + 1 }}"])
