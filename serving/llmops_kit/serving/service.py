@@ -64,6 +64,12 @@ class Service:
             "Requests in the engine's batch after its last step.",
             lambda: self.engine.running if self.engine else 0,
         )
+        metrics.watch(
+            "llmops_engine_grammar_bytes",
+            "Memory of the compiled grammars that the engine keeps.",
+            lambda: self.engine.grammar_bytes if self.engine else 0,
+        )
+        self.checks.watch(metrics)
 
     def serving(self) -> Model:
         """Returns the loaded model.

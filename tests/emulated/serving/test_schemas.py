@@ -60,15 +60,16 @@ def memory(pid: int) -> int:
 
 def checkers(server: ServingProcess) -> Iterator[int]:
     """The processes in which the server checks schemas."""
+    return processes(server, b"llmops_kit.serving.engines.checker")
+
+
+def processes(server: ServingProcess, module: bytes) -> Iterator[int]:
     for path in Path("/proc").glob("[0-9]*"):
         try:
             stat, command = (path / "stat").read_text(), (path / "cmdline").read_bytes()
         except OSError:
             continue
-        if (
-            b"llmops_kit.serving.engines.checker" in command
-            and int(stat.rpartition(")")[2].split()[1]) == server.process.pid
-        ):
+        if module in command and int(stat.rpartition(")")[2].split()[1]) == server.process.pid:
             yield int(path.name)
 
 
@@ -134,3 +135,40 @@ def test_a_grammar_that_takes_too_long_ends_its_process_alone() -> None:
             await checks.close()
 
     asyncio.run(tried())
+
+
+def engine_of(server: ServingProcess) -> int:
+    """The engine's process."""
+    (engine,) = processes(server, b"llmops_kit.serving.engines.worker")
+    return engine
+
+
+def large(number: int) -> dict[str, Any]:
+    """Within the limits; compiled for the tiny model's 259 tokens it takes 2 MB."""
+    lengths = {f"p{number}_{n}": {"type": "string", "maxLength": 20 + n} for n in range(24)}
+    return {"type": "object", "properties": lengths}
+
+
+@pytest.mark.cve("grammar-length", "grammar-cache")
+@pytest.mark.parametrize("more", [60, pytest.param(1970, marks=pytest.mark.long)])
+def test_memory_does_not_grow_with_the_number_of_distinct_schemas(
+    serve: Callable[..., ServingProcess], more: int
+) -> None:
+    server = serve().wait_ready()
+    (engine,) = processes(server, b"llmops_kit.serving.engines.worker")
+    kept: list[float] = []
+
+    def ask(number: int) -> None:
+        assert server.chat(**response(large(number)))[0] == 200
+        kept.append(server.metric("llmops_engine_grammar_bytes"))
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(ask, range(30)))
+        engines, servers = memory(engine), memory(server.process.pid)
+        list(pool.map(ask, range(30, 30 + more)))
+    assert memory(engine) - engines < 48 * MB, "without a bound: 130 MB more"
+    assert memory(server.process.pid) - servers < 16 * MB
+    assert 32 * MB < max(kept) < 80 * MB
+    assert server.metric("llmops_schema_process_starts") >= 1
+    assert all(memory(pid) < 1024 * MB for pid in checkers(server))
+    assert list(processes(server, b"llmops_kit.serving.engines.worker")) == [engine], "it was not replaced"

@@ -42,6 +42,7 @@ class ChatTemplate:
         self._tokenizer = tokenizer
         added = {id_: t.content for id_, t in tokenizer.get_added_tokens_decoder().items() if t.special}
         self._special_ids = frozenset(added)
+        self._spellings: dict[str, list[int]] = {}  # at most one for each special token
         longest_first = sorted(added.values(), key=len, reverse=True)
         any_special = "|".join(map(re.escape, longest_first)) or r"(?!)"
         self._specials = re.compile(any_special)
@@ -89,10 +90,11 @@ class ChatTemplate:
         """
         parts = self._spelled_out.split(text)  # text, then alternately a special token (None: a mark alone) and text
         # As a batch, which tokenizers encodes without the interpreter lock; a single text would block every stream.
-        encodings = self._tokenizer.encode_batch_fast(parts[::2], add_special_tokens=False)
+        texts = parts[::2]
+        encodings = iter(self._tokenizer.encode_batch_fast([text for text in texts if text], add_special_tokens=False))
         ids: list[int] = []
-        for encoding, token in zip_longest(encodings, parts[1::2]):
-            ids += encoding.ids
+        for text, token in zip_longest(texts, parts[1::2]):
+            ids += next(encodings).ids if text else ()
             ids += self._spelled(token) if token else ()
         return ids
 
@@ -112,7 +114,14 @@ class ChatTemplate:
         return tokenizer
 
     def _spelled(self, token: str) -> list[int]:
-        """Returns the ids of a special token's text, spelled with other tokens."""
+        """Returns the ids of a special token's text, spelled with other tokens; computes them once, because a message
+        may spell it out ten thousands of times.
+        """
+        if token not in self._spellings:
+            self._spellings[token] = self._spell(token)
+        return self._spellings[token]
+
+    def _spell(self, token: str) -> list[int]:
         for pieces in ([token], list(token)):
             encodings = self._literal.encode_batch_fast(pieces, add_special_tokens=False)
             ids = [id_ for encoding in encodings for id_ in encoding.ids]

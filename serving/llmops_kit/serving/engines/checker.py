@@ -18,7 +18,7 @@ from typing import Any, Protocol, cast
 
 from llmops_kit.core.engines.records import ENGINES, EngineName
 from llmops_kit.core.json_schema.checks import check_schema
-from llmops_kit.serving.engines.engine import Grammar
+from llmops_kit.serving.engines.engine import MAX_GRAMMAR_BYTES, Grammar
 
 _ENGINES = "llmops_kit.serving.engines"
 _CPU_SECONDS = 1
@@ -32,8 +32,8 @@ _KEPT = 256 << 20
 class GrammarTrial(Protocol):
     """An engine's compiler of grammars, for the vocabulary with which it was constructed."""
 
-    def compile(self, grammar: Grammar) -> object:
-        """Compiles a grammar as the engine does.
+    def compile(self, grammar: Grammar) -> int:
+        """Compiles a grammar as the engine does; returns the bytes of its compiled form.
 
         Raises:
             Exception: the library's own, the grammar can't be used.
@@ -111,12 +111,14 @@ def _fault_of_schemas(schemas: dict[str, Any]) -> tuple[str, str]:
 def _fault_of_grammar(trial: GrammarTrial, grammar: Grammar) -> str:
     """Returns why a grammar can't be used, without the library's source locations; empty if it can."""
     try:
-        trial.compile(grammar)
+        size = trial.compile(grammar)
     except MemoryError:
         raise
     except Exception as e:  # whatever the library raises
         reason = " ".join(str(e).split())
         return reason.rpartition(".cc:")[2].partition(": ")[2][:300] or reason[-300:] or type(e).__name__
+    if size > MAX_GRAMMAR_BYTES:
+        return f"its compiled grammar exceeds the limit grammar_bytes of {MAX_GRAMMAR_BYTES:,}"
     return ""
 
 

@@ -3,6 +3,11 @@
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
+GRAMMAR_BYTES = 64 << 20
+"""Memory for compiled grammars, which repeated requests use again. Those of running answers may come on top."""
+MAX_GRAMMAR_BYTES = GRAMMAR_BYTES // 4
+"""Maximum of one compiled grammar."""
+
 Finish = Literal["stop", "length"]
 Chance = tuple[float, list[tuple[int, float]]]
 """A chosen token's log probability, and the likeliest tokens with theirs."""

@@ -7,7 +7,7 @@ from typing import Any
 from llmops_kit.serving.engines.cpu_precision import cpu_precision
 from llmops_kit.serving.engines.engine import Chance, GenerationRequest, LoadOrder
 from llmops_kit.serving.engines.gathering import STEP_TOKENS
-from llmops_kit.serving.engines.openvino_grammars import structured_output, vocabulary_tokenizer
+from llmops_kit.serving.engines.openvino_grammars import GrammarMemory, structured_output, vocabulary_tokenizer
 from llmops_kit.serving.engines.worker import Step
 from llmops_kit.serving.vocabulary import token_bytes
 
@@ -27,6 +27,7 @@ class OpenVinoBackend:
         self._pipeline: Any = None
         # A dropped handle cancels its request: kept until the request ends.
         self._handles: dict[int, Any] = {}
+        self._grammars: GrammarMemory | None = None
         self._cancelled: dict[int, Any] = {}
         self._with_chances: set[int] = set()
         self._finishes: dict[Any, str] = {}
@@ -52,11 +53,12 @@ class OpenVinoBackend:
         if order.threads:
             properties["INFERENCE_NUM_THREADS"] = order.threads
         precision = cpu_precision(openvino.Core(), order.precision)
-        tokenizer = json.loads((folder / "tokenizer.json").read_bytes())
+        tokens = token_bytes(json.loads((folder / "tokenizer.json").read_bytes()), specials=False)
+        tokenizer = vocabulary_tokenizer(tokens)
+        self._grammars = GrammarMemory(tokenizer)
         self._pipeline = openvino_genai.ContinuousBatchingPipeline(
-            str(folder / "openvino"), vocabulary_tokenizer(token_bytes(tokenizer, specials=False)), scheduler, "CPU",
-            **properties,
-        )  # fmt: skip
+            str(folder / "openvino"), tokenizer, scheduler, "CPU", **properties
+        )
         # Its penalties shrink a logit towards zero, which makes repeating likelier where logits are negative.
         version = openvino_genai.__version__
         return {"engine": "openvino", "precision": precision, "version": version, "penalties": False,
@@ -69,6 +71,9 @@ class OpenVinoBackend:
 
         config = _config(request)
         config.validate()
+        assert self._grammars
+        if request.grammar:
+            self._grammars.bound()
         prompt = openvino.Tensor(numpy.array([request.prompt], dtype=numpy.int64))
         self._handles[number] = self._pipeline.add_request(number, prompt, config)
         if request.logprobs is not None:
@@ -110,6 +115,10 @@ class OpenVinoBackend:
     def numbers(self) -> list[int]:
         """Returns the running requests, and cancelled ones that the next step removes."""
         return [*self._handles, *self._cancelled]
+
+    def grammar_bytes(self) -> int:
+        """Returns the memory of the compiled grammars that genai keeps."""
+        return self._grammars.bytes if self._grammars else 0
 
 
 def _config(request: GenerationRequest) -> Any:

@@ -1,5 +1,7 @@
 """Grammars in openvino-genai, which constrains answers with xgrammar."""
 
+import ctypes
+import resource
 import tempfile
 from collections.abc import Sequence
 from importlib.util import find_spec
@@ -7,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from llmops_kit.core.errors import ServingError
-from llmops_kit.serving.engines.engine import Grammar
+from llmops_kit.serving.engines.engine import GRAMMAR_BYTES, MAX_GRAMMAR_BYTES, Grammar
 
 
 def vocabulary_tokenizer(tokens: Sequence[bytes]) -> Any:
@@ -76,31 +78,106 @@ class OpenVinoTrial:
     """Compiles grammars for a vocabulary, with a model of negligible weights."""
 
     def __init__(self, tokens: Sequence[bytes]) -> None:
-        import openvino
-        import openvino_genai
+        tokenizer = vocabulary_tokenizer(tokens)
+        self._last = len(tokens) - 1
+        self._pipeline = _empty_pipeline(tokenizer, len(tokens))
+        self._memory = GrammarMemory(tokenizer)
+        self._prepare()
 
-        self._size = len(tokens)
-        with tempfile.TemporaryDirectory(prefix="llmops-trial-") as folder:
-            openvino.save_model(_empty_model(self._size), Path(folder, "openvino_model.xml"), compress_to_fp16=False)
-            Path(folder, "config.json").write_text('{"model_type": "llama"}')
-            self._pipeline = openvino_genai.LLMPipeline(
-                folder, vocabulary_tokenizer(tokens), "CPU", ATTENTION_BACKEND="SDPA"
-            )
-
-    def compile(self, grammar: Grammar) -> None:
-        """Compiles a grammar.
+    def compile(self, grammar: Grammar) -> int:
+        """Compiles a grammar; returns about the bytes that genai's compiler keeps for it, unless it kept an equal one.
 
         Raises:
             RuntimeError: genai's own, the grammar can't be used.
         """
-        import numpy
-        import openvino
-        from openvino_genai import GenerationConfig
+        before = _allocated()
+        _generate_one(self._pipeline, self._last, grammar)
+        size = _allocated() - before
+        if size > MAX_GRAMMAR_BYTES:  # an equal one must not pass
+            self._memory.clear()
+            self._prepare()
+        return size
 
-        last = self._size - 1
-        config = GenerationConfig(max_new_tokens=1, eos_token_id=last, stop_token_ids={last})
+    def _prepare(self) -> None:
+        """Makes genai's compiler, whose memory must not count as a grammar's."""
+        _generate_one(self._pipeline, self._last, Grammar(schema='{"type": "boolean"}'))
+
+
+class GrammarMemory:
+    """Bounds the memory of the grammars that genai compiles for a tokenizer.
+
+    genai keeps each of them for good, and has no function that removes one. Its compiler belongs to the tokenizer, and
+    is for the number of logits with which a pipeline last sampled; when a pipeline with another number samples, genai
+    makes a new one and frees the old with all its grammars (`TokenizerImpl::get_structured_output_controller`). So a
+    second pipeline, of one logit, computes a token. Running answers keep their own grammars.
+    """
+
+    def __init__(self, tokenizer: Any) -> None:
+        self._tokenizer = tokenizer
+        self._second: Any = None
+        self._least = _allocated()
+        self.bytes = 0
+        """Memory that was allocated since grammars were last removed, for them and whatever else."""
+
+    def bound(self) -> None:
+        """Removes the grammars that no running answer needs, if more than GRAMMAR_BYTES were allocated since the last
+        time; call it before a grammar is compiled.
+        """
+        held = _allocated()
+        self._least = min(self._least, held)
+        if held - self._least > GRAMMAR_BYTES:
+            self.clear()
+            held = self._least = _allocated()
+        self.bytes = held - self._least
+
+    def clear(self) -> None:
+        """Removes the grammars that no running answer needs."""
+        self._second = self._second or _empty_pipeline(self._tokenizer, 1)
+        _generate_one(self._second, 0)
+
+
+def _empty_pipeline(tokenizer: Any, vocabulary: int) -> Any:
+    """Returns a pipeline with a model of negligible weights."""
+    import openvino
+    import openvino_genai
+
+    with tempfile.TemporaryDirectory(prefix="llmops-trial-") as folder:
+        openvino.save_model(_empty_model(vocabulary), Path(folder, "openvino_model.xml"), compress_to_fp16=False)
+        Path(folder, "config.json").write_text('{"model_type": "llama"}')
+        return openvino_genai.LLMPipeline(folder, tokenizer, "CPU", ATTENTION_BACKEND="SDPA", INFERENCE_NUM_THREADS=1)
+
+
+def _generate_one(pipeline: Any, stop: int, grammar: Grammar | None = None) -> None:
+    """Computes one token.
+
+    Raises:
+        RuntimeError: genai's own, the grammar can't be used.
+    """
+    import numpy
+    import openvino
+    from openvino_genai import GenerationConfig
+
+    config = GenerationConfig(max_new_tokens=1, eos_token_id=stop, stop_token_ids={stop})
+    if grammar:
         config.structured_output_config = structured_output(grammar)
-        self._pipeline.generate(openvino.Tensor(numpy.array([[0]], dtype=numpy.int64)), config)
+    pipeline.generate(openvino.Tensor(numpy.array([[0]], dtype=numpy.int64)), config)
+
+
+class _Allocations(ctypes.Structure):
+    """struct mallinfo2 of malloc.h."""
+
+    _names = ("arena", "ordblks", "smblks", "hblks", "hblkhd", "usmblks", "fsmblks", "uordblks", "fordblks", "keepcost")
+    _fields_ = [(name, ctypes.c_size_t) for name in _names]
+
+
+def _allocated() -> int:
+    """Returns the bytes that are allocated with malloc; before glibc 2.33, those of the process's data."""
+    read = getattr(ctypes.CDLL(None), "mallinfo2", None)
+    if read is None:
+        return int(Path("/proc/self/statm").read_text().split()[5]) * resource.getpagesize()
+    read.restype = _Allocations
+    found = read()
+    return found.uordblks + found.hblkhd
 
 
 def _empty_model(vocabulary: int) -> Any:

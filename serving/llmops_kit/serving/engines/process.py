@@ -26,6 +26,8 @@ class ProcessEngine:
         self.ended = asyncio.Event()
         self.running = 0
         """Requests in the engine's batch after its last step."""
+        self.grammar_bytes = 0
+        """Memory of the compiled grammars that the engine keeps."""
         self._worker = worker
         self._silence = silence_seconds
         self._mailboxes: dict[int, _Mailbox] = {}
@@ -141,6 +143,8 @@ class ProcessEngine:
             number, found = message["embedded"]
             if vectors := self._vectors.get(number):
                 vectors.put(found)
+        elif "grammar_bytes" in message:
+            self.grammar_bytes = message["grammar_bytes"]
         elif "lost" in message:
             for number in message["lost"]:
                 if mailbox := self._mailboxes.get(number):

@@ -93,6 +93,10 @@ class TransformersBackend:
         """Returns the running and waiting requests."""
         return [row.number for row in [*self._rows, *self._waiting]]
 
+    def grammar_bytes(self) -> int:
+        """Returns the memory of the compiled grammars that xgrammar keeps, which it evicts at GRAMMAR_BYTES."""
+        return self._masks.bytes if self._masks else 0
+
     def step(self) -> list[Step]:
         """Computes the next token of every running request, and the first ones of requests that waited."""
         import torch

@@ -4,10 +4,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from llmops_kit.serving.engines.engine import Grammar, Tagged
-
-_MOST_KEPT_BYTES = 64 << 20
-"""Memory for compiled grammars, which repeated requests use again."""
+from llmops_kit.serving.engines.engine import GRAMMAR_BYTES, Grammar, Tagged
 
 
 class GrammarMasks:
@@ -24,14 +21,22 @@ class GrammarMasks:
 
         self._size = size or len(tokens)
         known = xgrammar.TokenizerInfo(list(tokens[: self._size]), vocab_size=self._size, stop_token_ids=[])
-        self._compiler = xgrammar.GrammarCompiler(known, max_threads=1, cache_limit_bytes=_MOST_KEPT_BYTES)
+        self._compiler = xgrammar.GrammarCompiler(known, max_threads=1, cache_limit_bytes=GRAMMAR_BYTES)
 
-    def compile(self, grammar: Grammar) -> Any:
-        """Returns xgrammar's compiled form of a grammar.
+    @property
+    def bytes(self) -> int:
+        """Memory of the compiled grammars that are kept."""
+        return self._compiler.get_cache_size_bytes()
+
+    def compile(self, grammar: Grammar) -> int:
+        """Compiles a grammar; returns the bytes of its compiled form.
 
         Raises:
             RuntimeError: xgrammar's own, the grammar doesn't compile.
         """
+        return self._compiled(grammar).memory_size_bytes
+
+    def _compiled(self, grammar: Grammar) -> Any:
         if grammar.schema:
             return self._compiler.compile_json_schema(grammar.schema)
         return self._compiler.compile_structural_tag(json.dumps(structural_tag(grammar)))
@@ -45,7 +50,7 @@ class GrammarMasks:
         import xgrammar
 
         matcher = xgrammar.GrammarMatcher(
-            self.compile(grammar),
+            self._compiled(grammar),
             override_stop_tokens=list(stop_ids) or None,
             terminate_without_stop_token=not stop_ids,
         )

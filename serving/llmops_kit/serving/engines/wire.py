@@ -2,7 +2,8 @@
 
 To the engine: {"load": {...}} with file descriptors (SCM_RIGHTS, unix(7)), then {"add": [number, {...}]} and
 {"cancel": number}. From it: {"loaded": {...}} or {"failed": text}, then {"lost": [numbers], "reason": text} and, for
-the steps of 20 ms, {"step": [[number, ids, finish, chances], ...], "running": n} with the new tokens of all answers. To
+the steps of 20 ms, {"step": [[number, ids, finish, chances], ...], "running": n} with the new tokens of all answers;
+{"grammar_bytes": n} when that number has changed. To
 an embedding model: {"embed": [number, [ids, ...]]}; from it, for each batch of the texts, {"embedded": [number,
 [[index, base64], ...]]}.
 """

@@ -67,6 +67,10 @@ class EngineBackend(Protocol):
         """Returns the requests in the batch."""
         ...
 
+    def grammar_bytes(self) -> int:
+        """Returns the memory of the compiled grammars that are kept."""
+        ...
+
 
 def main(fd: int, likely: str) -> None:
     """Serves one server over the socket `fd` until it closes."""
@@ -115,10 +119,13 @@ def _run(channel: Channel) -> None:
 
 def _generate(channel: Channel, backend: EngineBackend, early: Iterable[Any]) -> None:
     """Runs steps, and takes requests between them."""
-    outbox = Outbox(channel)
+    outbox, told = Outbox(channel), 0
     _take(channel, backend, early)
     while True:
         _take(channel, backend, channel.receive(wait=not backend.numbers()))
+        if (held := backend.grammar_bytes()) != told:
+            channel.send({"grammar_bytes": held})
+            told = held
         if backend.numbers() and not run_step(channel, backend, outbox):
             return
 

@@ -90,8 +90,8 @@ class Admission:
             self._free(key)
 
     @contextmanager
-    def more(self, key: str, places: int) -> Iterator[None]:
-        """Holds further places for a request that has one and asks for several answers.
+    def more(self, key: str, places: int, param: str = "n") -> Iterator[None]:
+        """Holds further places for a request that has one and asks for several answers by `param`.
 
         They are taken at once, above the limit if necessary: requests that each hold some of their places would wait
         for each other.
@@ -100,8 +100,8 @@ class Admission:
             ApiError: 400, the batch has fewer places.
         """
         if places >= self._limits.max_running:
-            what = f"n: this server generates {self._limits.max_running} answers at once"
-            raise ApiError(400, what, code="invalid_value", param="n")
+            what = f"{param}: {places + 1} answers; this server generates {self._limits.max_running} at once"
+            raise ApiError(400, what, code="invalid_value", param=param)
         for _ in range(places):
             self._take(key)
         try:

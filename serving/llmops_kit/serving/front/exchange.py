@@ -45,8 +45,8 @@ class HttpExchange:
         self.route = "unknown"
         self.caller = ""
         """Name of the caller's key."""
-        self.more_places: Callable[[int], AbstractContextManager[None]] = lambda _places: nullcontext()
-        """Takes this many more places in the batch, for a request that asks for several answers."""
+        self.more_places: Callable[..., AbstractContextManager[None]] = lambda *_: nullcontext()
+        """Takes this many more places in the batch, for a request that asks for several answers by a parameter."""
         self.stream_began: Callable[[], None] = lambda: None
         """Called once an answer turns out to be a stream."""
         self.fields: dict[str, Any] = {}

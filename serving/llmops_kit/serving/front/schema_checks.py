@@ -19,6 +19,7 @@ from llmops_kit.core.limits import RequestLimits
 from llmops_kit.serving.engines.engine import Grammar
 from llmops_kit.serving.errors import ApiError, unavailable
 from llmops_kit.serving.front.admission import Admission
+from llmops_kit.serving.metrics import Metrics
 
 _KNOWN = 1024
 """Number of results that are cached."""
@@ -74,6 +75,7 @@ class SchemaChecks:
         self._process: asyncio.subprocess.Process | None = None
         self._has_vocabulary = False
         self._closed = False
+        self._starts = 0
 
     async def check_schemas(self, schemas: Mapping[str, Any], caller: str) -> None:
         """Checks that schemas are valid JSON schemas of supported keywords.
@@ -111,6 +113,10 @@ class SchemaChecks:
             raise _invalid(place, "its grammar takes too much time or memory to compile")
         if found.fault:
             raise _invalid(place, found.fault)
+
+    def watch(self, metrics: Metrics) -> None:
+        """Exposes the number of processes that were started: the first one, and each that replaced another."""
+        metrics.watch("llmops_schema_process_starts", "Processes started to check schemas.", lambda: self._starts)
 
     async def close(self) -> None:
         """Ends the process; requests that wait for it get a 503."""
@@ -168,6 +174,7 @@ class SchemaChecks:
             raise unavailable("stopping")
         variables = {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
         self._has_vocabulary = False
+        self._starts += 1
         self._process = await asyncio.create_subprocess_exec(
             *self._command, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, limit=_LONGEST_LINE,
             env={**os.environ, **variables},

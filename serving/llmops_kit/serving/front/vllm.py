@@ -31,7 +31,15 @@ from llmops_kit.serving.front.readiness import Readiness
 from llmops_kit.serving.front.routes import CHAT, EMBEDDINGS, MODELS, RESPONSES, named_model
 from llmops_kit.serving.front.schema_checks import SchemaChecks, Vocabulary
 from llmops_kit.serving.front.vllm_answer import VllmAnswer
-from llmops_kit.serving.front.vllm_requests import BOUNDS, check, embedded, filled, filled_response, with_served_name
+from llmops_kit.serving.front.vllm_requests import (
+    BOUNDS,
+    answers_of,
+    check,
+    embedded,
+    filled,
+    filled_response,
+    with_served_name,
+)
 from llmops_kit.serving.front.vllm_schemas import AskedSchemas
 from llmops_kit.serving.front.vllm_tools import CALL_FORMS
 from llmops_kit.serving.front.vllm_usage import count_tokens, counting
@@ -77,6 +85,7 @@ class VllmApp:
         self._engine: Any = None  # the client of vLLM's engine
         self._handover: HandOver | None = None
         self._checks = SchemaChecks()
+        self._checks.watch(metrics)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -90,14 +99,16 @@ class VllmApp:
         if scope["method"] == "POST":
             body = (await receive())["body"]
             prepare = functools.partial(self._prepared, scope["path"], body)
-            body, asked = await asyncio.to_thread(prepare) if len(body) > LONG_BODY else prepare()
-            if asked:
-                await asked.check(self._checks, self._form, Vocabulary("vllm", self._tokens), scope[EXCHANGE].caller)
-            receive = replay(body, receive)
+            body, asked, answers, param = await asyncio.to_thread(prepare) if len(body) > LONG_BODY else prepare()
             # It was parsed as JSON; the client's other headers could select ranks, adapters, sessions or traces.
             own = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
             scope = {**scope, "headers": [*(h for h in scope["headers"] if h[0] in _HEADERS), *own]}
-        await self._answered(scope, receive, answer.send, exchange.usage)
+            with exchange.more_places(answers - 1, param):
+                if asked:
+                    await asked.check(self._checks, self._form, Vocabulary("vllm", self._tokens), exchange.caller)
+                await self._answered(scope, replay(body, receive), answer.send, exchange.usage)
+        else:
+            await self._answered(scope, receive, answer.send, exchange.usage)
         if answer.error:
             raise answer.error
 
@@ -111,8 +122,9 @@ class VllmApp:
             raise unavailable(self._readiness.phase)
         return self.card
 
-    def _prepared(self, path: str, body: bytes) -> tuple[bytes, AskedSchemas | None]:
-        """Returns a request's body for vLLM, and the schemas that must be checked first.
+    def _prepared(self, path: str, body: bytes) -> tuple[bytes, AskedSchemas | None, int, str]:
+        """Returns a request's body for vLLM, the schemas that must be checked first, the number of answers that it asks
+        for, and by which parameter.
 
         Raises:
             ApiError: 400, the request must not reach vLLM; 404, it names another model.
@@ -122,7 +134,7 @@ class VllmApp:
         if (path == EMBEDDINGS) != bool(self._embedding):
             raise wrong_kind(card.name, embeds=bool(self._embedding))
         if self._embedding:
-            return embedded(request, self._embedding), None
+            return embedded(request, self._embedding), None, 1, ""
         asked = AskedSchemas.of(request, path)
         if path == CHAT:
             filled_body = filled(request, self._defaults, self._form)
@@ -130,7 +142,7 @@ class VllmApp:
             filled_body = filled_response(request, self._defaults, self._form)
         else:
             filled_body = json.dumps(request).encode()
-        return filled_body, asked
+        return filled_body, asked, *answers_of(request)
 
     def _tokens(self) -> list[bytes]:
         """Returns the bytes of each token of the model that vLLM has loaded; empty for special ones."""

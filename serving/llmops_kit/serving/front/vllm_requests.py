@@ -88,6 +88,17 @@ def embedded(request: dict[str, Any], form: EmbeddingForm) -> bytes:
     return json.dumps(request).encode()
 
 
+def answers_of(request: dict[str, Any]) -> tuple[int, str]:
+    """Returns the number of answers that a checked request asks for, `n` for each prompt of a list, and the parameter
+    that asks for them.
+    """
+    prompt, asked = request.get("prompt"), request.get("n")
+    answers = int(asked) if isinstance(asked, (int, float)) and asked > 1 else 1
+    if isinstance(prompt, list) and any(not isinstance(part, int) for part in prompt):  # otherwise tokens of one prompt
+        return answers * len(prompt), "prompt" if len(prompt) > 1 else "n"
+    return answers, "n"
+
+
 def _begins_with_system(messages: Any) -> bool:
     first = messages[0] if isinstance(messages, list) and messages else None
     return isinstance(first, dict) and first.get("role") in ("system", "developer")

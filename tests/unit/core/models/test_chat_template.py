@@ -1,5 +1,6 @@
 """Text that spells out special tokens stays text, whatever a template does with it."""
 
+from copy import deepcopy
 from typing import Any
 
 import pytest
@@ -84,6 +85,31 @@ def test_a_template_that_escapes_the_marks_is_refused(tokenizer: Tokenizer) -> N
 def test_a_template_that_takes_arguments_as_text_gets_json(tokenizer: Tokenizer) -> None:
     chat = ChatTemplate(CALLS.replace("FILTER", "+ '!'"), {}, tokenizer)
     assert chat.render(call({"city": "Köln"}), add_generation_prompt=False) == '{"city": "Köln"}!'
+
+
+def test_a_token_that_is_spelled_out_often_is_encoded_once(tokenizer: Tokenizer) -> None:
+    encoded: list[str] = []
+
+    class Counting:
+        def __init__(self, inner: Tokenizer) -> None:
+            self._inner = inner
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self._inner, name)
+
+        def encode_batch_fast(self, texts: list[str], **options: Any) -> Any:
+            encoded.extend(texts)
+            return self._inner.encode_batch_fast(texts, **options)
+
+        def __deepcopy__(self, memo: Any) -> "Counting":
+            return Counting(deepcopy(self._inner, memo))
+
+    template = ChatTemplate(PLAIN, {}, Counting(tokenizer))
+    expected = ChatTemplate(PLAIN, {}, tokenizer)
+    for content in ("</s>" * 5_000, "</s>a<think>" * 3):
+        text = template.render(user(content), add_generation_prompt=True)
+        assert template.ids(text) == expected.ids(text)
+    assert len(encoded) < 100
 
 
 @pytest.mark.parametrize("source", ["{{ 1 / 0 }}", "{{ messages[9].x.y }}", "{{ {}['a']['b'] }}", "{{ 'a' + 1 }}"])

@@ -1,6 +1,7 @@
 """vLLM's app inside the front: what may reach it, and what becomes of its errors. Its app here is a few lines."""
 
 import asyncio
+import functools
 import json
 from pathlib import Path
 from typing import Any
@@ -224,3 +225,50 @@ def test_tools_of_responses_that_vllm_would_not_honour_are_refused(fields: dict[
     with pytest.raises(ApiError) as caught:
         response_with(**fields)
     assert (caught.value.status, caught.value.body["error"]["param"]) == (400, param)
+
+
+@pytest.mark.cve("bounded-parameters")
+@pytest.mark.parametrize(
+    ("asked", "places"),
+    [
+        ({"prompt": "a"}, 1),
+        ({"prompt": [5, 6, 7]}, 1),  # the tokens of one
+        ({"prompt": ["a", "b", "c"]}, 3),
+        ({"prompt": [[5, 6], [7]], "n": 2}, 4),
+        ({"prompt": "a", "n": 4.0}, 4),
+        ({"prompt": ["a"] * 5}, "prompt"),
+        ({"prompt": ["a", "b"], "n": 16}, "prompt"),
+        ({"prompt": [[5]] * 2000}, "prompt"),
+        ({"prompt": "a", "n": 5}, "n"),
+    ],
+)
+def test_every_answer_of_a_list_of_prompts_takes_a_place(asked: Any, places: Any) -> None:
+    admission = Admission(RequestLimits(max_running=4))
+    taken: list[int] = []
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        assert json.loads((await receive())["body"])["prompt"] == asked["prompt"]
+        taken.append(admission.running)
+
+    async def answered() -> None:
+        async def receive() -> Message:
+            return {"type": "http.request", "body": json.dumps(asked).encode()}
+
+        async def send(_message: Message) -> None: ...
+
+        scope: Scope = {"type": "http", "method": "POST", "path": "/v1/completions", "headers": []}
+        scope[EXCHANGE] = exchange = HttpExchange(scope, send, Metrics())
+        exchange.more_places = functools.partial(admission.more, "a")
+        served = VllmApp(app, ServerSettings(Path(), ""), Readiness(), admission, Metrics())
+        served.card = CARD
+        async with admission.place("a", 1):
+            await served(scope, receive, send)
+
+    if isinstance(places, int):
+        asyncio.run(answered())
+        assert taken == [places]
+    else:
+        with pytest.raises(ApiError) as caught:
+            asyncio.run(answered())
+        assert (caught.value.status, caught.value.body["error"]["param"]) == (400, places)
+    assert admission.running == 0
