@@ -9,7 +9,7 @@ link from there.
 import os
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from llmops_kit.core.errors import KitError
@@ -108,6 +108,19 @@ def remove_file(home: Path, *below: str) -> None:
                 os.unlink(name, dir_fd=folder)
             except FileNotFoundError:
                 return
+
+
+def remove_folder(home: Path, *below: str) -> None:
+    """Removes an empty folder of a home; leaves one that is not empty, and is harmless when it is gone.
+
+    Raises:
+        KitError: as of `opened`.
+    """
+    *folders, name = below
+    with opened(home, *folders) as folder:
+        if folder is not None:
+            with suppress(OSError):
+                os.rmdir(name, dir_fd=folder)
 
 
 def _is_own(home: Path) -> bool:
