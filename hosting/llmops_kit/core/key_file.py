@@ -7,9 +7,11 @@ from pydantic import Field
 
 from llmops_kit.core.document import Document, Part, parse_json
 from llmops_kit.core.errors import DocumentError
+from llmops_kit.core.expiry import Expiry
 
 KEY_FILE_EXAMPLE = '{"schema": "keys/1", "keys": [{"name": ..., "sha256": ...}]}'
-_MOST_FILE_BYTES = 1 << 20
+MOST_FILE_BYTES = 1 << 20
+"""Of a file of keys: more are not read."""
 
 
 class ApiKey(Part):
@@ -17,11 +19,20 @@ class ApiKey(Part):
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$", description="Name of its user in the log.")
     sha256: str = Field(pattern=r"^[0-9a-f]{64}$", description="Of the key, in hex: the file holds no key itself.")
+    owner: str = Field(default="", max_length=200, description="Who answers for the key.")
+    expires: Expiry = ""
     requests_per_minute: Annotated[int, Field(ge=1)] | None = None
     tokens_per_day: Annotated[int, Field(ge=1)] | None = Field(
-        default=None,
-        description="Of prompts and answers together, from midnight UTC; counted by each server for itself.",
+        default=None, description="Of prompts and answers together, from midnight UTC."
     )
+
+    def has_expired(self, now: str) -> bool:
+        """Returns whether the key is no longer accepted.
+
+        Args:
+            now: by `llmops_kit.core.expiry.utc_text`.
+        """
+        return bool(self.expires) and self.expires <= now
 
 
 class KeyFile(Document):
@@ -66,14 +77,14 @@ def read_key_file(path: Path, own: tuple[ApiKey, ...] = ()) -> list[ApiKey]:
     where = str(path)
     try:
         with path.open("rb") as file:
-            content = file.read(_MOST_FILE_BYTES + 1)
+            content = file.read(MOST_FILE_BYTES + 1)
         parse_json(content, where)
     except OSError as e:
         raise DocumentError(f"can't be read: {e.strerror}", where=where) from None
     except ValueError as e:
         raise DocumentError(f"is not JSON: {e}", where=where) from None
-    if len(content) > _MOST_FILE_BYTES:
-        raise DocumentError(f"has more than {_MOST_FILE_BYTES} bytes", where=where, fix="use fewer keys")
+    if len(content) > MOST_FILE_BYTES:
+        raise DocumentError(f"has more than {MOST_FILE_BYTES} bytes", where=where, fix="use fewer keys")
     found = KeyFile.parse(content, where).keys
     for name in ("name", "sha256"):
         values = [getattr(key, name) for key in (*own, *found)]

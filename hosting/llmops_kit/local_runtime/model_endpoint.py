@@ -9,6 +9,7 @@ from llmops_kit.core.engines.engine_settings import EngineSettings, engine_varia
 from llmops_kit.core.limits import API_KEYS_FILE
 from llmops_kit.core.models.server_memory import MIB, server_memory
 from llmops_kit.core.network.api_key import key_digest
+from llmops_kit.core.network.key_usage import USAGE_FILE
 from llmops_kit.local_runtime.spec import EndpointSpec
 
 # Paths in the container.
@@ -16,6 +17,8 @@ _MODEL = "/opt/ml/model"
 _API_KEY = "/run/llmops/api.key"
 _PUBLIC_KEY = "/run/llmops/signing.pub"
 _KEYS = "/run/llmops/keys"
+_USAGE = "/run/llmops/usage"
+_USAGE_NAME = "usage.sqlite"
 
 
 @dataclass(frozen=True)
@@ -42,6 +45,7 @@ def endpoint_spec(
     limits: Mapping[str, str] | None = None,
     key_files: Mapping[str, Path] | None = None,
     memory_mb: int = 0,
+    usage_folder: Path | None = None,
     **fields: Any,
 ) -> EndpointSpec:
     """Returns the specification of the endpoint that serves a version.
@@ -56,12 +60,14 @@ def endpoint_spec(
         limits: variables of the server, as llmops_kit.core.limits names them.
         key_files: variable of the server -> file of keys.
         memory_mb: limit of the memory of an instance that runs as processes, in MiB; 0: by model and machine.
+        usage_folder: where its servers count together what each key uses; None: each counts for itself.
         fields: further fields of EndpointSpec.
     """
     mounted = key_files or {}
     folders = {_MODEL: version.folder, _API_KEY: key_file, _PUBLIC_KEY: version.public_key_file}
     # Mount their folders: of a single file, Docker would keep the old one after it is replaced.
     folders |= {f"{_KEYS}/{number}": path.parent for number, path in enumerate(mounted.values())}
+    shared = {_USAGE: str(usage_folder)} if usage_folder else {}
     environ = {
         "LLMOPS_AUTH": "key",
         "LLMOPS_API_KEY_FILE": _API_KEY,
@@ -72,6 +78,7 @@ def endpoint_spec(
         **engine_variables(settings or EngineSettings()),
         **(limits or {}),
         **{variable: f"{_KEYS}/{number}/{path.name}" for number, (variable, path) in enumerate(mounted.items())},
+        **({USAGE_FILE: f"{_USAGE}/{_USAGE_NAME}"} if shared else {}),
     }
     memory = 0
     if image.startswith("process:"):
@@ -81,6 +88,7 @@ def endpoint_spec(
             "name": name,
             "image": image,
             "folders": {path: str(folder) for path, folder in folders.items()},
+            "shared": shared,
             "environ": environ,
             "key_sha256": key_digest(key_file.read_text().strip()),
             "keys_file": str(mounted.get(API_KEYS_FILE, "")),
@@ -88,3 +96,9 @@ def endpoint_spec(
             **fields,
         }
     )
+
+
+def usage_file(spec: EndpointSpec) -> Path | None:
+    """Returns the file in which an endpoint's servers count what each key uses; None if each counts for itself."""
+    folder = spec.shared.get(_USAGE)
+    return Path(folder) / _USAGE_NAME if folder else None

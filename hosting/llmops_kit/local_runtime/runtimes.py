@@ -39,10 +39,10 @@ def check(spec: EndpointSpec) -> None:
             raise HostingError(
                 "has more than one line", where=f"endpoint {spec.name}: environ.{key}", fix="mount a file"
             )
-    for path, folder in spec.folders.items():
+    for path, folder in (spec.folders | spec.shared).items():
         if not path.startswith("/") or ".." in Path(path).parts:
             raise HostingError(f"{path!r} is not an absolute path", where=f"endpoint {spec.name}: folders")
-        if not Path(folder).exists():
+        if path in spec.folders and not Path(folder).exists():
             raise HostingError("does not exist", where=folder, fix=f"endpoint {spec.name} mounts it at {path}")
 
 
@@ -82,9 +82,9 @@ def program(
     may take connections at `handover_socket(root)`.
     """
     folder = handover_socket(root).parent if handover else None
-    if folder:
-        folder.mkdir(parents=True, exist_ok=True)
-        folder.chmod(0o700)
+    for own in (*filter(None, [folder]), *map(Path, spec.shared.values())):
+        own.mkdir(parents=True, exist_ok=True)
+        own.chmod(0o700)
     if spec.image.startswith("docker:"):
         return _container(spec, name, home, root, port, log, folder)
     return _process(spec, name, root, port, log, folder)
@@ -104,12 +104,13 @@ def clean(spec: EndpointSpec, home: Path, names: list[str]) -> None:
 
 def _process(spec: EndpointSpec, name: str, root: Path, port: int, log: str, handover: Path | None) -> Program:
     image = process_images.find(spec.image)
-    for path, folder in spec.folders.items():
+    mounted = spec.folders | spec.shared
+    for path, folder in mounted.items():
         link = root / path.lstrip("/")
         link.parent.mkdir(parents=True, exist_ok=True)
         link.unlink(missing_ok=True)
         link.symlink_to(Path(folder).absolute())
-    extra = {key: process_images.under(root, spec.folders, value) for key, value in spec.environ.items()}
+    extra = {key: process_images.under(root, mounted, value) for key, value in spec.environ.items()}
     if handover:
         extra[SOCKET_VARIABLE] = str(handover_socket(root))
     environ = process_images.process_environ(image, root, port, {"LLMOPS_BIND": _LOOPBACK, **extra})
@@ -134,6 +135,7 @@ def _container(
     mounts = [
         f"type=bind,source={Path(folder).absolute()},target={path},readonly" for path, folder in spec.folders.items()
     ]
+    mounts += [f"type=bind,source={Path(folder).absolute()},target={path}" for path, folder in spec.shared.items()]
     if handover and not _is_foreign(spec):  # a foreign image runs as another user, who can't enter that folder
         mounts.append(f"type=bind,source={handover.absolute()},target={_HANDOVER_MOUNT}")
         environ[SOCKET_VARIABLE] = f"{_HANDOVER_MOUNT}/{handover_socket(root).name}"

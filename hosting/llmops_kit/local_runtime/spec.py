@@ -45,9 +45,15 @@ class EndpointSpec(Part):
     folders: dict[str, str] = Field(
         default={}, description="Path in the container -> folder or file on this machine; read-only."
     )
+    shared: dict[str, str] = Field(
+        default={},
+        description="Path in the container -> folder on this machine that its servers may write and share; created if "
+        "missing.",
+    )
     environ: dict[str, str] = Field(
         default={},
-        description="The container's variables. A value that is a path of `folders`, or below one, follows it.",
+        description="The container's variables. A value that is a path of `folders` or `shared`, or below one, follows "
+        "it.",
     )
     key_sha256: str = Field(
         default="",
@@ -75,6 +81,7 @@ class EndpointSpec(Part):
     def variant(self) -> str:
         """Identity of its image, command and settings; instances of equal variants are interchangeable."""
         parts = [self.image, [*self.command, *self.arguments], self.folders, self.environ, self.key_sha256]
+        parts += [self.shared] if self.shared else []
         return "v" + sha256_bytes(json.dumps(parts, sort_keys=True).encode())[:11]
 
 

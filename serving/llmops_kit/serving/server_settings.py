@@ -1,5 +1,6 @@
 """Reads the server's environment into one frozen ServerSettings; every error names the variable and the fix."""
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,6 +21,7 @@ from llmops_kit.core.limits import (
 )
 from llmops_kit.core.network.api_key import SHORTEST_KEY, is_usable_key
 from llmops_kit.core.network.handover import SOCKET_VARIABLE
+from llmops_kit.core.network.key_usage import USAGE_FILE
 from llmops_kit.core.validation import did_you_mean, first_message
 
 Auth = Literal["key", "platform"]
@@ -35,6 +37,7 @@ _VARIABLES = {
     "LLMOPS_API_KEY_FILE",
     "LLMOPS_API_KEYS_FILE",
     "LLMOPS_METRICS_KEY_FILE",
+    USAGE_FILE,
     "LLMOPS_PUBLIC_KEY",
     "LLMOPS_PUBLIC_KEY_FILE",
     "LLMOPS_MODEL_SHA256",
@@ -70,6 +73,8 @@ class ServerSettings:
     api_key: str = ""
     api_keys_file: Path | None = None
     """A file of several keys, with rates and budgets: see serving/front/keys.py."""
+    usage_file: Path | None = None
+    """Where the servers of an endpoint count together what each key uses; None: this server counts for itself."""
     metrics_key: str = ""
     """The only key for /metrics; empty: any API key is accepted."""
     host: str = "0.0.0.0"
@@ -114,6 +119,7 @@ class ServerSettings:
             platform=_platform(environ, auth),
             api_key=_api_key(environ) if auth == "key" else "",
             api_keys_file=_keys_file(environ) if auth == "key" else None,
+            usage_file=_usage_file(environ) if auth == "key" else None,
             metrics_key=_metrics_key(environ),
             host=environ.get("LLMOPS_BIND") or cls.host,
             port=_integer(environ, "SAGEMAKER_BIND_TO_PORT", cls.port, 0, 65535),
@@ -251,6 +257,19 @@ def _key(environ: Mapping[str, str], name: str, who: str) -> str:
 def _metrics_key(environ: Mapping[str, str]) -> str:
     name = "LLMOPS_METRICS_KEY_FILE"
     return _key(environ, name, "those who read /metrics") if environ.get(name) else ""
+
+
+def _usage_file(environ: Mapping[str, str]) -> Path | None:
+    path = Path(environ.get(USAGE_FILE, ""))
+    if not path.name:
+        return None
+    if not os.access(path.parent, os.W_OK):
+        raise ServingError(
+            f"{path.parent} is not a folder that the server can write",
+            where=USAGE_FILE,
+            fix="mount a folder of a local disk there, which the endpoint's servers share, or unset it",
+        )
+    return path
 
 
 def _keys_file(environ: Mapping[str, str]) -> Path | None:

@@ -12,6 +12,7 @@ from llmops_kit.cli import former_commands, help_page
 from llmops_kit.cli.commands import (
     STACK_HELP,
     Verbs,
+    api_keys,
     bootstrap,
     data,
     endpoint,
@@ -53,6 +54,7 @@ for part in (
     stack,
     images,
     endpoint,
+    api_keys,
     serve,
     twin,
     rehearse,

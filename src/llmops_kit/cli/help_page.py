@@ -25,6 +25,7 @@ GROUPS = {
     "Endpoints": {
         "invoke": "Send one question to an endpoint.",
         "logs": "Print the logs of an endpoint.",
+        "keys": "Issue and revoke the API keys of callers.",
         "serve": "Serve a model on this machine, without a stack.",
     },
     "Set-up and clouds": {

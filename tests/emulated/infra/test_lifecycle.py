@@ -1,6 +1,8 @@
 """Day 1 and day 2 of endpoints on this machine, by plain `pulumi` commands."""
 
 import contextlib
+import http.client
+import json
 import os
 import shutil
 import signal
@@ -8,15 +10,19 @@ import socket
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
 
+from llmops_kit.core.network.api_key import key_digest
 from tests.emulated.infra.conftest import Stack, processes_of
 from tests.support.checkout import CHECKOUT
+from tests.support.servers.serving import until
 
 MakeStack = Callable[..., Stack]
 STORE = "store (llmops down keeps it)"
+BODY = json.dumps({"messages": [{"role": "user", "content": "Hello"}], "max_tokens": 2})
 
 
 def test_the_life_of_an_endpoint(make_stack: MakeStack) -> None:
@@ -78,7 +84,48 @@ def test_a_change_of_one_endpoint_leaves_the_other_alone(shared: Stack) -> None:
     stack.up()
     assert stack.workers("chat") == before["chat"]
     assert [state.name for state in stack.host.list()] == ["chat"]
-    assert not (stack.home / "keys/two.key").exists()
+    assert not list((stack.home / "keys").glob("two*"))
+
+
+@pytest.mark.scorecard("api-keys")
+def test_keys_change_while_two_servers_share_their_budget(shared: Stack) -> None:
+    stack = shared
+    stack.serve("chat", stack.version, size={"instances": 2})
+    stack.up()
+    state, pids = stack.host.state("chat"), stack.workers("chat")
+    ports = [worker.port for variant in state.variants for worker in variant.instances]
+    everywhere = [state.port, *ports]
+    assert {_ask(port, "sk-of-somebody-else")[0] for port in everywhere} == {401}
+
+    free, bounded = _issue(stack, "free"), _issue(stack, "bounded", "--tokens-per-day", "1", "--expires", "30d")
+    assert [_ask(port, free)[0] for port in everywhere] == [200] * 3
+    assert _ask(ports[0], bounded)[0] == 200
+    until(lambda: _rows(stack)["bounded"]["tokens_today"])
+    refused = [(429, "token_budget_exceeded")] * 3
+    assert [_ask(port, bounded) for port in everywhere] == refused
+    assert _rows(stack)["default"]["tokens_today"] == 0
+    kept = [path for path in stack.home.rglob("*") if path.is_file() and "store" not in path.parts]
+    assert not [path for path in kept if any(key.encode() in path.read_bytes() for key in (free, bounded))]
+    assert [path for path in kept if key_digest(free).encode() in path.read_bytes()] == [
+        stack.home / "keys/chat/api_keys.json"
+    ]
+
+    for pid in pids:
+        os.kill(pid, signal.SIGKILL)
+    until(lambda: not set(pids) & set(stack.workers("chat")) and _ready(stack))
+    assert [_ask(port, bounded) for port in everywhere] == refused
+    pids = stack.workers("chat")
+
+    with stack.asking("chat") as answers:
+        stack.llmops("keys", "api", "revoke", "free", "--endpoint", "chat")
+        assert {_ask(port, free) for port in everywhere} == {(401, "invalid_api_key")}
+        assert _ask(state.port, bounded)[0] == 429
+    assert set(answers) == {"tiny@1"}
+    assert stack.workers("chat") == pids, "nothing was restarted"
+    assert stack.changes() == {}
+    assert "has no key free" in stack.llmops("keys", "api", "revoke", "free", code=4)
+    stack.serve("chat", stack.version)
+    stack.up()
 
 
 def test_two_stacks_do_not_meet(shared: Stack) -> None:
@@ -195,6 +242,31 @@ def test_a_moved_checkout_keeps_its_data_and_its_store_goes_only_unprotected_and
     stack.add_version("tiny@1")
     _moves(stack)
     _is_emptied(stack)
+
+
+def _ask(port: int, key: str) -> tuple[int, str]:
+    """Status and error code of an answer."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=120)
+    try:
+        connection.request("POST", "/v1/chat/completions", BODY, {"Authorization": f"Bearer {key}"})
+        response = connection.getresponse()
+        return response.status, json.loads(response.read()).get("error", {}).get("code", "")
+    finally:
+        connection.close()
+
+
+def _issue(stack: Stack, name: str, *options: str) -> str:
+    said = stack.llmops("keys", "api", "issue", name, "--endpoint", "chat", "--owner", "team", "--json", *options)
+    return json.loads(said)["api_key"]
+
+
+def _rows(stack: Stack) -> dict[str, dict[str, Any]]:
+    found = json.loads(stack.llmops("keys", "api", "list", "--json"))
+    return {row["name"]: row for row in found}
+
+
+def _ready(stack: Stack) -> bool:
+    return all(worker.ready for variant in stack.host.state("chat").variants for worker in variant.instances)
 
 
 def _moves(stack: Stack) -> None:

@@ -12,6 +12,7 @@ from llmops_kit.infra.targets import dynamic as provider
 from llmops_kit.infra.targets.dynamic import KitProvider, Properties
 from llmops_kit.infra.targets.local.keys import key_files
 from llmops_kit.infra.targets.local.providers import endpoints, image, signing_key, store, training_place
+from llmops_kit.local_runtime.model_endpoint import usage_file
 from llmops_kit.settings.stack_settings import ServerLimits
 
 PROVIDERS = [
@@ -145,6 +146,7 @@ def test_files_of_keys_are_mounted_by_their_folders_and_wrong_ones_are_refused_b
     key, folder = tmp_path / "api.key", tmp_path / "model"
     key.write_text("a-key-of-16-characters")
     given = {"endpoint": "chat", "folder": str(folder), "key_file": str(key), "public_key_file": str(key)}
+    given |= {"home": str(tmp_path / "hosting")}
     given |= {"model": "chatbot@1", "sha256": "a" * 64, "image": "process:serving@sha256:" + "0" * 64}
     given |= {"precision": "auto", "engine": "auto", "instances": 1, "port": 0, "rollout": {"strategy": "all_at_once"}}
     given |= {"limits": {"LLMOPS_MAX_QUEUE": "8"}, "key_files": files}
@@ -155,6 +157,9 @@ def test_files_of_keys_are_mounted_by_their_folders_and_wrong_ones_are_refused_b
         mounted, _, name = spec.environ[variable].rpartition("/")
         assert Path(spec.folders[mounted]) / name == path
     assert spec.keys_file == str(keys)
+    assert usage_file(spec) == tmp_path / "hosting/endpoints/chat/usage/usage.sqlite"
+    issued = endpoints._spec(given | {"prefix_cache": False, "key_files": {}})
+    assert issued.keys_file == str(tmp_path / "api/api_keys.json"), "without a file of the settings, the kit's own"
     scrape.write_text("short")
     (tmp_path / "api.json").write_text(keys.read_text())
     keys.write_text('{"schema": "keys/1", "ke')

@@ -23,6 +23,7 @@ def test_json_round_trip() -> None:
         {"image": IMAGE.replace("0", "1")},
         {"command": ["python", "-m", "other"]},
         {"folders": {"/opt/ml/model": "/b"}},
+        {"shared": {"/run/llmops/usage": "/c"}},
         {"environ": {"A": "2"}},
         {"key_sha256": "a" * 64},
     ],

@@ -143,6 +143,18 @@ def test_a_public_key_may_stand_in_the_environment(environ: dict[str, str]) -> N
     assert ServerSettings.from_environ(environ | {"LLMOPS_PUBLIC_KEY": pem + "\n"}).public_key == pem
 
 
+def test_the_file_in_which_servers_count_together_lies_in_a_folder_that_they_can_write(
+    environ: dict[str, str], tmp_path: Path
+) -> None:
+    assert ServerSettings.from_environ(environ).usage_file is None
+    given = environ | {"LLMOPS_USAGE_FILE": str(tmp_path / "usage.sqlite")}
+    assert ServerSettings.from_environ(given).usage_file == tmp_path / "usage.sqlite"
+    with pytest.raises(ServingError, match="not a folder that the server can write") as caught:
+        ServerSettings.from_environ(given | {"LLMOPS_USAGE_FILE": str(tmp_path / "none/usage.sqlite")})
+    assert caught.value.where == "LLMOPS_USAGE_FILE"
+    assert caught.value.fix
+
+
 def test_every_variable_stands_in_the_how_to_page() -> None:
     page = (CHECKOUT / "docs/how-to/server-limits.md").read_text()
     internal = {"LLMOPS_PHASE_FD", "LLMOPS_HANDOVER_SOCKET"}

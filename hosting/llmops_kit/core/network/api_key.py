@@ -1,4 +1,4 @@
-"""An endpoint's API key: its file, and its check by servers, which compare its sha256 in constant time."""
+"""API keys of an endpoint: their files, and their check by servers, which compare their sha256 in constant time."""
 
 import hmac
 import os
@@ -7,15 +7,38 @@ from collections.abc import Iterable
 from hashlib import sha256
 from pathlib import Path
 
+ISSUED_KEYS = "api_keys.json"
+
 
 def make_api_key(path: Path) -> None:
-    """Write a new API key (256 random bits, mode 0600) unless the file exists."""
+    """Write a new API key (mode 0600) unless the file exists."""
+    _make(path, f"{new_api_key()}\n")
+
+
+def new_api_key() -> str:
+    """Returns a new API key of 256 random bits."""
+    return f"sk-{secrets.token_urlsafe(32)}"
+
+
+def issued_keys_file(key_file: Path) -> Path:
+    """Returns the file of an endpoint's issued keys: in a folder of its own, which its servers see, beside the file of
+    the endpoint's own key.
+    """
+    return key_file.parent / key_file.stem / ISSUED_KEYS
+
+
+def make_issued_keys(path: Path) -> None:
+    """Write a file of no keys (mode 0600) unless the file exists; it is a `llmops_kit.core.key_file.KeyFile`."""
+    _make(path, '{"schema": "keys/1", "keys": []}\n')
+
+
+def _make(path: Path, text: str) -> None:
     if path.exists():
         return
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as f:
-        f.write(f"sk-{secrets.token_urlsafe(32)}\n")
+        f.write(text)
     temporary.replace(path)
 
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,6 +12,7 @@ from pydantic import Field
 
 from llmops_kit.core.document import Document, Part
 from llmops_kit.core.errors import DocumentError
+from llmops_kit.core.expiry import utc_text
 from llmops_kit.core.key_file import ApiKey, WatchedKeyFile
 
 
@@ -116,13 +117,16 @@ class Turns:
 class Table:
     """The current routes, their backends, and removed backends that still finish requests."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Callable[[], float] = time.time) -> None:
+        """Has no routes yet; `clock` returns the seconds since 1970."""
+        self._clock = clock
         self.routes = Routes.new()
         self.backends: dict[str, Backend] = {}
         self.draining: list[Backend] = []
         self._turns = Turns()
         self._chosen = 0
         self._key_files: dict[str, WatchedKeyFile] = {}
+        self._expired: set[tuple[str, str]] = set()
         self._change = asyncio.Event()
 
     def update(self, routes: Routes) -> tuple[list[Backend], list[Backend]]:
@@ -169,11 +173,19 @@ class Table:
         return chosen
 
     def keys(self) -> list[str] | None:
-        """Returns the digests of the keys that some variant accepts; None if one accepts requests without a key."""
+        """Returns the digests of the keys that some variant accepts, without expired ones; None if one accepts requests
+        without a key.
+        """
         digests = [route.key_sha256 for route in self.routes.variants.values()]
         if not all(digests):
             return None
-        return [*digests, *(key.sha256 for file in self._key_files.values() for key in _renewed(file))]
+        now = utc_text(self._clock())
+        issued = [key for file in self._key_files.values() for key in _renewed(file)]
+        for key in issued:
+            if key.has_expired(now) and (key.name, key.expires) not in self._expired:
+                self._expired.add((key.name, key.expires))
+                print(f"API key {key.name} has expired ({key.expires})", flush=True)
+        return [*digests, *(key.sha256 for key in issued if not key.has_expired(now))]
 
     @property
     def has_traffic(self) -> bool:

@@ -84,8 +84,8 @@ def refusal(status: int, message: str, code: str, *, retry: int = 0, close: bool
 
 
 def unauthorized() -> web.Response:
-    """Returns the answer to a request without the endpoint's key."""
-    what = "send the endpoint's API key as `Authorization: Bearer <key>`"
+    """Returns the answer to a request without a valid key of the endpoint."""
+    what = "send a valid API key of the endpoint as `Authorization: Bearer <key>`"
     return refusal(401, what, "invalid_api_key", close=True)
 
 

@@ -26,7 +26,7 @@ from llmops_kit.serving.front.exchange import (
     Scope,
     Send,
 )
-from llmops_kit.serving.front.keys import Caller, Keys
+from llmops_kit.serving.front.keys import Caller, ExpiredKeyError, Keys
 from llmops_kit.serving.front.openapi import description
 from llmops_kit.serving.front.readiness import Readiness
 from llmops_kit.serving.front.routes import ROUTES, AllowList, Route
@@ -88,6 +88,8 @@ class Front:
         try:
             await self._answer(exchange, receive)
         except ApiError as e:
+            if isinstance(e, ExpiredKeyError):
+                exchange.note(key=e.name, expired=True)
             await exchange.fail(e)
         except ClientGoneError:
             exchange.status = 499

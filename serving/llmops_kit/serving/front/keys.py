@@ -2,30 +2,39 @@
 
 import math
 import time
-from collections.abc import Iterable
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 
 from llmops_kit.core.errors import DocumentError, ServingError
+from llmops_kit.core.expiry import utc_text
 from llmops_kit.core.key_file import KEY_FILE_EXAMPLE, ApiKey, WatchedKeyFile
 from llmops_kit.core.network.api_key import authorized_digest, key_digest
+from llmops_kit.core.network.key_usage import KeyUsage
 from llmops_kit.serving.errors import ApiError
 from llmops_kit.serving.log import say
 from llmops_kit.serving.server_settings import ServerSettings
 
-_MINUTE = 60.0
+_INVALID = "invalid_api_key"
+_UNAUTHORIZED = "send a valid API key of the endpoint as `Authorization: Bearer <key>`"
 _LONGEST_RETRY = 3600
+_DAY = 86_400
 
 
-@dataclass
+class ExpiredKeyError(ApiError):
+    """Error for a key that has expired: the same as for an unknown one, with the key's name for the log."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(401, _UNAUTHORIZED, code=_INVALID)
+        self.name = name
+
+
+@dataclass(frozen=True)
 class Caller:
-    """A key with its usage."""
+    """A key, and where its use is counted."""
 
     key: ApiKey
-    _tokens: int = 0
-    _day: str = ""
-    _allowance: float = -1.0  # requests that are allowed at once; -1: not used yet
-    _last: float = field(default=0.0, repr=False)
+    usage: KeyUsage
+    clock: Callable[[], float]
 
     @property
     def name(self) -> str:
@@ -38,42 +47,39 @@ class Caller:
         Raises:
             ApiError: 429, the key's rate limit or budget is exhausted.
         """
-        if (budget := self.key.tokens_per_day) and self._used() >= budget:
+        now = self.clock()
+        if (budget := self.key.tokens_per_day) and self.usage.tokens(self.name, _day(now)) >= budget:
             what = f"the key's {budget} tokens of this day are used up"
-            raise ApiError(429, what, code="token_budget_exceeded", retry_after=_until_midnight())
-        if not (rate := self.key.requests_per_minute):
-            return
-        now = time.monotonic()
-        allowance = rate if self._allowance < 0 else self._allowance + (now - self._last) * rate / _MINUTE
-        self._allowance, self._last = min(allowance, rate), now
-        if self._allowance < 1:
-            retry = math.ceil((1 - self._allowance) * _MINUTE / rate)
+            retry = min(_LONGEST_RETRY, math.ceil(_DAY - now % _DAY))
+            raise ApiError(429, what, code="token_budget_exceeded", retry_after=retry)
+        rate = self.key.requests_per_minute
+        if rate and (wait := self.usage.take(self.name, rate, now)):
             what = f"the key has {rate} requests a minute"
-            raise ApiError(429, what, code="rate_limit_exceeded", retry_after=retry)
-        self._allowance -= 1
+            raise ApiError(429, what, code="rate_limit_exceeded", retry_after=math.ceil(wait))
 
     def count(self, tokens: int) -> None:
-        """Subtracts tokens from the day's budget."""
-        self._tokens = self._used() + tokens
-
-    def _used(self) -> int:
-        today = datetime.now(UTC).date().isoformat()
-        if self._day != today:
-            self._day, self._tokens = today, 0
-        return self._tokens
+        """Adds tokens to those of this day."""
+        if tokens:
+            self.usage.add(self.name, _day(self.clock()), tokens)
 
 
 class Keys:
     """Checks the Authorization header. Reads a file of keys again whenever it has changed."""
 
-    def __init__(self, settings: ServerSettings) -> None:
+    def __init__(self, settings: ServerSettings, clock: Callable[[], float] = time.time) -> None:
         """Reads the keys.
+
+        Args:
+            settings: name the files.
+            clock: returns the seconds since 1970.
 
         Raises:
             ServingError: the file of keys can't be used.
         """
         self._by_platform = settings.auth == "platform"
-        self.anybody = Caller(ApiKey(name="anybody", sha256="0" * 64))
+        self._clock = clock
+        self._usage = KeyUsage(settings.usage_file, say)
+        self.anybody = Caller(ApiKey(name="anybody", sha256="0" * 64), KeyUsage(None, say), clock)
         """The caller of requests that need no key."""
         self._scrape = [key_digest(settings.metrics_key)] if settings.metrics_key else []
         own = (ApiKey(name="default", sha256=key_digest(settings.api_key)),) if settings.api_key else ()
@@ -96,14 +102,17 @@ class Keys:
         """Returns the caller of a request.
 
         Raises:
-            ApiError: 401, without saying what was wrong with the key.
+            ApiError: 401, without saying what was wrong with the key; ExpiredKeyError if it has expired.
         """
         if self._by_platform:
             return self.anybody
         self._renew()
         if not (digest := authorized_digest(header, self._callers)):
             raise _unauthorized()
-        return self._callers[digest]
+        caller = self._callers[digest]
+        if caller.key.has_expired(utc_text(self._clock())):
+            raise ExpiredKeyError(caller.name)
+        return caller
 
     def check_scrape(self, header: str) -> Caller:
         """Authorizes a request for /metrics: by the scrape key if there is one, otherwise by any key.
@@ -129,21 +138,12 @@ class Keys:
 
     def _take(self, keys: Iterable[ApiKey]) -> None:
         """Replaces the keys; usage is kept by a key's name."""
-        counts = {caller.name: caller for caller in self._callers.values()}
-        callers: dict[str, Caller] = {}
-        for key in keys:
-            caller = counts.get(key.name) or Caller(key)
-            caller.key = key
-            callers[key.sha256] = caller
-        self._callers = callers
+        self._callers = {key.sha256: Caller(key, self._usage, self._clock) for key in keys}
 
 
 def _unauthorized() -> ApiError:
-    what = "send the endpoint's API key as `Authorization: Bearer <key>`"
-    return ApiError(401, what, code="invalid_api_key")
+    return ApiError(401, _UNAUTHORIZED, code=_INVALID)
 
 
-def _until_midnight() -> int:
-    now = datetime.now(UTC)
-    left = 86_400 - (now.hour * 3600 + now.minute * 60 + now.second)
-    return min(_LONGEST_RETRY, max(1, left))
+def _day(now: float) -> str:
+    return utc_text(now)[:10]

@@ -3,15 +3,18 @@
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from llmops_kit.cli.pulumi_engine import provider_guard
+from llmops_kit.core.network.api_key import issued_keys_file
 from llmops_kit.policies.model import UNKNOWN, Resource, plain_type
 
+_ENDPOINT = "local/endpoint"
 _FILES = {
     "local/store": ("folder",),
     "local/signing-key": ("private_key", "public_key_file"),
-    "local/endpoint": ("key_file",),
+    _ENDPOINT: ("key_file",),
 }
 """Provider of this machine -> its properties with files that it deletes."""
 _STAYS = ("same", "read", "refresh")
@@ -105,7 +108,10 @@ def _removed(step: Mapping[str, Any]) -> list[str]:
         provider = provider_guard.released_name(str(inputs.get(provider_guard.PROPERTY, "")))
     except provider_guard.RefusedProviderError:  # `up` refuses it
         return []
-    return [str(inputs[name]) for name in _FILES.get(provider, ()) if name in inputs]
+    found = [str(inputs[name]) for name in _FILES.get(provider, ()) if name in inputs]
+    if provider == _ENDPOINT:
+        found += [str(issued_keys_file(Path(path))) for path in found]
+    return found
 
 
 def _differing(step: Mapping[str, Any]) -> list[str]:

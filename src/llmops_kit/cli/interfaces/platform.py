@@ -15,6 +15,7 @@ from llmops_kit.core.names import ModelRef
 from llmops_kit.core.validation import did_you_mean
 
 if TYPE_CHECKING:
+    from llmops_kit.cli.interfaces.issued_keys import IssuedKeys
     from llmops_kit.cli.interfaces.quotas import Hire
 
 
@@ -184,6 +185,14 @@ class Platform(Protocol):
 
     def access(self, endpoint: str, hours: float) -> Access:
         """Returns URL and key of an endpoint for OpenAI clients, valid for `hours` if the target's keys expire."""
+        ...
+
+    def issued_keys(self, endpoint: str) -> "IssuedKeys":
+        """Returns the API keys of an endpoint's callers.
+
+        Raises:
+            KitError: the target authenticates callers by other means, which the error names.
+        """
         ...
 
     def live(self, endpoint: str) -> Live:

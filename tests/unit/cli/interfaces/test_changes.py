@@ -48,7 +48,8 @@ def test_a_deletion_says_the_paths_that_it_removes() -> None:
     for given, paths in (
         (deleted("local/store", folder="/s", project="/p"), ["/s"]),
         (deleted("local/signing-key", private_key="/k", public_key_file="/p"), ["/k", "/p"]),
-        (deleted("local/endpoint", key_file="/k", folder="/version"), ["/k"]),
+        (deleted("local/endpoint", key_file="/chat.key", folder="/version"), ["/chat.key", "/chat/api_keys.json"]),
+        (deleted("local/endpoint", key_file="/"), ["/", "/api_keys.json"]),
         (deleted("aws/live"), []),
         (step("delete", "llmops:Any", "any", oldState={"inputs": {"__provider": "planted", "folder": "/s"}}), []),
     ):

@@ -1,7 +1,9 @@
 """Which backend is chosen."""
 
 import asyncio
+import json
 from collections import Counter
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -134,3 +136,17 @@ def test_keys_of_a_file_are_taken_as_soon_as_they_are_written_and_while_it_is_ha
     assert found.keys() == ["aa", digest]
     path.write_text('{"schema": "keys/1", "keys": []}')
     assert found.keys() == ["aa"]
+
+
+def test_expired_keys_of_a_file_are_not_taken_which_is_said_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    now = datetime(2026, 12, 31, tzinfo=UTC).timestamp() - 1
+    found, path, digest = Table(lambda: now), tmp_path / "keys.json", "c" * 64
+    key = {"name": "search", "sha256": digest, "expires": "2026-12-31"}
+    path.write_text(json.dumps({"schema": "keys/1", "keys": [key, {"name": "reports", "sha256": "d" * 64}]}))
+    route = {"weight": 1, "backends": ["http://a:1"], "key_sha256": "aa", "keys_file": str(path)}
+    found.update(Routes.new(variants={"a": route}))
+    assert found.keys() == ["aa", digest, "d" * 64]
+    assert capsys.readouterr().out == ""
+    now += 1
+    assert [found.keys() for _ in range(2)] == [["aa", "d" * 64]] * 2
+    assert capsys.readouterr().out == "API key search has expired (2026-12-31T00:00:00Z)\n"

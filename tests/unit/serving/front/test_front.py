@@ -106,6 +106,17 @@ def test_each_key_has_its_name_in_the_log_and_its_budget_and_metrics_a_key_of_th
     assert b'llmops_requests_total{route="/invocations",status="429"} 1.0' in metrics.body
 
 
+def test_of_a_key_that_has_expired_the_log_says_so(tmp_path: Path, capsys) -> None:
+    key = {"name": "team-a", "sha256": key_digest("key-of-team-a-0123"), "expires": "2026-01-01"}
+    (tmp_path / "keys.json").write_text(json.dumps({"schema": "keys/1", "keys": [key]}))
+    server = front(keys={"api_keys_file": tmp_path / "keys.json"})
+    expired, unknown = (ask(server, "POST", "/invocations", BODY, key=k) for k in ("key-of-team-a-0123", "x" * 16))
+    assert (expired.status, expired.body) == (unknown.status, unknown.body)
+    first, second = map(json.loads, capsys.readouterr().out.splitlines())
+    assert (first["status"], first["key"], first["expired"]) == (401, "team-a", True)
+    assert not {"key", "expired"} & second.keys()
+
+
 def test_a_fault_of_the_app_is_500_and_its_words_are_in_the_log_alone(capsys) -> None:
     async def broken(scope: Scope, receive: Receive, send: Send) -> None:
         raise ZeroDivisionError("secret")

@@ -2,6 +2,9 @@
 
 import hmac
 import json
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -9,14 +12,14 @@ import pytest
 from llmops_kit.core.errors import ServingError
 from llmops_kit.core.network.api_key import authorized_digest, key_digest
 from llmops_kit.serving.errors import ApiError
-from llmops_kit.serving.front.keys import Keys
+from llmops_kit.serving.front.keys import ExpiredKeyError, Keys
 from llmops_kit.serving.server_settings import ServerSettings
 
 KEY = "0123456789abcdef"
 
 
-def authentication(**fields) -> Keys:
-    return Keys(ServerSettings(**({"model": Path(), "public_key": "", "api_key": KEY} | fields)))
+def authentication(clock: Callable[[], float] = time.time, **fields) -> Keys:
+    return Keys(ServerSettings(**({"model": Path(), "public_key": "", "api_key": KEY} | fields)), clock)
 
 
 @pytest.mark.parametrize("header", [f"Bearer {KEY}", f"bearer {KEY}", f"Bearer  {KEY} "])
@@ -64,7 +67,7 @@ def test_keys_are_compared_in_constant_time(header: str, monkeypatch: pytest.Mon
 OTHERS = {"team-a": "a-key-of-team-a-01", "team-b": "b-key-of-team-b-01"}
 
 
-def write(path: Path, **fields: int) -> str:
+def write(path: Path, **fields: int | str) -> str:
     keys = [{"name": name, "sha256": key_digest(key)} | fields for name, key in OTHERS.items()]
     path.write_text(text := json.dumps({"schema": "keys/1", "keys": keys}))
     return text
@@ -138,3 +141,56 @@ def test_metrics_take_the_scrape_key_alone_where_there_is_one() -> None:
             keys.check_scrape(header)
     with pytest.raises(ApiError):
         keys.check("Bearer scrape-key-0123456789")
+
+
+MIDNIGHT = datetime(2026, 12, 31, tzinfo=UTC).timestamp()
+
+
+@pytest.mark.scorecard("api-keys")
+def test_a_key_expires_while_it_is_served_and_callers_learn_no_more_than_of_an_unknown_one(tmp_path: Path) -> None:
+    now = MIDNIGHT - 600
+    write(tmp_path / "keys.json", expires="2026-12-31", owner="team")
+    keys = authentication(lambda: now, api_keys_file=tmp_path / "keys.json")
+    header = f"Bearer {OTHERS['team-a']}"
+    assert keys.check(header).name == "team-a"
+    now = MIDNIGHT
+    with pytest.raises(ApiError) as unknown:
+        keys.check("Bearer somebody-elses-key")
+    for check in (keys.check, keys.check_scrape):
+        with pytest.raises(ExpiredKeyError) as expired:
+            check(header)
+        assert (expired.value.status, expired.value.body) == (401, unknown.value.body)
+        assert expired.value.name == "team-a", "for the log"
+    assert keys.check(f"Bearer {KEY}").name == "default", "the endpoint's own key stays valid"
+    write(tmp_path / "keys.json", expires="2027-01-31")
+    assert keys.check(header).name == "team-a", "until another time, without a restart"
+
+
+@pytest.mark.scorecard("api-keys")
+def test_servers_of_an_endpoint_share_budgets_and_keep_them_over_a_restart(tmp_path: Path) -> None:
+    now, header = MIDNIGHT, f"Bearer {OTHERS['team-a']}"
+    write(tmp_path / "keys.json", tokens_per_day=100, requests_per_minute=3)
+    files = {"api_keys_file": tmp_path / "keys.json", "usage_file": tmp_path / "usage.sqlite"}
+    one, two = (authentication(lambda: now, **files) for _ in range(2))
+
+    def refusal(server: Keys) -> str:
+        with pytest.raises(ApiError) as caught:
+            server.check(header).begin()
+        assert caught.value.status == 429
+        return caught.value.body["error"]["code"]
+
+    for server in (one, two, one):
+        server.check(header).begin()
+    restarted = authentication(lambda: now, **files)
+    assert {refusal(server) for server in (one, two, restarted)} == {"rate_limit_exceeded"}
+    one.check(header).count(60)
+    now += 60
+    two.check(header).begin()
+    two.check(header).count(40)
+    restarted = authentication(lambda: now, **files)
+    assert {refusal(server) for server in (one, two, restarted)} == {"token_budget_exceeded"}
+    one.check(f"Bearer {OTHERS['team-b']}").begin()
+    write(tmp_path / "keys.json", tokens_per_day=101)
+    two.check(header).begin()
+    now += 86_400
+    assert authentication(lambda: now, **files).check(header).usage.tokens("team-a", "2027-01-01") == 0

@@ -3,9 +3,10 @@
 import asyncio
 import json
 import re
+import sqlite3
 import sys
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -260,15 +261,19 @@ def test_what_an_engine_gave_before_it_died_is_charged(serve: Serve, capsys: pyt
     assert (line["prompt_tokens"], line["completion_tokens"]) == (PROMPT, 1 + 1 + 3)
 
 
-def test_embeddings_are_charged_their_inputs(serve: Serve, capsys: pytest.CaptureFixture[str]) -> None:
+def test_embeddings_are_charged_their_inputs(serve: Serve, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     manifest = {"task": "feature-extraction", "golden": [], "embedding": EMBEDDING}
 
     async def scenario() -> None:
-        async with serve(StandInEngine(), budget=8, manifest=manifest) as (front, _):
+        shared = {"LLMOPS_USAGE_FILE": str(tmp_path / "usage.sqlite")}
+        async with serve(StandInEngine(), budget=8, manifest=manifest, **shared) as (front, _):
             capsys.readouterr()
             asked = await asking("/v1/embeddings", input=["a b c", "d e f g h"]).by(front)
             assert json.loads(asked.body)["usage"]["prompt_tokens"] == 8
             assert (await asking("/v1/embeddings", input="a").by(front)).status == 429
+        with closing(sqlite3.connect(shared["LLMOPS_USAGE_FILE"])) as file:
+            counted = file.execute("SELECT name, tokens FROM usage").fetchall()
+        assert counted == [("team", 8)], "for the endpoint's other servers"
 
     asyncio.run(scenario())
     assert lines(capsys)[0]["prompt_tokens"] == 8

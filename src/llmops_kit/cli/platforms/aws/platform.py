@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from llmops_kit.cli.interfaces.platform import Access, Live, Say, endpoint_of
 from llmops_kit.cli.interfaces.quotas import Hire, machines_of
@@ -28,7 +28,7 @@ from llmops_kit.clouds.aws.job_requests import INSTANCE_TYPE
 from llmops_kit.clouds.aws.rollbacks import version_fault
 from llmops_kit.core.documents.outputs import AwsOutput
 from llmops_kit.core.documents.run import Compute
-from llmops_kit.core.errors import KitError
+from llmops_kit.core.errors import KitError, UnsupportedError
 from llmops_kit.core.layout import MANIFEST, SIGNATURE
 from llmops_kit.core.names import ModelRef
 
@@ -143,6 +143,16 @@ class AwsPlatform(CloudPlatform):
             )
         token = bearer_token(self.clients, hours)
         return Access(openai_url(self.clients, name), token, output.model.partition("@sha256")[0])
+
+    def issued_keys(self, endpoint: str) -> NoReturn:
+        """Raises UnsupportedError: SageMaker authenticates callers."""
+        endpoint_of(self.outputs, endpoint)
+        raise UnsupportedError(
+            f"SageMaker authenticates the callers of endpoint {endpoint} by IAM; there are no API keys to issue",
+            where=f"stack {self.outputs.stack}",
+            fix=f"allow their role sagemaker:InvokeEndpoint on endpoint/{self._physical(endpoint)}, and "
+            "sagemaker:CallWithBearerToken for OpenAI clients; detach the policy to revoke it",
+        )
 
     def live(self, endpoint: str) -> Live:
         """Returns the endpoint's state, from its configuration and its models on SageMaker."""

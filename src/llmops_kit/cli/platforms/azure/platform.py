@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from llmops_kit.cli.interfaces.platform import Access, Live, Say, endpoint_of
 from llmops_kit.cli.interfaces.quotas import Hire, machines_of
@@ -28,7 +28,7 @@ from llmops_kit.clouds.azure.names import endpoint_id
 from llmops_kit.clouds.azure.session import AzureSession
 from llmops_kit.core.documents.outputs import AzureOutput
 from llmops_kit.core.documents.run import Compute
-from llmops_kit.core.errors import KitError
+from llmops_kit.core.errors import KitError, UnsupportedError
 from llmops_kit.core.layout import MANIFEST, SIGNATURE
 from llmops_kit.core.names import ModelRef
 
@@ -124,6 +124,16 @@ class AzurePlatform(CloudPlatform):
         output = self.serving(endpoint)
         token = bearer_token(self.session, hours)
         return Access(f"{output.url.rstrip('/')}/v1", token, output.model.partition("@sha256")[0])
+
+    def issued_keys(self, endpoint: str) -> NoReturn:
+        """Raises UnsupportedError: Azure ML authenticates callers."""
+        endpoint_of(self.outputs, endpoint)
+        raise UnsupportedError(
+            f"Azure ML authenticates the callers of endpoint {endpoint} by Entra ID; there are no API keys to issue",
+            where=f"stack {self.outputs.stack}",
+            fix="assign their identity a role with Microsoft.MachineLearningServices/workspaces/onlineEndpoints/score/"
+            f"action on {endpoint_id(self.azure, endpoint)}; remove the assignment to revoke it",
+        )
 
     def live(self, endpoint: str) -> Live:
         """Returns the state of the endpoint and its deployments from Azure ML."""

@@ -20,6 +20,7 @@ from llmops_kit.core.errors import KitError
 from llmops_kit.core.names import ModelRef
 
 if TYPE_CHECKING:
+    from llmops_kit.cli.interfaces.issued_keys import IssuedKeys
     from llmops_kit.local_runtime.host import Host
     from llmops_kit.local_runtime.spec import EndpointState, VariantState
 
@@ -110,6 +111,27 @@ class LocalPlatform:
         """Returns the router's address, and the key in its file, which does not expire."""
         output = serving_endpoint(self.outputs, endpoint)
         return Access(f"{output.url}/v1", self._key(output), output.model.partition("@sha256")[0])
+
+    def issued_keys(self, endpoint: str) -> "IssuedKeys":
+        """Returns the keys of the file that the endpoint's servers read.
+
+        Raises:
+            KitError: it was never up, or another version of the kit deployed it.
+        """
+        from llmops_kit.cli.interfaces.issued_keys import IssuedKeys
+        from llmops_kit.local_runtime.model_endpoint import usage_file
+
+        endpoint_of(self.outputs, endpoint)
+        host = self._host()
+        spec = next((state.spec for state in host.list() if state.name == endpoint), None)
+        if not spec or not spec.keys_file:
+            raise KitError(
+                f"the servers of endpoint {endpoint} read no file of API keys",
+                where=f"stack {self.outputs.stack}",
+                fix=f"`llmops up --stack {self.outputs.stack}` starts servers that do",
+            )
+        lock = host.home / "locks" / f"{endpoint}.keys.lock"
+        return IssuedKeys(endpoint, Path(spec.keys_file), lock, usage_file(spec))
 
     def live(self, endpoint: str) -> Live:
         """Returns the state that the local runtime reports, with the version that each worker has loaded."""

@@ -14,7 +14,7 @@ from llmops_kit.cli.platforms.azure.platform import AzurePlatform
 from llmops_kit.cli.platforms.registry import open_platform
 from llmops_kit.core.documents.outputs import StackOutputs
 from llmops_kit.core.documents.run import Compute
-from llmops_kit.core.errors import KitError, require_packages
+from llmops_kit.core.errors import KitError, NotFoundError, UnsupportedError, require_packages
 from llmops_kit.core.layout import MANIFEST
 from tests.support.tiny_models.versions import open_verified, write_version
 
@@ -118,3 +118,11 @@ def test_a_secret_is_called_as_vaults_allow_it() -> None:
 def test_what_is_not_installed_is_named_even_below_a_package_that_is_not_there() -> None:
     with pytest.raises(KitError, match=r"no_such_package\.part is not installed"):
         require_packages("azure", "json", "no_such_package.part")
+
+
+def test_api_keys_are_refused_with_what_gives_access_on_azure_ml() -> None:
+    with pytest.raises(UnsupportedError, match="by Entra ID") as caught:
+        platform(endpoints={"chat": "dev-chat"}).issued_keys("chat")
+    assert "onlineEndpoints/score/action on /subscriptions/s/" in caught.value.fix
+    with pytest.raises(NotFoundError):
+        platform().issued_keys("chatt")

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 from pulumi import dynamic
 
 from llmops_kit.core.integrity.stack_homes import home_of, home_of_hosting
-from llmops_kit.core.network.api_key import make_api_key
+from llmops_kit.core.network.api_key import ISSUED_KEYS, issued_keys_file, make_api_key, make_issued_keys
 from llmops_kit.infra.targets.dynamic import KitProvider, Properties, gone, inputs_of, say
-from llmops_kit.infra.targets.local.providers.home import claim, is_there, remove_file
+from llmops_kit.infra.targets.local.providers.home import claim, is_there, remove_file, remove_folder
 
 if TYPE_CHECKING:
     from llmops_kit.local_runtime.host import Host
@@ -68,9 +68,12 @@ class EndpointProvider(KitProvider):
         return dynamic.UpdateResult(_apply(_news))
 
     def delete(self, _id: str, _props: Properties) -> None:
-        """Stops it, and forgets its port and API key."""
+        """Stops it, and forgets its port and API keys."""
         home, key = _remove(_props)
+        name = _props["endpoint"]
         remove_file(home, *key)
+        remove_file(home, "keys", name, ISSUED_KEYS)
+        remove_folder(home, "keys", name)
 
 
 def _remove(props: Properties) -> tuple[Path, tuple[str, str]]:
@@ -115,6 +118,7 @@ def _apply(props: Properties) -> Properties:
     """Makes the endpoint match its properties, and returns them with its address."""
     claim(home_of_hosting(props["home"]))
     make_api_key(Path(props["key_file"]))
+    make_issued_keys(issued_keys_file(Path(props["key_file"])))
     host = _host(props)
     if props["status"] == RUNNING:
         return inputs_of(props) | {"url": host.apply(_spec(props), say).url}
@@ -146,18 +150,22 @@ def _names(host: Host) -> set[str]:
 
 def _spec(props: Properties) -> EndpointSpec:
     from llmops_kit.core.engines.engine_settings import EngineSettings
+    from llmops_kit.core.limits import API_KEYS_FILE
     from llmops_kit.local_runtime.model_endpoint import ServedVersion, endpoint_spec
 
     version = ServedVersion(Path(props["folder"]), Path(props["public_key_file"]), props["model"], props["sha256"])
+    own, name = Path(props["key_file"]), props["endpoint"]
+    key_files = {API_KEYS_FILE: issued_keys_file(own)} | {v: Path(path) for v, path in props["key_files"].items()}
     return endpoint_spec(
         version,
-        name=props["endpoint"],
+        name=name,
         image=props["image"],
-        key_file=Path(props["key_file"]),
+        key_file=own,
         engine=props["engine"],
-        settings=EngineSettings.model_validate({name: props[name] for name in EngineSettings.model_fields}),
+        settings=EngineSettings.model_validate({field: props[field] for field in EngineSettings.model_fields}),
         limits=props["limits"],
-        key_files={variable: Path(path) for variable, path in props["key_files"].items()},
         memory_mb=int(props.get("memory_mb") or 0),
+        key_files=key_files,
+        usage_folder=Path(props["home"]) / "endpoints" / name / "usage",
         **{key: props[key] for key in ("instances", "port", "rollout")},
     )

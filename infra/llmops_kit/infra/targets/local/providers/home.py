@@ -6,10 +6,11 @@ beside Pulumi.yaml, or with a document of the kit that names the project. It del
 that folder, and follows no link from there.
 """
 
+import errno
 import os
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from llmops_kit.core.errors import KitError
@@ -71,7 +72,9 @@ def opened(home: Path, *below: str) -> Iterator[int | None]:
         except FileNotFoundError:
             yield None
             return
-        except OSError:  # a link, or a file
+        except OSError as e:
+            if e.errno not in (errno.ELOOP, errno.ENOTDIR):  # neither a link nor a file
+                raise
             raise foreign(str(path)) from None
         yield folder
     finally:
@@ -92,6 +95,19 @@ def remove_file(home: Path, *below: str) -> None:
                 os.unlink(name, dir_fd=folder)
             except FileNotFoundError:
                 return
+
+
+def remove_folder(home: Path, *below: str) -> None:
+    """Removes an empty folder of a home; leaves one that is not empty, and is harmless when it is gone.
+
+    Raises:
+        KitError: as of `opened`.
+    """
+    *folders, name = below
+    with opened(home, *folders) as folder:
+        if folder is not None:
+            with suppress(OSError):
+                os.rmdir(name, dir_fd=folder)
 
 
 def _project() -> Path:
