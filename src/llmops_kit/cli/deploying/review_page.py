@@ -47,7 +47,7 @@ def _head(reviewed: Review) -> Iterator[str]:
     yield f"- identity: {code(version.identity)}"
     yield f"- made by: {code(version.manifest.lineage.run or 'an import')}, {code(version.manifest.created)}"
     if reviewed.run:
-        yield f"- run {code(reviewed.run)} is collected first, which checks the scores below against its answers, and signs it"
+        yield f"- run {code(reviewed.run)} is collected first: that checks the scores against its answers, and signs it"
     if reviewed.production:
         yield f"- in production: {code(reviewed.production.alias)}, {code(reviewed.production.identity)}"
     else:
