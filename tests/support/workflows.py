@@ -1,5 +1,6 @@
 """The workflows of docs/how-to/github, as a runner reads them."""
 
+import base64
 import os
 import subprocess
 from collections.abc import Iterator, Mapping
@@ -42,19 +43,18 @@ class Job:
         taken = given.get("role-to-assume") or given["client-id"]
         return taken.removeprefix("${{ vars.LLMOPS_").partition("_")[0].lower()
 
-    def run(self, folder: Path, environ: Mapping[str, str], code: int = 0, *, setup: bool = False) -> str:
-        """Runs the job's commands in a folder, each step as GitHub's bash does; what they printed.
+    def run(self, folder: Path, environ: Mapping[str, str], code: int = 0) -> str:
+        """Runs the job's commands but its set-up in a folder, each step as GitHub's bash does; what they printed.
 
         Args:
             folder: the checkout.
             environ: of every step; its PATH finds bash and the commands.
             code: the exit code that is expected.
-            setup: whether steps that call make run too.
         """
         printed = ""
         for step in self.steps:
             script = step.get("run", "")
-            if not script or (script.startswith("make ") and not setup):
+            if not script or script.startswith("make "):
                 continue
             done = subprocess.run(
                 ["bash", "-e", "-c", script],
@@ -105,10 +105,15 @@ def outputs(file: Path) -> dict[str, str]:
     return dict(line.split("=", 1) for line in lines)
 
 
+def commit(folder: Path, *files: str) -> None:
+    """Make a folder a repository with these files, as a checkout is."""
+    identity = ["-c", "user.name=x", "-c", "user.email=x@example.com"]
+    for arguments in (["init", "--quiet"], ["add", *files], [*identity, "commit", "--quiet", "-m", "first"]):
+        subprocess.run(["git", *arguments], cwd=folder, check=True)
+
+
 def tokens_on_disk(token: str, *folders: Path) -> Iterator[Path]:
     """Files below folders that contain a token, as it is or in base64 of `x-access-token:TOKEN`."""
-    import base64
-
     forms = [token.encode(), base64.b64encode(f"x-access-token:{token}".encode())]
     for folder in folders:
         for parent, _, files in os.walk(folder):
