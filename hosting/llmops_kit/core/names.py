@@ -14,6 +14,7 @@ SHA256_PATTERN = r"^[0-9a-f]{64}$"
 Sha256 = Annotated[str, StringConstraints(pattern=SHA256_PATTERN)]
 
 _ALIAS = re.compile(r"^(?P<name>[a-z][a-z0-9-]*)@(?P<number>[1-9][0-9]*|latest)$")
+_IDENTITY = re.compile(r"^(?P<name>[a-z][a-z0-9-]*)@sha256:(?P<sha256>[0-9a-f]{64})$")
 _PROMOTED = re.compile(r"^(?P<name>[a-z][a-z0-9-]*)@(?P<number>[1-9][0-9]*)@sha256:(?P<sha256>[0-9a-f]{64})$")
 
 
@@ -31,6 +32,17 @@ class ModelRef(NamedTuple):
 
     def __str__(self) -> str:
         return f"{self.alias}@sha256:{self.sha256}"
+
+
+def identity(name: str, sha256: str) -> str:
+    """Returns `name@sha256:…`, which names a version before it has a number, and however it is numbered."""
+    return f"{name}@sha256:{sha256}"
+
+
+def parse_identity(text: str) -> tuple[str, str] | None:
+    """Split `name@sha256:<64 hex digits>`; None if the text has another form."""
+    match = _IDENTITY.match(text)
+    return (match["name"], match["sha256"]) if match else None
 
 
 def parse_alias(text: str) -> tuple[str, int | None]:

@@ -12,6 +12,7 @@ PINS = {
     "checkov": ["checkov==3.3.30"],
     "parliament": ["parliament==1.6.4", "setuptools==80.9.0"],  # it imports pkg_resources
     "prowler": ["prowler==5.46.0"],
+    "zizmor": ["zizmor==1.32.0"],
 }
 ACCEPTED = Path(__file__).parents[2] / "emulated/scanners/accepted.toml"
 

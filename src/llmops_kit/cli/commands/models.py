@@ -1,5 +1,6 @@
 """models: import, inspect, verify and copy model versions."""
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -7,6 +8,7 @@ import typer
 from llmops_kit.cli.commands import Json, Verbs
 from llmops_kit.cli.context import Context, say
 from llmops_kit.cli.terminal.tables import print_done, print_fields, print_json, print_rows, share
+from llmops_kit.core.errors import KitError
 
 if TYPE_CHECKING:
     from llmops_kit.cli.interfaces.platform import Platform
@@ -112,6 +114,46 @@ def show_model(context: typer.Context, version: _Version, as_json: Json = False)
     """Show the lineage, scores and gate of a version."""
     here: Context = context.obj
     print_version(here.platform, here.platform.store().find(version), as_json)
+
+
+@models.command("review")
+def review_model(
+    context: typer.Context,
+    version: Annotated[str, typer.Argument(help="name@3, name@latest, or a completed run's id.", metavar="NAME@N|RUN")],
+    endpoint: Annotated[
+        str,
+        typer.Option("--endpoint", "-e", help="Endpoint to promote to. Default: by name.", metavar="NAME"),
+    ] = "",
+    out: Annotated[
+        Path | None, typer.Option(help="Append the page to this file, such as $GITHUB_STEP_SUMMARY.", metavar="FILE")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Show what an approval of a promotion signs: scores, gate, and changes of data and code since production.
+
+    Prints Markdown, for reviewers. It reads manifests only, so it needs no rights to data or
+    keys. The printed identity, NAME@sha256:…, is that of the version's content: `llmops promote`
+    and `llmops runs collect --reviewed` take it, and refuse any other content.
+
+    llmops models review chatbot@latest
+    llmops models review chatbot-20261202-1a2b --out review.md
+    """
+    from llmops_kit.cli.deploying.review import review
+    from llmops_kit.cli.deploying.review_page import fields, markdown
+
+    here: Context = context.obj
+    found = review(here.platform, version, endpoint)
+    page = markdown(found)
+    if out:
+        try:
+            with (here.cwd / out).open("a") as file:
+                file.write(page)
+        except OSError as e:
+            raise KitError(f"can't be written: {e.strerror}", where=str(out), fix="--out FILE") from e
+    if as_json:
+        print_json(fields(found))
+    elif not out:
+        print(page, end="")
 
 
 @models.command("verify")

@@ -21,7 +21,7 @@ def register(app: typer.Typer) -> None:
 
 def promote(
     context: typer.Context,
-    version: Annotated[str, typer.Argument(help="name@3 or name@latest.", metavar="NAME@N")],
+    version: Annotated[str, typer.Argument(help="name@3, name@latest or name@sha256:….", metavar="NAME@N")],
     endpoint: _Endpoint = "",
     force: Annotated[bool, typer.Option("--force", help="Promote even if the version did not pass its gate.")] = False,
     reason: Annotated[str, typer.Option(help="Reason for --force, in one line; recorded.", metavar="TEXT")] = "",
@@ -35,6 +35,7 @@ def promote(
     gate with `not_worse_than: production` compares the version with the deployed one.
 
     llmops promote chatbot@latest
+    llmops promote chatbot@sha256:9f86d081…
     llmops promote chatbot@3 --endpoint assistant
     llmops promote chatbot@4 --force --reason "hotfix for outage 1234"
     """

@@ -150,6 +150,9 @@ def stop(context: typer.Context, run: _RunId, as_json: Json = False) -> None:
 def collect_runs(
     context: typer.Context,
     run: Annotated[str, typer.Argument(help="Run to collect. Default: every completed run.", metavar="RUN")] = "",
+    reviewed: Annotated[
+        str, typer.Option(help="Collect RUN only if this is its version, as reviewed.", metavar="NAME@sha256:…")
+    ] = "",
     as_json: Json = False,
 ) -> None:
     """Number, sign and store the results of completed runs, watched or not. Safe to repeat.
@@ -159,10 +162,19 @@ def collect_runs(
     In a cloud, the cloud copies the weights. The copies are verified: on AWS by the SHA-256 that
     S3 stores, on Azure by reading them once. If MLFLOW_TRACKING_URI is set, missing versions
     are also logged to MLflow.
+
+    llmops runs collect
+    llmops runs collect RUN --reviewed chatbot@sha256:9f86d081…
     """
     from llmops_kit.cli.runs.runs import collect, find_run, is_between, uncollected
     from llmops_kit.cli.tracking.mlflow_sync import track
+    from llmops_kit.core.names import parse_identity
 
+    identity = parse_identity(reviewed)
+    if reviewed and not (run and identity):
+        raise typer.BadParameter(
+            "needs RUN, and NAME@sha256:… as `llmops models review RUN` prints it", param_hint="--reviewed"
+        )
     here: Context = context.obj
     chosen = [find_run(here.platform, run)] if run else uncollected(here.platform)
     rows, failed = [], []
@@ -172,7 +184,7 @@ def collect_runs(
                 say(f"run {item.spec.id} has trained: starting its evaluation job")
                 here.platform.resume(item.spec.id, say)
                 continue
-            ref = collect(here.platform, item, say)
+            ref = collect(here.platform, item, say, reviewed=identity[1] if identity else "")
         except KitError as e:
             if run:
                 raise

@@ -52,7 +52,7 @@ def promote(
     Args:
         platform: the stack in operation.
         file: the stack's file, which is written.
-        version: name@number or name@latest.
+        version: name@number, name@latest, or name@sha256:….
         endpoint: name of the entry; empty: the only one that serves a version of this name, else the version's name.
         reason: for promoting a version that did not pass its gate, with `gate: waived`; empty: it is refused.
         say: called with the method of checking files, a missing OpenVINO format, and the comparison with production.

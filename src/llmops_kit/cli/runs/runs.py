@@ -23,7 +23,8 @@ from llmops_kit.core.documents.dataset import DatasetManifest
 from llmops_kit.core.documents.model import ModelManifest
 from llmops_kit.core.documents.recipe import Recipe
 from llmops_kit.core.documents.run import Compute, Pinned, RunSpec
-from llmops_kit.core.errors import KitError, NotFoundError, RunError
+from llmops_kit.core.errors import IntegrityError, KitError, NotFoundError, RunError
+from llmops_kit.core.hashes import sha256_bytes
 from llmops_kit.core.layout import MANIFEST
 from llmops_kit.core.names import ModelRef
 from llmops_kit.core.validation import did_you_mean, first_message
@@ -208,8 +209,10 @@ def find_run(platform: Platform, run: str) -> Run:
     raise RunError(f"{run} is the beginning of {len(found)} runs: {ids}", fix="write more of the id")
 
 
-def collect(platform: Platform, run: Run, say: Say) -> ModelRef:
+def collect(platform: Platform, run: Run, say: Say, reviewed: str = "") -> ModelRef:
     """Numbers, signs, stores and registers the version of a completed run. Safe to repeat.
+
+    With `reviewed`, the identity of the version that was reviewed, it signs no other one.
 
     The judges of its suites `judge`, and the models of its suites `comet`, are asked first.
 
@@ -218,7 +221,8 @@ def collect(platform: Platform, run: Run, say: Say) -> ModelRef:
     Raises:
         RunError: the run is not complete, or its spec is in doubt.
         KitError: a judge can't be asked.
-        IntegrityError: the run's output differs from its spec or its manifest; nothing is signed.
+        IntegrityError: the run's output differs from its spec or its manifest, or is not the reviewed version; nothing
+            is signed.
     """
     name, run_id = run.spec.recipe.name, run.spec.id
     store = platform.store()
@@ -234,7 +238,9 @@ def collect(platform: Platform, run: Run, say: Say) -> ModelRef:
         made = platform.output(run_id)
         checked = check_output(made, run.spec, store)
         written = judged_files(made, checked, run.spec, platform, say)
+        _require_reviewed(run_id, sha256_bytes(written[MANIFEST]) if written else checked, reviewed)
         ref = store.put_model(made, platform.sign, checked, say, written)
+    _require_reviewed(run_id, ref.sha256, reviewed)
     store.signed_manifest(ref, platform.outputs.signing.public_key)
     try:
         platform.register(ref, say)
@@ -242,6 +248,15 @@ def collect(platform: Platform, run: Run, say: Say) -> ModelRef:
         say(f"warning: {ref.alias} is in the store, but not in the registry: {e}")
         say("`llmops runs collect` tries again")
     return ref
+
+
+def _require_reviewed(run: str, sha256: str, reviewed: str) -> None:
+    if reviewed and sha256 != reviewed:
+        raise IntegrityError(
+            f"its version is sha256:{sha256}, and sha256:{reviewed} was reviewed",
+            where=f"run {run}",
+            fix=f"`llmops models review {run}` shows the present one; find out what changed it after the review",
+        )
 
 
 def is_between(run: Run) -> bool:

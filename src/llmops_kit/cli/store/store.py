@@ -18,7 +18,7 @@ from llmops_kit.core.hashes import sha256_bytes
 from llmops_kit.core.integrity.digest import check_folder
 from llmops_kit.core.integrity.signing import require_signed
 from llmops_kit.core.layout import MANIFEST, SIGNATURE, alias_key, dataset_key, model_key, rejection_log
-from llmops_kit.core.names import ModelRef, parse_alias, parse_promoted, require_name
+from llmops_kit.core.names import ModelRef, parse_alias, parse_identity, parse_promoted, require_name
 from llmops_kit.core.object_keys import shown
 from llmops_kit.core.rejections import now
 from llmops_kit.core.validation import did_you_mean
@@ -93,19 +93,23 @@ class Store:
         objects.put_folder(key, version.folder, {**written, SIGNATURE: _signature(content, sign)})
 
     def find(self, text: str) -> ModelRef:
-        """Returns a model version by `name@3`, `name@latest` or `name@3@sha256:…`.
+        """Returns a model version by `name@3`, `name@latest`, `name@3@sha256:…` or `name@sha256:…`.
 
         Raises:
             KitError: it is not in the store, or the alias belongs to another identity.
             IntegrityError: the version's manifest has another name than the alias.
         """
+        if known := parse_identity(text):
+            found = self.require_identity(*known)
+            self.manifest(found)
+            return found
         promoted = parse_promoted(text) if "@sha256:" in text else None
         name, number = (promoted.name, promoted.number) if promoted else parse_alias(text)
         there = self.versions(name)
         match = [a for a in there if a.number == number] if number else there[-1:]
         if not match:
-            known = ", ".join(f"{a.name}@{a.number}" for a in (there or self.versions())[-8:]) or "no model version"
-            what = f"model version {name}@{number or 'latest'} is not in the store, which holds {known}"
+            held = ", ".join(f"{a.name}@{a.number}" for a in (there or self.versions())[-8:]) or "no model version"
+            what = f"model version {name}@{number or 'latest'} is not in the store, which holds {held}"
             raise self.no_version(name, what)
         found = ModelRef(match[0].name, match[0].number, match[0].sha256)
         if promoted and promoted.sha256 != found.sha256:

@@ -1,9 +1,9 @@
 """The roles that bootstrap makes for GitHub's workflows: who may take them, and that each suffices for its commands."""
 
+import base64
 import json
 import os
 import re
-import subprocess
 import sys
 import urllib.request
 from collections.abc import Iterator
@@ -18,16 +18,14 @@ from ruamel.yaml import YAML
 
 from llmops_kit.cli.platforms.aws.bootstrap.bootstrap import Bootstrapped, bootstrap
 from llmops_kit.cli.platforms.aws.clients import AwsClients
-from llmops_kit.cli.platforms.bootstrap_steps import PROMOTE_ENVIRONMENT
 from llmops_kit.core.errors import KitError
 from llmops_kit.core.twins import TWIN_ACCOUNT, owner_headers
 from tests.emulated.cli.aws.test_life import STACK
 from tests.emulated.cli.aws.test_policy import put_version
 from tests.emulated.cli.conftest import Kit
-from tests.support.checkout import CHECKOUT
 from tests.support.clouds.aws import Account
+from tests.support.workflows import WORKFLOWS, commit, load, outputs
 
-WORKFLOWS = CHECKOUT / "docs/how-to/github"
 PULL_REQUEST, MAIN, BRANCH, PROMOTE = (
     f"repo:acme/ci:{place}"
     for place in ("pull_request", "ref:refs/heads/main", "ref:refs/heads/x", "environment:promote")
@@ -111,42 +109,14 @@ def test_a_repository_is_known_by_its_ids_and_by_its_names_on_request(made: Boot
             take(clients, made.roles["deploy"], **claims | {"repository": "acme/ci"})
 
 
-class Workflow:
-    """A file of docs/how-to/github: its commands as a runner starts them, with the roles that it takes."""
-
-    def __init__(self, name: str, kit: Kit, made: Bootstrapped, summary: Path) -> None:
-        self.document = YAML(typ="safe", pure=True).load(WORKFLOWS / name)
-        self._kit, self._made, self._summary = kit, made, summary
-        (self._steps,) = (job["steps"] for job in self.document["jobs"].values())
-
-    @property
-    def role(self) -> str:
-        """preview, deploy or promote."""
-        (taken,) = (
-            s["with"]["role-to-assume"] for s in self._steps if "configure-aws-credentials" in s.get("uses", "")
-        )
-        return {f"${{{{ vars.LLMOPS_{kind.upper()}_ROLE }}}}": kind for kind in self._made.roles}[taken]
-
-    def run(self, environ: dict[str, str], code: int = 0) -> str:
-        """Run the commands of the kit; what they printed."""
-        script = "\n".join(s["run"] for s in self._steps if "llmops" in s.get("run", ""))
-        variables = {
-            "LLMOPS_STACK": "ci",
-            "LLMOPS_REGION": self._made.names.region,
-            "LLMOPS_BACKEND": self._made.names.backend,
-        }
-        given = {k: variables[v.split("vars.")[1].split()[0]] for k, v in self.document["env"].items()}
-        done = subprocess.run(
-            ["bash", "-e", "-c", script],
-            cwd=self._kit.folder,
-            env=environ | given | {"GITHUB_STEP_SUMMARY": str(self._summary)},
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        assert done.returncode == code, done.stdout
-        return done.stdout
+def given(made: Bootstrapped, document: dict[str, Any]) -> dict[str, str]:
+    """The environment of a workflow, with the variables that bootstrap prints."""
+    variables = {
+        "LLMOPS_STACK": "ci",
+        "LLMOPS_REGION": made.names.region,
+        "LLMOPS_BACKEND": made.names.backend,
+    }
+    return {k: variables[v.split("vars.")[1].split()[0]] for k, v in document["env"].items()}
 
 
 ALL_OF_IT = "network: {mode: own}, budget: {monthly_usd: 100, emails: [a@example.com]}"
@@ -159,30 +129,36 @@ def test_the_workflows_run_under_the_roles_that_they_take(
     aws = f"region: {made.names.region}, permissions_boundary_arn: {made.names.boundary_arn}, {ALL_OF_IT}"
     (kit.folder / "Pulumi.ci.yaml").write_text(f"{STACK}  llmops:aws: {{{aws}}}\n")
     (kit.folder / ".venv").symlink_to(sys.prefix)
+    commit(kit.folder, "Pulumi.ci.yaml")
     left_out = ("PULUMI_CONFIG_PASSPHRASE", "PULUMI_BACKEND_URL")
-    environ = {k: v for k, v in account.environ.items() if k not in left_out}
-    preview, deploy, drift, promote = (
-        Workflow(f"{name}.yml", kit, made, tmp_path / "summary.md")
-        for name in ("preview", "deploy", "drift", "promote")
-    )
-    assert [w.role for w in (preview, deploy, drift, promote)] == ["preview", "deploy", "preview", "promote"]
-    assert promote.document["jobs"]["promote"]["environment"] == PROMOTE_ENVIRONMENT
+    said = {"GITHUB_STEP_SUMMARY": str(tmp_path / "summary.md"), "GITHUB_OUTPUT": str(tmp_path / "output")}
+    environ = {k: v for k, v in account.environ.items() if k not in left_out} | said
 
-    deploy.run(environ | take(clients, made.roles["deploy"], MAIN))
+    def run(workflow: str, job: str, subject: str, code: int = 0, **more: str) -> str:
+        file = load(f"{workflow}.yml")
+        role = take(clients, made.roles[file.job(job).identity], subject)
+        return file.job(job).run(kit.folder, environ | given(made, file.document) | role | more, code)
+
+    run("deploy", "deploy", MAIN)
     root = environ | {"PULUMI_BACKEND_URL": made.names.backend, "PULUMI_STACK": "ci"}
     with pytest.raises(KitError, match="kms:Sign") as e:
         put_version(root | take(clients, made.roles["deploy"], MAIN), kit, tmp_path / "none", "none")
     assert "promote" in e.value.fix
-    promoter = take(clients, made.roles["promote"], PROMOTE)
-    put_version(root | promoter, kit, tmp_path / "one", "one")
-    promote.run(environ | promoter | {"VERSION": "chatbot@1"})
+    put_version(root | take(clients, made.roles["promote"], PROMOTE), kit, tmp_path / "one", "one")
+    run("promote", "review", MAIN, VERSION="chatbot@latest")
+    assert "## Promote `chatbot@1`" in (tmp_path / "summary.md").read_text()
+    seen = outputs(tmp_path / "output")
+    other = seen["identity"][:-1] + ("0" if seen["identity"][-1] != "0" else "1")
+    assert "is not in the store" in run("promote", "promote", PROMOTE, code=4, IDENTITY=other, RUN="")
+    run("promote", "promote", PROMOTE, IDENTITY=seen["identity"], RUN=seen["run"])
+    assert b"+      model: chatbot@1@sha256:" in base64.b64decode(outputs(tmp_path / "output")["patch"])
     scale(kit.folder / "Pulumi.ci.yaml")
-    preview.run(environ | take(clients, made.roles["preview"], PULL_REQUEST))
+    run("preview", "preview", PULL_REQUEST)
     assert "endpoint chatbot: new -> chatbot@1" in (tmp_path / "summary.md").read_text()
-    deploy.run(environ | take(clients, made.roles["deploy"], MAIN))
-    drift.run(environ | take(clients, made.roles["preview"], MAIN))
+    run("deploy", "deploy", MAIN)
+    run("drift", "drift", MAIN)
     clients("iam").tag_role(RoleName=_role_of(clients, "ci"), Tags=[{"Key": "llmops:stack", "Value": "drifted"}])
-    assert "role-training" in drift.run(environ | take(clients, made.roles["preview"], MAIN), code=2)
+    assert "role-training" in run("drift", "drift", MAIN, code=2)
 
     kit.environ = root | take(clients, made.roles["preview"], MAIN)
     assert "is not authorized to perform" in kit.run("up", "--refresh", code=1)
@@ -357,6 +333,25 @@ def test_vulnerability_2_the_boundary_keeps_a_role_out_of_a_strangers_bucket(
     s3.put_object(Bucket="llmops-thiefs-own", Key="runs/kept", Body=b"x")
     iam.delete_role_policy(RoleName=name, PolicyName="all")
     iam.delete_role(RoleName=name)
+
+
+@pytest.mark.vulnerability(12)
+def test_vulnerability_12_a_review_reads_manifests_and_neither_rows_nor_weights(
+    clients: AwsClients, made: Bootstrapped, session: type[Session]
+) -> None:
+    bucket = f"{made.names.prefix}-reviewed"
+    clients("s3").create_bucket(Bucket=bucket)
+    manifests = ("models/a/manifest.json", "datasets/a/manifest.json", "runs/r/output/j/output/model/manifest.json")
+    files = ("models/a/model.safetensors", "datasets/a/train.parquet", "runs/r/output/j/output/model/evaluation.json")
+    for key in (*manifests, "runs/r/input/spec/run.json", *files):
+        clients("s3").put_object(Bucket=bucket, Key=key, Body=b"x")
+    preview = session(*take(clients, made.roles["preview"], MAIN).values())
+    s3 = preview.client("s3")
+    for key in (*manifests, "runs/r/input/spec/run.json"):
+        assert s3.get_object(Bucket=bucket, Key=key)["Body"].read() == b"x"
+        refused(s3.put_object, Bucket=bucket, Key=key, Body=b"y")
+    for key in files:
+        refused(s3.get_object, Bucket=bucket, Key=key)
 
 
 def test_a_recorded_policy_of_another_project_is_refused_and_nothing_is_made(clients: AwsClients) -> None:

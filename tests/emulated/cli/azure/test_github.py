@@ -1,9 +1,9 @@
 """The identities that bootstrap makes for GitHub: who may be them, and that each suffices for its commands."""
 
+import base64
 import json
 import os
 import ssl
-import subprocess
 import sys
 import time
 import urllib.error
@@ -29,12 +29,11 @@ from llmops_twins.azure import control
 from tests.emulated.cli.azure.conftest import entered
 from tests.emulated.cli.azure.test_policy import ROOT, STACK, put_version
 from tests.emulated.cli.conftest import Kit
-from tests.support.checkout import CHECKOUT
 from tests.support.clients import client_environ
 from tests.support.clouds.azure_twin import LOCATION
 from tests.support.servers.serving import until
+from tests.support.workflows import commit, load, outputs
 
-WORKFLOWS = CHECKOUT / "docs/how-to/github/azure"
 PULL_REQUEST, MAIN, BRANCH, PROMOTE = (
     "repo:acme/ci:pull_request",
     "repo:acme/ci:ref:refs/heads/main",
@@ -331,59 +330,36 @@ def _give(session: AzureSession, principal: str, role: str, scope: str) -> None:
     session.arm.put(id_, {"properties": properties}, ROLES_API)
 
 
-class Workflow:
-    """A file of docs/how-to/github/azure: its commands as a runner starts them, with the identities that it takes."""
-
-    def __init__(self, name: str, kit: Kit, made: BootstrappedSubscription, summary: Path) -> None:
-        self.document = YAML(typ="safe", pure=True).load(WORKFLOWS / name)
-        self._kit, self._made, self._summary = kit, made, summary
-        (self._steps,) = (job["steps"] for job in self.document["jobs"].values())
-
-    @property
-    def identity(self) -> str:
-        """preview, deploy or promote."""
-        (taken,) = (s["with"]["client-id"] for s in self._steps if "azure/login" in s.get("uses", ""))
-        assert self.document["env"].get("ARM_CLIENT_ID", taken) == taken
-        return taken.removeprefix("${{ vars.LLMOPS_").removesuffix("_CLIENT }}").lower()
-
-    def run(self, environ: dict[str, str], code: int = 0) -> str:
-        """Run the commands; what they printed."""
-        script = "\n".join(s["run"] for s in self._steps if "run" in s and s["name"] not in ("Set up", "Propose"))
-        given = {"PULUMI_STACK": "ci", "PULUMI_BACKEND_URL": self._made.backend}
-        assert given.keys() <= self.document["env"].keys()
-        done = subprocess.run(
-            ["bash", "-e", "-c", script],
-            cwd=self._kit.folder,
-            env=environ | given | {"GITHUB_STEP_SUMMARY": str(self._summary)},
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        assert done.returncode == code, done.stdout
-        return done.stdout
-
-
 @pytest.mark.long
 def test_the_workflows_run_as_the_identities_that_they_take(
     kit: Kit, environ: dict[str, str], session: AzureSession, made: BootstrappedSubscription, tmp_path: Path
 ) -> None:
     write_stack(kit.folder / "Pulumi.ci.yaml", made.stacks["ci"])
     (kit.folder / ".venv").symlink_to(sys.prefix)
-    names = ("preview", "deploy", "drift", "promote")
-    preview, deploy, drift, promote = (Workflow(f"{name}.yml", kit, made, tmp_path / "summary.md") for name in names)
-    assert [each.identity for each in (preview, deploy, drift, promote)] == ["preview", "deploy", "preview", "promote"]
-    root = environ | {"PULUMI_HOME": kit.environ["PULUMI_HOME"]}
-    reads, deploys, promotes = (root | identity(session, made, kind) for kind in ("preview", "deploy", "promote"))
+    commit(kit.folder, "Pulumi.ci.yaml")
+    said = {"GITHUB_STEP_SUMMARY": str(tmp_path / "summary.md"), "GITHUB_OUTPUT": str(tmp_path / "output")}
+    root = environ | {"PULUMI_HOME": kit.environ["PULUMI_HOME"]} | said
 
-    deploy.run(deploys)
+    def run(workflow: str, job: str, **more: str) -> None:
+        file = load(f"azure/{workflow}.yml")
+        given = {"PULUMI_STACK": "ci", "PULUMI_BACKEND_URL": made.backend}
+        assert given.keys() <= file.document["env"].keys()
+        kind = file.job(job).identity
+        assert kind.upper() in file.document["env"].get("ARM_CLIENT_ID", kind.upper())
+        file.job(job).run(kit.folder, root | given | identity(session, made, kind) | more)
+
+    run("deploy", "deploy")
     kit.environ = root | {"PULUMI_BACKEND_URL": made.backend, "PULUMI_STACK": "ci"}
     put_version(kit.environ, kit, tmp_path / "one", "one")
-    promote.run(promotes | {"VERSION": "chatbot@1"})
-    preview.run(reads)
+    run("promote", "review", VERSION="chatbot@latest")
+    assert "## Promote `chatbot@1`" in (tmp_path / "summary.md").read_text()
+    seen = outputs(tmp_path / "output")
+    run("promote", "promote", IDENTITY=seen["identity"], RUN=seen["run"])
+    assert b"+      model: chatbot@1@sha256:" in base64.b64decode(outputs(tmp_path / "output")["patch"])
+    run("preview", "preview")
     assert "endpoint chatbot: new -> chatbot@1" in (tmp_path / "summary.md").read_text()
-    deploy.run(deploys)
-    drift.run(reads)
+    run("deploy", "deploy")
+    run("drift", "drift")
     kit.environ |= identity(session, made, "deploy")
     kit.run("down", "--data", "ci")
     left = session.arm.list(f"{made.stacks['ci']['resource_group']}/resources")

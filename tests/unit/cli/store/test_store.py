@@ -31,6 +31,7 @@ def test_a_version_is_stored_signed_and_found_by_alias_and_identity(
 
     assert ref.alias == "chatbot@1"
     assert store.find("chatbot@latest") == store.find("chatbot@1") == store.find(str(ref)) == ref
+    assert store.find(f"chatbot@sha256:{ref.sha256}") == ref
     open_verified(store.model_folder(ref.sha256), platform.outputs.signing.public_key, ref.sha256)
     assert sorted(p.name for p in folder.rglob("*")) == before  # what was put stays unsigned, as it was
     assert all(p.stat().st_mode & 0o222 == 0 for p in store.model_folder(ref.sha256).rglob("*") if p.is_file())

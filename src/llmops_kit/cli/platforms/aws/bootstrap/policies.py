@@ -19,8 +19,15 @@ _READS = {
     "sns": "Get* List*",
 }
 _READ_S3 = "s3: GetBucket* Get*Configuration ListBucket*"
-_VERSION_METADATA = ("aliases/*", "promotions/*", "rejections/*", "models/*/manifest.json", "endpoints/*")
-_RUN_METADATA = ("runs/*/run.json", "schedules/*")
+_VERSION_METADATA = (
+    "aliases/*",
+    "promotions/*",
+    "rejections/*",
+    "models/*/manifest.json",
+    "datasets/*/manifest.json",
+    "endpoints/*",
+)
+_RUN_METADATA = ("runs/*/run.json", "runs/*/output/*/manifest.json", "schedules/*")
 
 
 def trust(names: AwsNames, subjects: list[str]) -> Policy:
@@ -47,7 +54,9 @@ def provider_arn(names: AwsNames) -> str:
 
 
 def preview_policy(reach: Reach) -> Policy:
-    """Allows the reads of `pulumi preview`: states, resources, and metadata of versions and runs. No data."""
+    """Allows the reads of `pulumi preview` and of a review: states, resources, and metadata of versions and runs. No
+    rows and no weights.
+    """
     describe = [f"{service}: {verbs}" for service, verbs in _READS.items()]
     return policy(
         allow([*describe, "sts: GetCallerIdentity"], "*"),

@@ -32,7 +32,8 @@ _ASSIGNMENTS = "Microsoft.Authorization/roleAssignments"
 _BLOBS = "Microsoft.Storage/storageAccounts/blobServices/containers/blobs"
 _KEYS = "Microsoft.KeyVault/vaults/keys"
 _BLOB_SERVICE = "Microsoft.Storage/storageAccounts/blobServices"
-_VERSION_METADATA = ("aliases/*", "promotions/*", "rejections/*", "models/*/manifest.json")
+_VERSION_METADATA = ("aliases/*", "promotions/*", "rejections/*", "models/*/manifest.json", "datasets/*/manifest.json")
+_RUN_METADATA = ("runs/*/run.json", "runs/*/output/*/manifest.json")
 Document = dict[str, Any]
 
 
@@ -183,13 +184,16 @@ def only_the_stacks_own(principals: Iterable[str]) -> str:
 
 
 def only_what_is_said_of_versions() -> str:
-    """Returns a condition that restricts reading to aliases, logs of promotions and rejections, and models' manifests.
+    """Returns a condition that restricts reading to aliases, logs of promotions and rejections, manifests, and runs'
+    specs.
 
     Names may be listed.
 
     https://learn.microsoft.com/azure/storage/blobs/storage-auth-abac-examples
     """
-    paths = " OR ".join(f"@Resource[{_BLOBS}:path] StringLike '{pattern}'" for pattern in _VERSION_METADATA)
+    paths = " OR ".join(
+        f"@Resource[{_BLOBS}:path] StringLike '{pattern}'" for pattern in (*_VERSION_METADATA, *_RUN_METADATA)
+    )
     reads = f"ActionMatches{{'{_BLOBS}/read'}} AND NOT SubOperationMatches{{'Blob.List'}}"
     return f"(!({reads})) OR ({paths})"
 

@@ -62,7 +62,17 @@ def test_vulnerability_12_a_condition_names_roles_types_and_principals(
 
 @pytest.mark.parametrize(
     ("path", "holds"),
-    [("models/abc/manifest.json", True), ("aliases/a/1.json", True), ("models/abc/model.safetensors", False)],
+    [
+        ("models/abc/manifest.json", True),
+        ("aliases/a/1.json", True),
+        ("models/abc/model.safetensors", False),
+        ("datasets/abc/manifest.json", True),
+        ("datasets/abc/train.parquet", False),
+        ("runs/r/input/spec/run.json", True),
+        ("runs/r/output/j/model/manifest.json", True),
+        ("runs/r/output/j/model/evaluation.json", False),
+        ("async/chatbot/input/1.json", False),
+    ],
 )
 def test_blobs_that_may_be_read(path: str, holds: bool) -> None:
     assert parse(only_what_is_said_of_versions())(READ, {PATH: path}) is holds
