@@ -56,7 +56,8 @@ def _of_any(settings: Settings) -> _Weaker:
 
 def _of_aws(aws: AwsSettings) -> _Weaker:
     given = aws.roles
-    if not aws.permissions_boundary_arn and not (given.training and given.endpoint and given.scheduler):
+    creates_roles = aws.audit or not (given.training and given.endpoint and given.scheduler)
+    if creates_roles and not aws.permissions_boundary_arn:
         yield (
             ("aws", "permissions_boundary_arn"),
             "roles have no permissions boundary",

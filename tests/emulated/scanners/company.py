@@ -68,7 +68,15 @@ def _make_bucket(account: Account) -> None:
     _bucket(account, "company-logs")
     logging = {"Service": "logging.s3.amazonaws.com"}
     written = {"Effect": "Allow", "Principal": logging, "Action": "s3:PutObject", "Resource": f"{_LOGS}/*"}
-    s3.put_bucket_policy(Bucket="company-logs", Policy=json.dumps({"Version": "2012-10-17", "Statement": [written]}))
+    trail = {"Service": "cloudtrail.amazonaws.com"}
+    trails = {
+        **written,
+        "Principal": trail,
+        "Action": ["s3:PutObject", "s3:GetBucketAcl"],
+        "Resource": [_LOGS, f"{_LOGS}/*"],
+    }
+    policy = {"Version": "2012-10-17", "Statement": [written, trails]}
+    s3.put_bucket_policy(Bucket="company-logs", Policy=json.dumps(policy))
     _bucket(account, "company-data", ObjectLockEnabledForBucket=True)
     logs = {"LoggingEnabled": {"TargetBucket": "company-logs", "TargetPrefix": ""}}
     s3.put_bucket_logging(Bucket="company-data", BucketLoggingStatus=logs)

@@ -91,6 +91,7 @@ WALK: dict[str, tuple[Any, Any, dict[str, Any]]] = {
     f"{AWS}network.interface_endpoints": ([], ["kms"], {f"{AWS}network.mode": "own"}),
     f"{AWS}network.subnet_ids": (["subnet-3"], ["subnet-4"], {f"{AWS}network": {"mode": "existing", **NETWORK}}),
     f"{AWS}network.security_group_ids": (["sg-3"], ["sg-4"], {f"{AWS}network": {"mode": "existing", **NETWORK}}),
+    f"{AWS}audit": (False, True, {}),
     f"{AWS}alarms.error_rate": (0.05, 0.1, {}),
     f"{AWS}alarms.latency_seconds": (20.0, 5.0, {}),
     f"{AWS}alarms.quality": (1.0, 0.5, {}),

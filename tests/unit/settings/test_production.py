@@ -63,6 +63,7 @@ def test_defaults_that_are_too_weak_are_refused_for_production_alone(target: str
     [
         ("aws", {"permissions_boundary_arn": ""}, "permissions_boundary_arn"),
         ("aws", {"permissions_boundary_arn": "", "roles": {"training": ROLES["training"]}}, "permissions_boundary_arn"),
+        ("aws", {"permissions_boundary_arn": "", "roles": ROLES, "audit": True}, "permissions_boundary_arn"),
         ("aws", {"network": {"mode": "none"}}, "network.mode"),
         ("aws", {"budget": {"monthly_usd": 0, **BUDGET}}, "budget.monthly_usd"),
         ("aws", {"budget": {"monthly_usd": 50}}, "budget.emails"),
