@@ -25,8 +25,8 @@ _BUCKETS += " PutBucketVersioning"
 
 def declare_audit(
     stack: AwsContext, given: AwsSettings, storage: AwsStorage, signing: pulumi.Input[str], topic: pulumi.Input[str]
-) -> None:
-    """Declare the trail and its alarms.
+) -> pulumi.Input[str]:
+    """Declare the trail and its alarms; returns the name of its bucket.
 
     Args:
         stack: that is declared.
@@ -82,6 +82,7 @@ def declare_audit(
     _alarm(stack, "signed", "the signing key was used", group.name, used, topic)
     changed = pulumi.Output.concat(_named(_TRAIL), " || ", of_keys, " || ", of_buckets)
     _alarm(stack, "changed", "trail, keys or buckets were changed", group.name, changed, topic)
+    return bucket.name
 
 
 def _selector(
