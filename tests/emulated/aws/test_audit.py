@@ -14,6 +14,7 @@ from tests.support.servers.serving import until
 KEPT = " (llmops down keeps it)"
 
 
+@pytest.mark.scorecard("audit-log")
 def test_a_trail_is_kept_locked_and_heard(account: Account, make: MakeStack) -> None:
     stack = make("audited", deploy=False, aws={"region": REGION})
     stack.up()

@@ -52,6 +52,7 @@ def test_what_a_killed_update_left_and_what_the_state_lost_is_taken_over(
     assert groups(subscription) == [outputs["azure"]["resource_group"]]
 
 
+@pytest.mark.scorecard("audit-log")
 def test_each_change_of_what_is_kept_is_made_in_place(subscription: Subscription, lasting: AzureStack) -> None:
     stack, somebody = lasting, "aaaaaaaa-0000-0000-0000-000000000000"  # nobody of the twin's directory
     stack.settings["azure"] |= {

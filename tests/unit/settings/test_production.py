@@ -46,6 +46,7 @@ def test_a_stack_without_weaker_settings_is_resolved(target: str) -> None:
     assert resolved(settings(target, GOOD[target])).settings.production
 
 
+@pytest.mark.scorecard("production")
 @CLOUDS
 def test_defaults_that_are_too_weak_are_refused_for_production_alone(target: str) -> None:
     resolved(settings(target, {"budget": {"monthly_usd": 0}}, gate="waived", production=False))

@@ -341,6 +341,7 @@ def test_vulnerability_12_no_workflows_role_writes_or_reads_a_strangers_bucket(
     deploy.create_bucket(Bucket=f"{ours}-new")
 
 
+@pytest.mark.scorecard("audit-log")
 def test_the_deploy_role_neither_stops_nor_redirects_a_trail_nor_opens_its_bucket(
     clients: AwsClients, made: Bootstrapped, session: type[Session]
 ) -> None:

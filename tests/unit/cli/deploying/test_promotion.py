@@ -86,6 +86,7 @@ def test_a_version_without_passed_gate_needs_force_which_the_next_good_one_takes
     assert StackFile(path).promoted()["chatbot"].gate == "waived"
 
 
+@pytest.mark.scorecard("production")
 def test_a_production_stack_takes_no_waived_gate_by_promotion_or_rollback(
     platform: LocalPlatform, make_version: MakeVersion, path: Path
 ) -> None:

@@ -38,6 +38,7 @@ def test_the_trail_records_uses_of_keys_and_objects_of_the_store(account: Accoun
     assert trail["kmsKeyId"]
 
 
+@pytest.mark.scorecard("audit-log")
 def test_its_files_are_locked_and_written_by_this_trail_alone(account: Account, declared: Declared) -> None:
     bucket, name = declared.of(f"audit{KEPT}"), account.bucket("audit")
     assert (bucket["bucket"], bucket["objectLockEnabled"], bucket["forceDestroy"]) == (name, True, False)

@@ -31,6 +31,7 @@ def test_without_it_nothing_is_copied_and_no_key_is_watched(subscription: Subscr
     assert declared.all_of(RULE) == []
 
 
+@pytest.mark.scorecard("audit-log")
 def test_every_audit_log_is_copied_to_an_account_that_keeps_it_unchanged(declared: Declared) -> None:
     (archive,) = (each for each in declared.all_of(ACCOUNT) if "immutableStorageWithVersioning" in each)
     policy = archive["immutableStorageWithVersioning"]["immutabilityPolicy"]
@@ -55,6 +56,7 @@ def test_the_copy_is_deleted_once_it_may_be(declared: Declared) -> None:
     assert rule["definition"]["actions"]["baseBlob"]["delete"]["daysAfterModificationGreaterThan"] == 90
 
 
+@pytest.mark.scorecard("audit-log")
 def test_signatures_and_changes_of_keys_notify(declared: Declared) -> None:
     rules = {what: declared.of(f"alert-audit-{what}") for what in ("signed", "keys")}
     queries = {what: rule["criteria"]["allOf"][0]["query"] for what, rule in rules.items()}
