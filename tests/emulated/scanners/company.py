@@ -79,7 +79,8 @@ def _make_bucket(account: Account) -> None:
     s3.put_bucket_policy(Bucket="company-logs", Policy=json.dumps(policy))
     _bucket(account, "company-data", ObjectLockEnabledForBucket=True)
     logs = {"LoggingEnabled": {"TargetBucket": "company-logs", "TargetPrefix": ""}}
-    s3.put_bucket_logging(Bucket="company-data", BucketLoggingStatus=logs)
+    for bucket in ("company-data", "company-logs"):
+        s3.put_bucket_logging(Bucket=bucket, BucketLoggingStatus=logs)
     told = {"EventBridgeConfiguration": {}}
     s3.put_bucket_notification_configuration(Bucket="company-data", NotificationConfiguration=told)
     elsewhere = replace(account, info=replace(account.info, region="eu-west-1"), clients={})
@@ -102,6 +103,9 @@ def _watch(account: Account) -> None:
         CloudWatchLogsLogGroupArn=group,
         CloudWatchLogsRoleArn="arn:aws:iam::000000000000:role/company-support",
     )
+    account.client("cloudtrail").start_logging(Name="company-trail")
+    insights = [{"InsightType": "ApiCallRateInsight"}]
+    account.client("cloudtrail").put_insight_selectors(TrailName="company-trail", InsightSelectors=insights)
     for number, pattern in enumerate(_patterns()):
         metric = f"company-{number}"
         transformation = {"metricName": metric, "metricNamespace": COMPANY, "metricValue": "1"}

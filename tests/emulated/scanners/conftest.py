@@ -33,6 +33,7 @@ def deployed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployed]:
             "region": REGION,
             "network": {"mode": "own"},
             "budget": BUDGET,
+            "audit": True,
         }
         stack = make_stack(account, folder / "stack", "scan", aws=settings)
         stack.serve("chat", stack.add_version("chatbot@1"), size={"instances": 2, "max_instances": 4})

@@ -64,7 +64,7 @@ def declare_audit(
         enable_log_file_validation=True,
         is_multi_region_trail=True,  # changes of roles and policies are events of us-east-1
         advanced_event_selectors=[
-            _selector("Uses of keys, and changes of everything", _equal("eventCategory", "Management")),
+            _selector("Management events selector", _equal("eventCategory", "Management")),
             _selector(
                 "Objects of the store",
                 _equal("eventCategory", "Data"),
