@@ -49,7 +49,7 @@ def on_azure(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Azu
         network = {"mode": "existing", "subnet": add_subnet(subscription)}
         settings = {"location": LOCATION, "budget": BUDGET}
         private = azure_twin.make_stack(
-            subscription, folder / "private", "private", azure={**settings, "network": network}
+            subscription, folder / "private", "private", azure={**settings, "network": network, "audit": True}
         )
         opened = azure_twin.make_stack(subscription, folder / "open", "open", azure=settings)
         opened.serve("chat", opened.add_version("chatbot@1"), size={"instances": 2, "max_instances": 4})
