@@ -118,3 +118,16 @@ def test_a_secret_is_called_as_vaults_allow_it() -> None:
 def test_what_is_not_installed_is_named_even_below_a_package_that_is_not_there() -> None:
     with pytest.raises(KitError, match=r"no_such_package\.part is not installed"):
         require_packages("azure", "json", "no_such_package.part")
+
+
+def test_the_copies_of_audit_logs_are_kept_while_their_account_exists() -> None:
+    account = "/subscriptions/s/resourceGroups/rg/providers/Microsoft.Storage/storageAccounts/audit"
+    others = {"/subscriptions/s/resourceGroups/rg/providers/Microsoft.Storage/storageAccounts/data": {}}
+    for audit_account, existing, kept in (
+        ("", {account: {}}, ""),
+        (account, others, ""),
+        (account, {account: {}}, account),
+    ):
+        here = platform(audit_account=audit_account)
+        vars(here)["session"] = mock.Mock(arm=mock.Mock(find=existing.get))
+        assert here.audit_log() == kept
