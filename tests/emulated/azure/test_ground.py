@@ -75,9 +75,14 @@ def test_each_change_of_what_is_kept_is_made_in_place(subscription: Subscription
     del stack.settings["azure"]["operators"]
     stack.up()
     assert stack.changes() == {}
-    policy = lock_audit_logs(subscription, held(stack)[f"audit{KEPT}"])
-    assert (policy["state"], policy["immutabilityPeriodSinceCreationInDays"]) == ("Locked", 30)
-    assert stack.changes() == {}, "who locks the logs keeps them locked"
+    account = held(stack)[f"audit{KEPT}"]
+    lock_audit_logs(subscription, account)
+    stack.pulumi("refresh", "--yes")
+    assert stack.changes() == {}
+    stack.settings["azure"]["log_retention_days"] = 60
+    stack.up()
+    policy = policy_of_audit_logs(subscription, account)["immutabilityPolicy"]
+    assert (policy["state"], policy["immutabilityPeriodSinceCreationInDays"]) == ("Locked", 60)
 
 
 def test_a_twins_stack_is_not_touched_from_azure_and_the_reverse(lasting: AzureStack) -> None:
@@ -132,16 +137,23 @@ def lose(stack: AzureStack, *logical: str) -> None:
             stack.pulumi("state", "delete", urns[name], "--force", "--yes", "--target-dependents")
 
 
-def lock_audit_logs(subscription: Subscription, account: str) -> dict[str, Any]:
-    """Lock the account's policy, as its owner may once; returns the policy."""
+def lock_audit_logs(subscription: Subscription, account: str) -> None:
+    """Lock the account's policy, as its owner may once."""
+    found = policy_of_audit_logs(subscription, account)
+    locked = {**found, "immutabilityPolicy": {**found["immutabilityPolicy"], "state": "Locked"}}
+    with subscription.entered():
+        client = subscription.arm()
+        client.change("PATCH", account, ACCOUNTS, {"properties": {"immutableStorageWithVersioning": locked}})
+        client.close()
+
+
+def policy_of_audit_logs(subscription: Subscription, account: str) -> dict[str, Any]:
+    """The account's immutability."""
     with subscription.entered():
         client = subscription.arm()
         found = client.send("GET", account, ACCOUNTS).json()["properties"]["immutableStorageWithVersioning"]
-        locked = {**found, "immutabilityPolicy": {**found["immutabilityPolicy"], "state": "Locked"}}
-        client.change("PATCH", account, ACCOUNTS, {"properties": {"immutableStorageWithVersioning": locked}})
-        found = client.send("GET", account, ACCOUNTS).json()["properties"]["immutableStorageWithVersioning"]
         client.close()
-    return found["immutabilityPolicy"]
+    return found
 
 
 def registries(subscription: Subscription) -> list[str]:

@@ -20,8 +20,8 @@ def declare_archive(stack: AzureStack, identity: AzureIdentity | None) -> pulumi
     """Declare the account of the logs' copy; returns its resource id.
 
     Its policy lets Azure Monitor append to a blob for as long as nobody may change or delete it. Azure creates a policy
-    unlocked alone; who has locked it (which can't be taken back) keeps it locked, since the program leaves the state
-    as it finds it.
+    unlocked alone; an owner may lock it, which can't be taken back. A refresh then tells the engine, and the program
+    leaves the state as the engine knows it.
 
     https://learn.microsoft.com/azure/storage/blobs/immutable-policy-configure-version-scope
     """
