@@ -1,7 +1,7 @@
 """Parses a stack's settings from plain values into the models. Every error names the key, its line and the fix."""
 
 import json
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -79,10 +79,15 @@ def _decode(value: object) -> object:
         return value  # not an object: validation says so
 
 
-def _explain(error: ValidationError, origin: SettingsOrigin) -> SettingError:
-    first, *others = (_finding(item, origin) for item in error.errors())
+def joined(errors: Iterable[SettingError]) -> SettingError:
+    """Returns one error that names all of them, which are one or more."""
+    first, *others = errors
     more = "".join(f"\n  {e.where}: {e.what}\n    fix: {e.fix}" for e in others)
     return SettingError(first.what, where=first.where, fix=first.fix + more)
+
+
+def _explain(error: ValidationError, origin: SettingsOrigin) -> SettingError:
+    return joined(_finding(item, origin) for item in error.errors())
 
 
 def _finding(item: Mapping[str, Any], origin: SettingsOrigin) -> SettingError:

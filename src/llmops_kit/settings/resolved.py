@@ -18,6 +18,7 @@ from llmops_kit.core.engines.engine_settings import engine_variables
 from llmops_kit.core.engines.records import EngineChoice
 from llmops_kit.core.limits import limit_variables
 from llmops_kit.core.validation import first_message
+from llmops_kit.settings.production import require_production
 from llmops_kit.settings.reading import KeyPath, SettingsOrigin
 from llmops_kit.settings.stack_settings import Endpoint, Images, Settings
 
@@ -123,8 +124,9 @@ def resolve_stack(settings: Settings, origin: SettingsOrigin, stack: str, prefix
         prefix: of those names, in a component of somebody's own program.
 
     Raises:
-        SettingError: two settings contradict each other.
+        SettingError: two settings contradict each other, or a production stack has weaker ones.
     """
+    require_production(settings, origin)
     record = TARGETS[settings.target]
     cloud, traits = getattr(settings, record.name), load(record.traits)
     repository = named_after(origin.project, stack, f"{prefix}serving")

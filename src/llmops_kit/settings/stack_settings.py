@@ -202,6 +202,11 @@ class Settings(Part):
         description="Expiry of the stack (2026-12-31, 2026-12-31T18:00Z), seen by status and `down --orphans` (cloud).",
     )
     images: Images = Field(default=Images(), description="Images of runs and endpoints in a cloud, by digest.")
+    production: bool = Field(
+        default=False,
+        description="on: refuse settings that are too weak for production, all at once: no permissions boundary, no "
+        "network of its own, public access, no budget, a waived gate (cloud).",
+    )
     accepted_rules: dict[Annotated[str, AfterValidator(_rule)], Annotated[str, StringConstraints(min_length=1)]] = (
         Field(
             default={},

@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+from typing import Any
 
 import pytest
 
@@ -11,7 +12,7 @@ from tests.support.servers.serving import until
 
 KEPT = " (llmops down keeps it)"
 LOST = (f"workspace{KEPT}", "role-training-registry-acrpull", "diagnostics-vault", "work")
-GROUPS, VAULTS, WORKSPACES, REGISTRIES = "2024-03-01", "2024-11-01", "2025-12-01", "2023-07-01"
+ACCOUNTS, GROUPS, VAULTS, WORKSPACES, REGISTRIES = "2024-01-01", "2024-03-01", "2024-11-01", "2025-12-01", "2023-07-01"
 
 
 @pytest.fixture(scope="module")
@@ -51,18 +52,22 @@ def test_what_a_killed_update_left_and_what_the_state_lost_is_taken_over(
     assert groups(subscription) == [outputs["azure"]["resource_group"]]
 
 
-def test_each_change_of_what_is_kept_is_made_in_place(lasting: AzureStack) -> None:
+@pytest.mark.scorecard("audit-log")
+def test_each_change_of_what_is_kept_is_made_in_place(subscription: Subscription, lasting: AzureStack) -> None:
     stack, somebody = lasting, "aaaaaaaa-0000-0000-0000-000000000000"  # nobody of the twin's directory
     stack.settings["azure"] |= {
         "log_retention_days": 30,
         "runs_days": 30,
+        "audit": True,
         "budget": {"monthly_usd": 50, "emails": ["you@example.com"]},
         "network": {"mode": "managed"},
         "operators": [{"object_id": somebody, "kind": "Group"}],
     }
     planned = stack.changes()
     kept = {name.removesuffix(KEPT): op for name, op in planned.items() if name.endswith(KEPT)}
-    assert kept == dict.fromkeys(("logs", "storage-lifecycle", "scratch-lifecycle", "workspace", "registry"), "update")
+    changed = ("logs", "storage-lifecycle", "scratch-lifecycle", "workspace", "registry")
+    assert kept == dict.fromkeys(changed, "update") | dict.fromkeys(("audit", "audit-lifecycle"), "create")
+    assert planned["diagnostics-vault"] == planned["diagnostics-storage"] == "update"
     assert planned[f"role-operator-{somebody}-registry-acrpush"] == "create"
     assert planned["alerts"] == "update"
     assert planned["budget"] == "update"
@@ -70,6 +75,14 @@ def test_each_change_of_what_is_kept_is_made_in_place(lasting: AzureStack) -> No
     del stack.settings["azure"]["operators"]
     stack.up()
     assert stack.changes() == {}
+    account = held(stack)[f"audit{KEPT}"]
+    lock_audit_logs(subscription, account)
+    stack.pulumi("refresh", "--yes")
+    assert stack.changes() == {}
+    stack.settings["azure"]["log_retention_days"] = 60
+    stack.up()
+    policy = policy_of_audit_logs(subscription, account)["immutabilityPolicy"]
+    assert (policy["state"], policy["immutabilityPeriodSinceCreationInDays"]) == ("Locked", 60)
 
 
 def test_a_twins_stack_is_not_touched_from_azure_and_the_reverse(lasting: AzureStack) -> None:
@@ -122,6 +135,25 @@ def lose(stack: AzureStack, *logical: str) -> None:
     for name in logical:
         if name in held(stack):  # it may have gone with another one
             stack.pulumi("state", "delete", urns[name], "--force", "--yes", "--target-dependents")
+
+
+def lock_audit_logs(subscription: Subscription, account: str) -> None:
+    """Lock the account's policy, as its owner may once."""
+    found = policy_of_audit_logs(subscription, account)
+    locked = {**found, "immutabilityPolicy": {**found["immutabilityPolicy"], "state": "Locked"}}
+    with subscription.entered():
+        client = subscription.arm()
+        client.change("PATCH", account, ACCOUNTS, {"properties": {"immutableStorageWithVersioning": locked}})
+        client.close()
+
+
+def policy_of_audit_logs(subscription: Subscription, account: str) -> dict[str, Any]:
+    """The account's immutability."""
+    with subscription.entered():
+        client = subscription.arm()
+        found = client.send("GET", account, ACCOUNTS).json()["properties"]["immutableStorageWithVersioning"]
+        client.close()
+    return found
 
 
 def registries(subscription: Subscription) -> list[str]:

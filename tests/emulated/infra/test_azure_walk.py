@@ -85,6 +85,7 @@ ON_AZURE: dict[str, tuple[Any, Any, dict[str, Any]]] = {
     f"{AZURE}answer_seconds": (10.0, 20.0, {f"{SIZE}max_instances": 3}),
     f"{AZURE}log_retention_days": (365, 30, {}),
     f"{AZURE}runs_days": (90, 30, {}),
+    f"{AZURE}audit": (False, True, {}),
     f"{AZURE}alerts.error_rate": (0.05, 0.1, {}),
     f"{AZURE}alerts.latency_seconds": (20.0, 5.0, {}),
     f"{AZURE}alerts.quality": (1.0, 0.5, {}),

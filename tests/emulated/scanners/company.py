@@ -68,10 +68,19 @@ def _make_bucket(account: Account) -> None:
     _bucket(account, "company-logs")
     logging = {"Service": "logging.s3.amazonaws.com"}
     written = {"Effect": "Allow", "Principal": logging, "Action": "s3:PutObject", "Resource": f"{_LOGS}/*"}
-    s3.put_bucket_policy(Bucket="company-logs", Policy=json.dumps({"Version": "2012-10-17", "Statement": [written]}))
+    trail = {"Service": "cloudtrail.amazonaws.com"}
+    trails = {
+        **written,
+        "Principal": trail,
+        "Action": ["s3:PutObject", "s3:GetBucketAcl"],
+        "Resource": [_LOGS, f"{_LOGS}/*"],
+    }
+    policy = {"Version": "2012-10-17", "Statement": [written, trails]}
+    s3.put_bucket_policy(Bucket="company-logs", Policy=json.dumps(policy))
     _bucket(account, "company-data", ObjectLockEnabledForBucket=True)
     logs = {"LoggingEnabled": {"TargetBucket": "company-logs", "TargetPrefix": ""}}
-    s3.put_bucket_logging(Bucket="company-data", BucketLoggingStatus=logs)
+    for bucket in ("company-data", "company-logs"):
+        s3.put_bucket_logging(Bucket=bucket, BucketLoggingStatus=logs)
     told = {"EventBridgeConfiguration": {}}
     s3.put_bucket_notification_configuration(Bucket="company-data", NotificationConfiguration=told)
     elsewhere = replace(account, info=replace(account.info, region="eu-west-1"), clients={})
@@ -94,6 +103,9 @@ def _watch(account: Account) -> None:
         CloudWatchLogsLogGroupArn=group,
         CloudWatchLogsRoleArn="arn:aws:iam::000000000000:role/company-support",
     )
+    account.client("cloudtrail").start_logging(Name="company-trail")
+    insights = [{"InsightType": "ApiCallRateInsight"}]
+    account.client("cloudtrail").put_insight_selectors(TrailName="company-trail", InsightSelectors=insights)
     for number, pattern in enumerate(_patterns()):
         metric = f"company-{number}"
         transformation = {"metricName": metric, "metricNamespace": COMPANY, "metricValue": "1"}

@@ -33,6 +33,7 @@ def deployed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployed]:
             "region": REGION,
             "network": {"mode": "own"},
             "budget": BUDGET,
+            "audit": True,
         }
         stack = make_stack(account, folder / "stack", "scan", aws=settings)
         stack.serve("chat", stack.add_version("chatbot@1"), size={"instances": 2, "max_instances": 4})
@@ -48,7 +49,7 @@ def on_azure(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Azu
         network = {"mode": "existing", "subnet": add_subnet(subscription)}
         settings = {"location": LOCATION, "budget": BUDGET}
         private = azure_twin.make_stack(
-            subscription, folder / "private", "private", azure={**settings, "network": network}
+            subscription, folder / "private", "private", azure={**settings, "network": network, "audit": True}
         )
         opened = azure_twin.make_stack(subscription, folder / "open", "open", azure=settings)
         opened.serve("chat", opened.add_version("chatbot@1"), size={"instances": 2, "max_instances": 4})

@@ -18,9 +18,17 @@ from tests.support.clouds.mutations import WORSE_ON_AWS, cured_plan, worse_plan
 from tests.support.clouds.scanners import accepted_findings, differences, scan
 from tests.support.clouds.terraform_plan import plan_of
 
-NOT_ON_THE_TWIN = {"s3_bucket_no_mfa_delete", "sagemaker_clarify_exists", "sagemaker_models_monitor_enabled"}
-"""Findings that nothing on the twin can cure: it keeps no MFADelete, and runs no Clarify and no Model Monitor."""
-SERVICES = ["cloudwatch", "ecr", "iam", "kms", "s3", "sagemaker", "sns"]
+NOT_ON_THE_TWIN = {
+    "cloudtrail_bucket_requires_mfa_delete",
+    "cloudtrail_cloudwatch_logging_enabled",
+    "s3_bucket_no_mfa_delete",
+    "sagemaker_clarify_exists",
+    "sagemaker_models_monitor_enabled",
+}
+"""Findings that nothing on the twin can cure: it keeps no MFADelete, delivers no events of trails, and runs no Clarify
+and no Model Monitor.
+"""
+SERVICES = ["cloudtrail", "cloudwatch", "ecr", "iam", "kms", "s3", "sagemaker", "sns"]
 
 
 @pytest.mark.scorecard("iam-lint")
@@ -30,7 +38,7 @@ def test_parliament_over_the_roles(deployed: Deployed) -> None:
         for each in deployed.state["deployment"]["resources"]
         if each["type"].endswith(":RolePolicy")
     ]
-    assert len(policies) == 3
+    assert len(policies) == 4
     assert differences("parliament", {each for policy in policies for each in linted(policy)}) == []
 
 
@@ -130,6 +138,8 @@ def prowled(deployed: Deployed, tmp_path_factory: pytest.TempPathFactory) -> dic
 def test_prowler_over_the_account(prowled: dict[tuple[str, str], set[str]]) -> None:
     passed = prowled["stack", "PASS"]
     assert len(passed) > 40
+    assert {f"cloudtrail_{each}" for each in ("kms_encryption_enabled", "multi_region_enabled")} <= passed
+    assert {f"cloudtrail_s3_dataevents_{each}_enabled" for each in ("read", "write")} <= passed
     assert {"sagemaker_models_network_isolation_enabled", "sagemaker_models_vpc_settings_configured"} <= passed
     assert differences("prowler", prowled["stack", "FAIL"]) == []
 

@@ -57,7 +57,7 @@ def cured_plan(plan: Document) -> Document:
     """A copy of a Terraform plan of the kit's stack with what its accepted findings lack."""
     cured = copy.deepcopy(plan)
     rule = {"id": "all", "status": "Enabled", "destination": [{"bucket": "arn:aws:s3:::copies"}]}
-    for name in ("store", "work"):
+    for name in ("store", "work", "audit"):
         bucket = next(
             each["address"]
             for each in cured["configuration"]["root_module"]["resources"]
@@ -67,6 +67,9 @@ def cured_plan(plan: Document) -> Document:
         _add(cured, "aws_s3_bucket_logging", name, {"target_bucket": "logs", "target_prefix": name}, add)
         _add(cured, "aws_s3_bucket_notification", name, {"eventbridge": True}, add)
         _add(cured, "aws_s3_bucket_replication_configuration", name, {"role": "r", "rule": [rule]}, add)
+    for place in (cured["planned_values"]["root_module"]["resources"], cured["resource_changes"]):
+        for each in (found for found in place if found["type"] == "aws_cloudtrail"):
+            (each.get("values") or each["change"]["after"])["sns_topic_name"] = "told"
     _add(cured, "aws_default_security_group", "vpc", {}, {"vpc_id": "aws_vpc.vpc"})
     groups = {"security_groups": "aws_security_group.workloads"}
     _add(cured, "aws_network_interface", "some", {"subnet_id": "subnet-1"}, groups)

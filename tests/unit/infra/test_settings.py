@@ -74,6 +74,7 @@ def _entry(**fields: Any) -> dict[str, Any]:
             ["llmops:endpoints.size.insances: unknown key", "gate"],
         ),
         ({"expires": "soon"}, ["llmops:expires: 'soon' is neither a date (2026-12-31) nor a time"]),
+        ({"production": True}, ["llmops:production: has no effect on this machine", "target: aws"]),
         ({"expires": "2026-12-31"}, ["llmops:expires: has no effect on this machine", "target: aws"]),
         ({"images": {"serving": "repo:latest"}}, ["llmops:images: serving: 'repo:latest' is not by digest"]),
         ({"aws": {"regoin": "x"}}, ["llmops:aws.regoin: unknown key", "region, profile"]),
@@ -150,7 +151,7 @@ def test_pulumi_yaml_declares_the_same_settings(project: Path) -> None:
         assert declared["description"] == field.description, key
         default = field.default.model_dump(exclude_defaults=True) if isinstance(field.default, Part) else field.default
         assert declared["default"] == default, key
-        assert declared["type"] == ("object" if isinstance(default, dict) else "string"), key
+        assert declared["type"] == {dict: "object", bool: "boolean"}.get(type(default), "string"), key
 
 
 @pytest.mark.parametrize(("stack", "target"), [("local", "local"), ("aws-dev", "aws")])

@@ -33,6 +33,7 @@ WALK: dict[str, tuple[Any, Any, dict[str, Any]]] = {
     "local_home": (".llmops", "elsewhere", {}),
     "local_runtime": ("process", "docker", {}),
     "expires": ("", "2026-12-31", {}),
+    "production": (False, True, {}),
     "accepted_rules": ({}, {"encrypted": "no data of ours"}, {}),
     "images.training": ("", TRAINING, {f"{AWS}schedules": {"weekly": SCHEDULE}}),
     "images.training_tensorflow": ("", OTHER, {}),
@@ -91,6 +92,7 @@ WALK: dict[str, tuple[Any, Any, dict[str, Any]]] = {
     f"{AWS}network.interface_endpoints": ([], ["kms"], {f"{AWS}network.mode": "own"}),
     f"{AWS}network.subnet_ids": (["subnet-3"], ["subnet-4"], {f"{AWS}network": {"mode": "existing", **NETWORK}}),
     f"{AWS}network.security_group_ids": (["sg-3"], ["sg-4"], {f"{AWS}network": {"mode": "existing", **NETWORK}}),
+    f"{AWS}audit": (False, True, {}),
     f"{AWS}alarms.error_rate": (0.05, 0.1, {}),
     f"{AWS}alarms.latency_seconds": (20.0, 5.0, {}),
     f"{AWS}alarms.quality": (1.0, 0.5, {}),
@@ -119,7 +121,8 @@ HONOURED_LOCALLY = (
     *(ROLLOUT + f for f in ("strategy", "canary_percent", "bake_seconds", "extra_bakes", "on_inconclusive")),
     *(LIMITS + f for f in (*AdmissionLimits.model_fields, "api_keys_file", "metrics_key_file", "memory_mb")),
 )
-FOR_THE_RULES = ("accepted_rules",)  # read by what judges a stack: tests/unit/policies
+# Read by what judges a stack: tests/unit/policies and tests/unit/settings/test_production.py.
+FOR_THE_RULES = ("accepted_rules", "production")
 FOR_RUNS = ("images.training_tensorflow",)  # read by `llmops train`: tests/unit/cli/runs/test_tensorflow.py
 # What a provider acts on in other ways than by a resource's inputs: default tags are the provider's own.
 ON_THE_PROVIDER = ("expires", f"{AWS}profile", f"{AWS}tags")

@@ -10,6 +10,7 @@ NOT_DONE = [
     "instance types: an instance is a process or a container of this machine, whatever its type",
     "shadow variants get no requests; a serverless variant is one instance that never scales to zero",
     "data capture by the platform (DataCaptureConfig): nothing is written",
+    "events of CloudTrail's trails: nothing is recorded or delivered",
     "composite alarms, metric math but of alarms by point, anomaly detectors and metric streams: refused",
     "scheduled scaling actions, and L, W and # in a cron expression: refused",
 ]

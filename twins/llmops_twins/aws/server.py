@@ -14,6 +14,7 @@ BIND = "127.0.0.1"
 _SERVICES = (
     "sagemaker.application_autoscaling",
     "services.budgets",
+    "services.cloudtrail",
     "services.cloudwatch.cloudwatch",
     "services.cost_explorer",
     "services.ec2.ec2",

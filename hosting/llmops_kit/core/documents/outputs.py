@@ -58,6 +58,7 @@ class AwsOutput(Part):
     endpoints: dict[Name, str] = Field(default={}, description="Endpoint -> its name on SageMaker.")
     work_bucket: str = ""
     alarms_topic: str = ""
+    audit_bucket: str = Field(default="", description="Of the trail's files; empty: the stack has no trail.")
     jobs: Compute = Field(default=Compute(), description="Default compute of runs.")
     job_prefix: str = Field(default="", description="Prefix of the names of the stack's training jobs.")
     tags: dict[str, str] = Field(default={}, description="Put on the stack's training jobs.")
@@ -95,6 +96,7 @@ class AzureOutput(Part):
     environments: dict[str, str] = Field(default={}, description="training -> id of the environment version.")
     endpoints: dict[Name, str] = Field(default={}, description="Endpoint -> its name on Azure ML.")
     logs: str = Field(default="", description="Resource id of the Log Analytics workspace.")
+    audit_account: str = Field(default="", description="Resource id of the account of audit logs' copies.")
     metrics: str = Field(default="", description="Resource id of the Application Insights component.")
     jobs: Compute = Field(default=Compute(), description="Default compute of runs.")
     job_prefix: str = Field(default="", description="Prefix of the names of the stack's jobs.")

@@ -231,7 +231,7 @@ def down_with_data(stack: PulumiStack, name: str, say: Say) -> None:
         say: called with each step.
 
     Raises:
-        KitError: the name is not the stack's.
+        KitError: the name is not the stack's, or the cloud still keeps the stack's audit log.
     """
     if name != stack.name:
         raise KitError(
@@ -242,11 +242,19 @@ def down_with_data(stack: PulumiStack, name: str, say: Say) -> None:
     registry.preflight(stack, say, dev=True, make=False)
     outputs = stack.outputs()
     _require_own(outputs, stack.project.folder.resolve())
+    platform = registry.open_platform(outputs)
+    if kept := platform.audit_log():
+        raise KitError(
+            "the stack's audit log is kept there, and would become unreadable with the stack's keys",
+            where=kept,
+            fix=f"`llmops down --stack {stack.name}` removes all but data, keys and log; repeat this once the log's "
+            "retention is over and it is deleted",
+        )
     free(stack, say)
     stack.run("state", "unprotect", "--all", "--yes")
     say(f"removing every model version, dataset version and run of {stack.name}")
     # Before destroy: protected buckets have no force_destroy, so they must be empty.
-    registry.open_platform(outputs).remove_data()
+    platform.remove_data()
     looked = ["--refresh"] if registry.operations_of(stack.target).data_has_resources else []
     _run(stack, "destroy", *looked, "--yes", "--skip-preview", "--suppress-outputs")
     if outputs.hosting:

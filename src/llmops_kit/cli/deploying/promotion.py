@@ -59,8 +59,8 @@ def promote(
 
     Raises:
         KitError: the version is not in the store, was changed, is not signed by this stack, was rejected, or did not
-            pass its gate (with reasons); the endpoint's name is invalid; or `reason` is not a single line of at most
-            MOST_REASON characters.
+            pass its gate (with reasons; `reason` waives it, except in a stack with `production: true`); the endpoint's
+            name is invalid; or `reason` is not a single line of at most MOST_REASON characters.
     """
     _require_reason(reason)
     store = platform.store()
@@ -89,7 +89,8 @@ def rollback(platform: Platform, file: StackFile, endpoint: str = "", say: Say =
 
     Raises:
         KitError: there is no such endpoint, several exist and none is named, there is no previous version, or that
-            one was rejected, was changed, or is not signed by this stack.
+            one was rejected, was changed, is not signed by this stack, or had its gate waived and the stack has
+            `production: true`.
     """
     entries = file.promoted()
     name = endpoint or _only(list(entries), str(file.path))
@@ -194,6 +195,12 @@ def _require_not_rejected(store: Store, ref: ModelRef) -> None:
 
 def _write(platform: Platform, file: StackFile, name: str, ref: ModelRef, reason: str, kind: str) -> PromotionChange:
     waived = bool(reason)
+    if waived and file.settings("production").production:
+        raise RefusedError(
+            f"{ref.alias} did not pass its gate, and this stack is for production",
+            where=f"{file.path}: production",
+            fix="promote a version that passed; or try this one in another stack",
+        )
     entry = file.promoted().get(name, PromotedEntry())
     before = entry.model
     if before != str(ref):

@@ -216,6 +216,10 @@ class Platform(Protocol):
         """Yields the endpoint's log lines; with `follow`, also new ones."""
         ...
 
+    def audit_log(self) -> str:
+        """Returns where the cloud still keeps the stack's audit log; empty: nowhere."""
+        ...
+
     def remove_data(self) -> None:
         """Remove every version and run for good, so that the stack's resources are empty and can be destroyed."""
         ...

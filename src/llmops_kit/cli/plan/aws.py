@@ -22,6 +22,7 @@ _UNPRICED = {
     "aws:s3/bucket:Bucket": "what the buckets hold, and requests",
     "aws:ecr/repository:Repository": "what the registry holds",
     "aws:cloudwatch/logGroup:LogGroup": "log lines",
+    "aws:cloudtrail/trail:Trail": "events of the trail",
 }
 
 

@@ -24,6 +24,7 @@ _MONTHLY = {
 }
 REGISTRY = "azure-native:containerregistry:Registry"
 _HOURLY = {"azure-native:network:PrivateEndpoint": ("private endpoints", "private_endpoint_hour")}
+_DIAGNOSTICS = "azure-native:monitor:DiagnosticSetting"
 _UNPRICED = {
     "azure-native:storage:StorageAccount": "what the storage accounts hold, and requests",
     "azure-native:keyvault:Vault": "operations on keys",
@@ -132,6 +133,8 @@ def resource_costs(resources: Sequence[Resource], prices: Prices) -> Iterator[Co
     for type_, words in _UNPRICED.items():
         if of_type(resources, type_):
             yield CostLine(words, None, None, "by use")
+    if any(each.properties.get("storageAccountId") for each in of_type(resources, _DIAGNOSTICS)):
+        yield CostLine("copies of audit logs", None, None, "by use")
 
 
 def warnings(resources: Sequence[Resource], stack: ResolvedStack) -> list[str]:

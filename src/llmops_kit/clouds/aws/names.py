@@ -7,8 +7,10 @@ COST_TAG = "llmops:cost"
 """Tag with `<project>/<stack>`, by which stacks' budgets count; bootstrap activates it as a cost allocation tag."""
 PROJECT_TAG, STACK_TAG = "llmops:project", "llmops:stack"
 SAGEMAKER, SCHEDULER = "sagemaker.amazonaws.com", "scheduler.amazonaws.com"
+CLOUDTRAIL = "cloudtrail.amazonaws.com"
 ENDPOINT_LOGS = "/aws/sagemaker/Endpoints"
 JOB_LOGS = "/aws/sagemaker/TrainingJobs"
+AUDIT_LOGS = "/aws/cloudtrail"
 VARIANT = "main"
 """Name of every endpoint's variant, which alarms, autoscaling and metrics contain."""
 SERVING = "-serving"
@@ -34,6 +36,11 @@ def role_path(project: str) -> str:
 def ci_path(project: str) -> str:
     """Returns the IAM path of the roles for CI workflows; bootstrap's policies allow no change below it."""
     return f"/llmops-ci/{project}/"
+
+
+def audit_path(project: str) -> str:
+    """Returns the IAM path of the roles that write audit logs; bootstrap's policies allow no change below it."""
+    return f"/llmops-audit/{project}/"
 
 
 def stack_tags(project: str, stack: str) -> dict[str, str]:

@@ -153,6 +153,11 @@ class AwsSettings(Part):
         default=365, description="Retention of the endpoints' logs."
     )
     runs_days: int = Field(default=90, ge=1, le=3650, description="Retention of runs' files.")
+    audit: bool = Field(
+        default=False,
+        description="on: a CloudTrail trail of the store's objects and of each signature, in a bucket where nobody can "
+        "delete them for log_retention_days, and alarms on signatures and on changes of trail, keys and buckets.",
+    )
     alarms: AwsAlarmSettings = AwsAlarmSettings()
     budget: AwsBudgetSettings = AwsBudgetSettings()
     jobs: AwsJobSettings = Field(default=AwsJobSettings(), description="Defaults of runs.")

@@ -229,6 +229,11 @@ class AzureSettings(Part):
     )
     log_retention_days: int = Field(default=365, ge=30, le=730, description="Retention of logs and metrics.")
     runs_days: int = Field(default=90, ge=1, le=3650, description="Retention of runs' files.")
+    audit: bool = Field(
+        default=False,
+        description="on: copy the audit logs of vault, storage, registry and workspace to an account where they can't "
+        "be changed for log_retention_days, and notify of each signature and change of keys.",
+    )
     alerts: AzureAlerts = AzureAlerts()
     budget: AzureBudget = AzureBudget()
     jobs: AzureJobs = Field(default=AzureJobs(), description="Defaults of runs.")

@@ -317,6 +317,39 @@ def test_vulnerability_12_no_workflows_role_writes_or_reads_a_strangers_bucket(
     deploy.create_bucket(Bucket=f"{ours}-new")
 
 
+@pytest.mark.scorecard("audit-log")
+def test_the_deploy_role_neither_stops_nor_redirects_a_trail_nor_opens_its_bucket(
+    clients: AwsClients, made: Bootstrapped, session: type[Session]
+) -> None:
+    """Of `audit: true`, which an administrator turns on. Two trails, one of another project."""
+    bucket, service = f"{made.names.prefix}-dev-audit-0123456789ab", {"Service": "cloudtrail.amazonaws.com"}
+    arns = [f"arn:aws:s3:::{bucket}", f"arn:aws:s3:::{bucket}/*"]
+    granted = {"Effect": "Allow", "Principal": service, "Action": "s3:*", "Resource": arns}
+    policy = json.dumps({"Version": "2012-10-17", "Statement": [granted]})
+    clients("s3").create_bucket(Bucket=bucket)
+    clients("s3").put_bucket_policy(Bucket=bucket, Policy=policy)
+    trails = [f"{made.names.prefix}-dev-audit", "payroll-audit"]
+    for name in trails:
+        clients("cloudtrail").create_trail(Name=name, S3BucketName=bucket)
+        clients("cloudtrail").start_logging(Name=name)
+    deploy = session(*take(clients, made.roles["deploy"], MAIN).values())
+    everything = [{"ReadWriteType": "WriteOnly", "IncludeManagementEvents": False}]
+    for name in trails:
+        refused(deploy.client("cloudtrail").stop_logging, Name=name)
+        refused(deploy.client("cloudtrail").delete_trail, Name=name)
+        refused(deploy.client("cloudtrail").update_trail, Name=name, S3BucketName=f"{made.names.prefix}-ours")
+        refused(deploy.client("cloudtrail").put_event_selectors, TrailName=name, EventSelectors=everything)
+        assert clients("cloudtrail").get_trail_status(Name=name)["IsLogging"]
+    s3 = deploy.client("s3")
+    refused(s3.delete_bucket_policy, Bucket=bucket)
+    refused(s3.put_bucket_policy, Bucket=bucket, Policy=policy)
+    refused(s3.put_object, Bucket=bucket, Key="AWSLogs/forged", Body=b"x")
+    refused(s3.delete_bucket, Bucket=bucket)
+    for name in trails:
+        clients("cloudtrail").delete_trail(Name=name)
+    clients("s3").delete_bucket(Bucket=bucket)
+
+
 @pytest.mark.vulnerability(2)
 def test_vulnerability_2_the_boundary_keeps_a_role_out_of_a_strangers_bucket(
     account: Account, clients: AwsClients, made: Bootstrapped, session: type[Session]

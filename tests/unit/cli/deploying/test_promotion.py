@@ -7,7 +7,7 @@ from llmops_kit.cli.deploying.promotion import promote, rollback
 from llmops_kit.cli.platforms.local.platform import LocalPlatform
 from llmops_kit.cli.stacks.stack_file import StackFile
 from llmops_kit.core.documents.store import Alias
-from llmops_kit.core.errors import IntegrityError, KitError, SignatureError
+from llmops_kit.core.errors import IntegrityError, KitError, RefusedError, SignatureError
 from llmops_kit.core.layout import alias_key
 from llmops_kit.core.names import ModelRef
 from tests.support.tiny_models.versions import write_version
@@ -84,6 +84,26 @@ def test_a_version_without_passed_gate_needs_force_which_the_next_good_one_takes
     assert StackFile(path).promoted()["chatbot"].gate == "required"
     assert rollback(platform, StackFile(path)).waived
     assert StackFile(path).promoted()["chatbot"].gate == "waived"
+
+
+@pytest.mark.scorecard("production")
+def test_a_production_stack_takes_no_waived_gate_by_promotion_or_rollback(
+    platform: LocalPlatform, make_version: MakeVersion, path: Path
+) -> None:
+    for weights, passed in (("bad", False), ("good", True)):
+        platform.store().put_model(make_version(weights=weights, passed=passed), platform.sign)
+    promote(platform, StackFile(path), "chatbot@1", reason="a hotfix")
+    promote(platform, StackFile(path), "chatbot@2")
+    path.write_text(path.read_text() + "  llmops:production: true\n")
+    before = path.read_text()
+    for change in (
+        lambda: promote(platform, StackFile(path), "chatbot@1", reason="a hotfix"),
+        lambda: rollback(platform, StackFile(path)),
+    ):
+        with pytest.raises(RefusedError, match="did not pass its gate, and this stack is for production"):
+            change()
+    assert path.read_text() == before
+    assert not promote(platform, StackFile(path), "chatbot@2", reason="passed anyway").diff
 
 
 def test_a_tampered_version_is_not_promoted(platform: LocalPlatform, versions: list[ModelRef], path: Path) -> None:

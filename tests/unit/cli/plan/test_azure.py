@@ -129,6 +129,13 @@ def test_costs_by_scaling_registry_and_alerts() -> None:
     assert total(lines, busy=False).unknown == ["1 metric alerts", "what the storage accounts hold, and requests"]
 
 
+@pytest.mark.parametrize(("archive", "copied"), [({}, 0), ({"storageAccountId": UNKNOWN}, 1)])
+def test_copies_of_audit_logs_are_paid_for_by_use(archive: dict[str, str], copied: int) -> None:
+    diagnostics = [Resource("azure-native:monitor:DiagnosticSetting", f"diagnostics-{n}", archive) for n in range(2)]
+    lines = list(resource_costs(diagnostics, Prices("westeurope", TABLE)))
+    assert [(line.what, line.idle) for line in lines] == [("copies of audit logs", None)] * copied
+
+
 def of_azure(azure: dict[str, Any]) -> ResolvedStack:
     return resolved(Settings.model_validate({"target": "azure", "azure": azure}))
 

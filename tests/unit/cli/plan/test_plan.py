@@ -108,6 +108,7 @@ def test_scaling_sets_idle_and_busy() -> None:
         Resource("aws:ec2/vpcEndpoint:VpcEndpoint", "s3", {"vpcEndpointType": "Gateway"}),
         Resource("aws:kms/key:Key", "key", {}),
         Resource("aws:s3/bucket:Bucket", "store", {}),
+        Resource("aws:cloudtrail/trail:Trail", "trail", {}),
     ]
     endpoints = plan_endpoints(resources, [], {}, {})
     prices = Prices("us-east-1", TABLE)
@@ -119,7 +120,7 @@ def test_scaling_sets_idle_and_busy() -> None:
     assert lines[0].source == "list, 2026-04-21"
     idle, busy = total(lines, busy=False), total(lines, busy=True)
     assert (idle.usd, busy.usd) == (0.02, pytest.approx(4.244))
-    assert idle.unknown == ["1 KMS keys", "what the buckets hold, and requests"]
+    assert idle.unknown == ["1 KMS keys", "what the buckets hold, and requests", "events of the trail"]
     assert instances_needed(endpoints) == {Machines("endpoint", "ml.g5.xlarge"): 3}
 
 

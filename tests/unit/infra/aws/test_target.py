@@ -317,3 +317,11 @@ def test_this_machines_endpoints_are_taken_to_aws_by_changing_the_stack_alone(
     """The comments of Pulumi.local.yaml show an endpoint: the same entry works on both targets, by one program."""
     monkeypatch.chdir(tmp_path)
     assert targets_of_one_entry(account) == ["local", "aws"]
+
+
+@pytest.mark.scorecard("production")
+def test_a_production_stack_declares_nothing_with_weak_settings(account: Account) -> None:
+    with pytest.raises(pulumi.RunError) as refused:
+        account.provision({"production": True})
+    for key in ("permissions_boundary_arn", "network.mode", "budget.emails"):
+        assert f"llmops:aws.{key}: with `production: true`: " in str(refused.value)

@@ -32,6 +32,26 @@ def service_accesses_of(call: ApiCall, account: JudgedAccount) -> Iterator[tuple
         context = {"kms:EncryptionContext:aws:logs:arn": arn, "aws:SourceArn": arn, "aws:SourceAccount": account.id}
         for action in ("kms:Encrypt", "kms:Decrypt", "kms:GenerateDataKey"):
             yield f"logs.{call.region}.amazonaws.com", JudgedAction(action, account.key_arn(key, call.region), context)
+    if (call.service, call.operation) == ("cloudtrail", "CreateTrail"):
+        yield from _delivery_of_trail(call, account)
+
+
+def _delivery_of_trail(call: ApiCall, account: JudgedAccount) -> Iterator[tuple[str, JudgedAction]]:
+    """Yields what CloudTrail must be granted to deliver a trail's files, by the bucket's policy and by the key's ("S3
+    bucket policy for CloudTrail" and "Configure AWS KMS key policies for CloudTrail" in CloudTrail's guide).
+    """
+    service, given = "cloudtrail.amazonaws.com", call.parameters
+    trail = f"arn:{account.partition}:cloudtrail:{call.region}:{account.id}:trail/{given['Name']}"
+    bucket = f"arn:{account.partition}:s3:::{given['S3BucketName']}"
+    source: Context = {"aws:SourceArn": trail, "aws:SourceAccount": account.id}
+    prefix = f"{given['S3KeyPrefix']}/" if given.get("S3KeyPrefix") else ""
+    written = source | {"s3:x-amz-acl": "bucket-owner-full-control"}
+    yield service, JudgedAction("s3:GetBucketAcl", bucket, source)
+    yield service, JudgedAction("s3:PutObject", f"{bucket}/{prefix}AWSLogs/{account.id}/CloudTrail/any", written)
+    if key := given.get("KmsKeyId"):
+        context = source | {"kms:EncryptionContext:aws:cloudtrail:arn": trail}
+        for action in ("kms:DescribeKey", "kms:GenerateDataKey"):
+            yield service, JudgedAction(action, account.key_arn(key, call.region), context)
 
 
 def _tags(call: ApiCall, own: list[JudgedAction], account: JudgedAccount) -> Iterator[JudgedAction]:

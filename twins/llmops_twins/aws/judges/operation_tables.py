@@ -27,6 +27,7 @@ ACTIONS: dict[tuple[str, str], str] = {
 
 PLACEHOLDERS: dict[tuple[str, str], str] = {
     ("budgets", "BudgetName"): "BudgetName || Budget.BudgetName || NewBudget.BudgetName",
+    ("cloudtrail", "TrailName"): "Name || TrailName",
     ("cloudwatch", "AlarmName"): "AlarmName || AlarmNames",
     ("cloudwatch", "DashboardName"): "DashboardName || DashboardNames",
     ("ecr", "RepositoryName"): "repositoryName || repositoryNames",
@@ -57,6 +58,7 @@ CREATES_TAGGED: dict[str, str] = {
     "sns": "sns:TagResource",
     "sqs": "sqs:TagQueue",
     "budgets": "budgets:TagResource",
+    "cloudtrail": "cloudtrail:AddTags",
     "kms": "kms:TagResource",
     "ssm": "ssm:AddTagsToResource",
     "secretsmanager": "secretsmanager:TagResource",
@@ -72,7 +74,8 @@ IAM_TAGS = {
     "CreateSAMLProvider": "iam:TagSAMLProvider",
 }
 
-REQUEST_TAGS = "Tags || tags || TagList || ResourceTags || CreateBucketConfiguration.Tags || TagSpecifications[].Tags[]"
+REQUEST_TAGS = "Tags || tags || TagList || TagsList || ResourceTags"
+REQUEST_TAGS += " || CreateBucketConfiguration.Tags || TagSpecifications[].Tags[]"
 TAG_KEYS = "TagKeys || tagKeys || ResourceTagKeys"
 
 PASSED_ROLES: dict[tuple[str, str], tuple[str, str]] = {
@@ -89,6 +92,8 @@ PASSED_ROLES: dict[tuple[str, str], tuple[str, str]] = {
     ("application-autoscaling", "RegisterScalableTarget"): ("RoleARN", "application-autoscaling.amazonaws.com"),
     ("events", "PutRule"): ("RoleArn", "events.amazonaws.com"),
     ("events", "PutTargets"): ("Targets[].RoleArn", "events.amazonaws.com"),
+    ("cloudtrail", "CreateTrail"): ("CloudWatchLogsRoleArn", "cloudtrail.amazonaws.com"),
+    ("cloudtrail", "UpdateTrail"): ("CloudWatchLogsRoleArn", "cloudtrail.amazonaws.com"),
     ("ec2", "CreateFlowLogs"): ("DeliverLogsPermissionArn", "vpc-flow-logs.amazonaws.com"),
     ("logs", "PutSubscriptionFilter"): ("roleArn", "logs.amazonaws.com"),
     ("s3", "PutBucketReplication"): ("ReplicationConfiguration.Role", "s3.amazonaws.com"),

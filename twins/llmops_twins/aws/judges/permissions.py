@@ -271,11 +271,7 @@ class AwsPermissionJudge:
         needed = list(behalf.service_accesses_of(call, self.account))
         for service, access in needed:
             if not self._of_service(service, [access])[0].allowed:
-                named = access.context["kms:EncryptionContext:aws:logs:arn"]
-                raise AwsApiError(
-                    "AccessDeniedException",
-                    f"The specified KMS key does not exist or is not allowed to be used with LogGroup '{named}'",
-                )
+                raise _not_granted(access)
 
     def _judge_policy(self, call: ApiCall) -> None:
         parameter, kind = _POLICY_PARAMETERS.get((call.service, call.operation), ("", ""))
@@ -317,6 +313,26 @@ def _binds_root(access: JudgedAction, policy: str | None) -> bool:
 
 def _session_name(service: str) -> str:
     return {"sagemaker.amazonaws.com": "SageMaker"}.get(service, service.partition(".")[0])
+
+
+def _not_granted(access: JudgedAction) -> AwsApiError:
+    """Returns the error for a resource whose policy doesn't let a service do what a call needs."""
+    if group := access.context.get("kms:EncryptionContext:aws:logs:arn"):
+        return AwsApiError(
+            "AccessDeniedException",
+            f"The specified KMS key does not exist or is not allowed to be used with LogGroup '{group}'",
+        )
+    # CreateTrail in CloudTrail's API reference: "when the policy on the S3 bucket is not sufficient", "when the policy
+    # on the S3 bucket or KMS key does not have sufficient permissions for the operation".
+    if access.action.startswith("s3:"):
+        bucket = access.resource.rpartition(":::")[2].partition("/")[0]
+        return AwsApiError(
+            "InsufficientS3BucketPolicyException", f"Incorrect S3 bucket policy is detected for bucket: {bucket}"
+        )
+    return AwsApiError(
+        "InsufficientEncryptionPolicyException",
+        f"Insufficient permissions to access S3 bucket or KMS key {access.resource}.",
+    )
 
 
 def _malformed(service: str, why: str) -> AwsApiError:

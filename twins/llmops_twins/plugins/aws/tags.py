@@ -10,7 +10,7 @@ from llmops_twins.plugins.aws.templates import filled
 from llmops_twins.plugins.aws.translate import map_of, pairs_of
 from llmops_twins.plugins.values import UNKNOWN, has_unknown
 
-MEMBERS = ("Tags", "tags", "TagSet", "TagList", "ResourceTags")
+MEMBERS = ("Tags", "tags", "TagSet", "TagList", "TagsList", "ResourceTags")
 KEYS = ("TagKeys", "tagKeys", "ResourceTagKeys")
 
 

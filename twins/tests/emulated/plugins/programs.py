@@ -1,5 +1,43 @@
 """Programs of a few resources each; `own` are the options with the provider. Braces in them are doubled for format."""
 
+TRAILS = """
+evidence = aws.s3.Bucket("evidence", bucket="kit-evidence", object_lock_enabled=True, opts=own)
+locked = aws.s3.BucketObjectLockConfiguration(
+    "locked",
+    bucket=evidence.id,
+    rule={{"default_retention": {{"mode": "GOVERNANCE", "days": {days}}}}},
+    opts=own,
+)
+delivers = aws.s3.BucketPolicy(
+    "delivers",
+    bucket=evidence.id,
+    policy=evidence.arn.apply(lambda arn: json.dumps({{
+        "Version": "2012-10-17",
+        "Statement": [{{
+            "Effect": "Allow", "Principal": {{"Service": "cloudtrail.amazonaws.com"}},
+            "Action": ["s3:GetBucketAcl", "s3:PutObject"], "Resource": [arn, arn + "/*"],
+        }}],
+    }})),
+    opts=own,
+)
+aws.cloudtrail.Trail(
+    "trail",
+    name="kit-trail",
+    s3_bucket_name=evidence.id,
+    enable_log_file_validation=True,
+    enable_logging={logging},
+    advanced_event_selectors=[{{
+        "name": "objects",
+        "field_selectors": [
+            {{"field": "eventCategory", "equals": ["Data"]}},
+            {{"field": "resources.type", "equals": ["AWS::S3::Object"]}},
+            {{"field": "resources.ARN", "starts_withs": ["arn:aws:s3:::{bucket}/"]}},
+        ],
+    }}],
+    tags={{"purpose": {bucket!r}}},
+    opts=own.merge(pulumi.ResourceOptions(depends_on=[delivers])),
+)
+"""
 STORAGE = """
 key = aws.kms.Key("key", description={description!r}, enable_key_rotation=True, deletion_window_in_days=7, opts=own)
 alias = aws.kms.Alias("alias", name="alias/models", target_key_id=key.key_id, opts=own)

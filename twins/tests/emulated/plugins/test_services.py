@@ -63,7 +63,21 @@ def _planned(program: Any, made: dict[str, Any]) -> None:
     program.client("scheduler").delete_schedule(GroupName="kit", Name="nightly")
 
 
+def _trails(program: Any, made: dict[str, Any]) -> None:
+    program.client("cloudtrail").stop_logging(Name=made["trail"]["id"])
+    lock = {"ObjectLockEnabled": "Enabled"}
+    program.client("s3").put_object_lock_configuration(Bucket="kit-evidence", ObjectLockConfiguration=lock)
+
+
 CASES = {
+    "trails": Case(
+        programs.TRAILS,
+        {"days": 30, "logging": True, "bucket": "models"},
+        {"days": 60, "logging": True, "bucket": "all-models"},
+        {"locked": "update", "trail": "update"},
+        _trails,
+        {"trail": "update", "locked": "update"},
+    ),
     "storage": Case(
         programs.STORAGE,
         {"description": "models", "purpose": "models", "restrict": True, "days": 30},

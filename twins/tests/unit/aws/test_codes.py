@@ -46,7 +46,7 @@ def declared() -> frozenset[str]:
     session = botocore.session.Session()
     services = {"sagemaker-runtime", "application-autoscaling", "service-quotas", "resourcegroupstaggingapi"}
     services |= {"sagemaker", "budgets", "cloudwatch", "ec2", "ecr", "iam", "kms", "logs", "s3", "scheduler"}
-    services |= {"secretsmanager", "sns", "sqs", "sts", "pricing"}
+    services |= {"cloudtrail", "secretsmanager", "sns", "sqs", "sts", "pricing"}
     found = set()
     for service in services:
         shapes: Any = session.get_service_model(service).error_shapes

@@ -26,9 +26,12 @@ NOT_JUDGED = {
     ("aws:budgets/budget:Budget", "filterExpression"),
     ("aws:cloudwatch/metricAlarm:MetricAlarm", "evaluationWindow"),
     ("aws:s3/bucketLifecycleConfiguration:BucketLifecycleConfiguration", "rules[].filter"),
+    ("aws:s3/bucketObjectLockConfiguration:BucketObjectLockConfiguration", "objectLockEnabled"),
     ("aws:s3/bucketLifecycleConfiguration:BucketLifecycleConfiguration", "rules[].expiration"),
 }
-"""Checks of the real plugin that nothing here refuses: two only warn, one is only documented, one can't be made."""
+"""Checks of the real plugin that nothing here refuses: two only warn, one is only documented, one can't be made, one
+has a single value.
+"""
 
 
 @pytest.fixture(scope="module")
@@ -267,7 +270,7 @@ def test_an_object_stands_for_json(plugin: Plugin) -> None:
 
 def test_tags_are_merged_and_change_in_place(plugin: Plugin) -> None:
     tagged = [token for token in tokens() if rules(token).tagged]
-    assert len(tagged) == 22
+    assert len(tagged) == 23
     for token in tagged:
         base = samples.minimal(token)
         plain = plugin.check(token, base)[0]
@@ -290,7 +293,7 @@ def test_a_name_has_to_be_given_where_the_engine_makes_none() -> None:
 
 def test_names_are_made_kept_and_make_way(plugin: Plugin) -> None:
     named = [token for token in tokens() if rules(token).autoname]
-    assert len(named) == 17
+    assert len(named) == 18
     for token in named:
         told = rules(token).autoname or {}
         name, base = told["property"], samples.minimal(token)

@@ -9,6 +9,7 @@ from llmops_kit.clouds.aws.settings import AwsScheduleSettings, AwsSettings
 from llmops_kit.infra.components import ModelEndpointArgs, ModelStoreArgs, TrainingArgs, told_without_traceback
 from llmops_kit.infra.targets.aws.resolve import AwsResolved, resolve
 from llmops_kit.infra.targets.aws.resources import observe
+from llmops_kit.infra.targets.aws.resources.audit import declare_audit
 from llmops_kit.infra.targets.aws.resources.context import declare_context
 from llmops_kit.infra.targets.aws.resources.endpoint import EndpointContext, declare_endpoint
 from llmops_kit.infra.targets.aws.resources.identity import (
@@ -82,6 +83,9 @@ class ModelStore(pulumi.ComponentResource):
         signing = declare_signing_key(stack, given.signing_key_arn)
         self.topic = observe.declare_topic(stack, given.budget.emails, self.storage.key_arn)
         observe.declare_budget(stack, given.budget, self.topic)
+        self.audit_bucket: pulumi.Input[str] = ""
+        if given.audit:
+            self.audit_bucket = declare_audit(stack, given, self.storage, signing.arn, self.topic.arn)
         self.url = pulumi.Output.concat("s3://", self.storage.store.name)
         self.runs = pulumi.Output.concat("s3://", self.storage.work.name, "/runs")
         self.key_arn = pulumi.Output.from_input(self.storage.key_arn)
@@ -222,6 +226,7 @@ def stack_outputs_of(
             "job_prefix": stack.job_prefix,
             "tags": stack.job_tags,
             "serving_image": training.images.serving,
+            **({"audit_bucket": store.audit_bucket} if store.settings.audit else {}),
         },
     )
 

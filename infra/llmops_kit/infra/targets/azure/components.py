@@ -209,6 +209,7 @@ def stack_outputs_of(store: ModelStore, training: Training, endpoints: Mapping[s
             "computes": {name: cluster.model_dump() for name, cluster in training.clusters.items()},
             "environments": _environments(training.images, store),
             "serving_image": training.images.serving,
+            **({"audit_account": ids.account("audit").id} if store.settings.audit else {}),
         },
     )
 

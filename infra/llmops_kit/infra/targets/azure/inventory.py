@@ -164,7 +164,7 @@ class AzureInventory:
         )
 
     def account(self, word: str) -> AzureEntry:
-        """Returns a storage account, storage or scratch; its name must be globally unique."""
+        """Returns a storage account, storage, scratch or audit; its name must be globally unique."""
         own = self.names.compact("data" if word == "storage" else word, 24, self.location.subscription)
         return self._in_group("storage:StorageAccount", self.names.kept(word), ACCOUNTS, own)
 
@@ -235,7 +235,9 @@ class AzureInventory:
 
     @property
     def audited(self) -> dict[str, str]:
-        """The stack's own resources with diagnostic settings -> their ids; existing ones are left to their owners."""
+        """Resources with diagnostic settings -> their ids. Existing ones are left to their owners, except, with
+        `audit`, the vault that signs and the account of versions and runs.
+        """
         blobs = "/blobServices/default"
         every = {
             "storage": (self.given.storage_account, f"{self.account_id}{blobs}"),
@@ -244,7 +246,8 @@ class AzureInventory:
             "registry": (self.given.registry, self.id_of("registry")),
             "workspace": (self.given.workspace, self.id_of("workspace")),
         }
-        return {resource: id_ for resource, (given, id_) in every.items() if not given}
+        also = ("storage", "vault") if self.given.audit else ()
+        return {resource: id_ for resource, (given, id_) in every.items() if not given or resource in also}
 
     def private_endpoint(self, resource: str) -> AzureEntry:
         """Returns the private endpoint of a resource of PRIVATE_LINKS."""
@@ -346,6 +349,11 @@ class AzureInventory:
         own = self.names.of(f"{name}-{what}")
         return self._in_group(f"monitor:{kind}", f"alert-{name}-{what}", f"Microsoft.Insights/{type_}", own)
 
+    def audit_alert(self, what: str) -> AzureEntry:
+        """Returns an alert of `audit`: signed or keys."""
+        type_, own = "Microsoft.Insights/scheduledQueryRules", self.names.of(f"audit-{what}")
+        return self._in_group("monitor:ScheduledQueryRule", self.names.logical(f"alert-audit-{what}"), type_, own)
+
     def scaling(self, name: str) -> AzureEntry:
         """Returns an endpoint's autoscale setting."""
         type_, own = "Microsoft.Insights/autoscaleSettings", self.names.of(f"{name}-load")
@@ -367,6 +375,9 @@ class AzureInventory:
         }
         for setting, entries in own.items():
             yield from () if getattr(given, setting) else entries
+        if given.audit:
+            yield from (self.account("audit"), self.lifecycle("audit"))
+            yield from (self.audit_alert(what) for what in ("signed", "keys"))
         if not (given.logs or given.metrics):
             yield self.logs
         if self.isolated and not (given.workspace or given.storage_account):

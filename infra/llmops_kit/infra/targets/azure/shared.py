@@ -6,7 +6,7 @@ from dataclasses import replace
 import pulumi
 
 from llmops_kit.infra.targets.azure import grants
-from llmops_kit.infra.targets.azure.resources import identity, images, observe, storage, vault, workspace
+from llmops_kit.infra.targets.azure.resources import audit, identity, images, observe, storage, vault, workspace
 from llmops_kit.infra.targets.azure.resources.context import AzureStack, SharedResources
 from llmops_kit.infra.targets.azure.resources.network import PrivateLinks
 
@@ -49,7 +49,11 @@ def declare_shared(stack: AzureStack) -> SharedResources:
         word: pulumi.Output.concat(id_, "/blobServices/default")
         for word, id_ in (("storage", data.id), ("scratch", scratch.id))
     }
-    observe.declare_diagnostics(stack, {**targets, **blobs}, records)
+    archive = audit.declare_archive(stack, encrypts) if given.audit else None
+    observe.declare_diagnostics(stack, {**targets, **blobs}, records, archive)
+    action_group = observe.declare_action_group(stack)
+    if given.audit:
+        audit.declare_key_alerts(stack, records, action_group)
     return SharedResources(
         storage=replace(data, ready=[*data.ready, *rights]),
         vault=secrets,
@@ -59,5 +63,5 @@ def declare_shared(stack: AzureStack) -> SharedResources:
         endpoint=identity.grant(stack, identities["endpoint"], grants.endpoint(ids), ready),
         workspace=place,
         records=records,
-        action_group=observe.declare_action_group(stack),
+        action_group=action_group,
     )

@@ -98,7 +98,7 @@ def _require_ours(stack: ResolvedLocalStack) -> None:
     """
     settings, cloud = stack.settings, "has no effect on this machine"
     others = " or ".join(f"`target: {name}`" for name in cloud_names())
-    refuse_set((), settings, ("accepted_rules", "expires", "images"), cloud, f"remove it, or set {others}")
+    refuse_set((), settings, _CLOUD_STACK, cloud, f"remove it, or set {others}")
     for field in cloud_names():
         refuse_set((), settings, (field,), cloud, f"remove it, or set `target: {field}`")
     for name, entry in settings.endpoints.items():
@@ -112,6 +112,7 @@ def _require_ours(stack: ResolvedLocalStack) -> None:
             raise setting_error((*path, "size", "instances"), "0 workers serve nothing", "write `endpoint: off`, or 1")
 
 
+_CLOUD_STACK = ("accepted_rules", "expires", "images", "production")
 _CLOUD_ONLY = ("mode", "volume_gb", "start_seconds", "download_seconds", "inference_ami_version")
 _CLOUD_SIZE = ("concurrent_requests", "max_instances", "instance_type")
 

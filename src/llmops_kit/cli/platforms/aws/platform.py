@@ -20,7 +20,7 @@ from llmops_kit.cli.platforms.aws.logs import read_logs
 from llmops_kit.cli.platforms.aws.objects_s3 import S3Objects, bucket_cache
 from llmops_kit.cli.platforms.aws.packages import packages_of, write_package
 from llmops_kit.cli.platforms.aws.quotas import quotas_for
-from llmops_kit.cli.platforms.aws.removal import remove_data
+from llmops_kit.cli.platforms.aws.removal import audit_log, remove_data
 from llmops_kit.cli.platforms.cloud_platform import CloudPlatform, require_place
 from llmops_kit.cli.store.store import Store
 from llmops_kit.clouds.aws.errors import explained
@@ -178,6 +178,10 @@ class AwsPlatform(CloudPlatform):
         """Yields lines of the endpoint's log group in CloudWatch."""
         endpoint_of(self.outputs, endpoint)
         return read_logs(self.clients, self._physical(endpoint), follow)
+
+    def audit_log(self) -> str:
+        """Returns the bucket of the trail's files, if it holds any."""
+        return audit_log(self.clients("s3"), self.aws.audit_bucket) if self.aws.audit_bucket else ""
 
     def remove_data(self) -> None:
         """Removes every job, object version, image and model package; keeps the buckets and registries."""

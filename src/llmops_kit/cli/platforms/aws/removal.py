@@ -46,6 +46,13 @@ def empty_bucket(s3: Any, bucket: str, keys: Iterable[str], stack: str) -> None:
                 s3.abort_multipart_upload(Bucket=bucket, Key=upload["Key"], UploadId=upload["UploadId"])
 
 
+def audit_log(s3: Any, bucket: str) -> str:
+    """Returns the URL of the bucket of a trail's files; empty if it has none, or is gone."""
+    with explained(f"s3://{bucket}"):
+        found = find(s3.list_object_versions, Bucket=bucket, MaxKeys=1) or {}
+    return f"s3://{bucket}" if found.get("Versions") or found.get("DeleteMarkers") else ""
+
+
 def delete_versions(s3: Any, bucket: str, prefix: str = "") -> None:
     """Removes every version of every object below a prefix. Lists all of them first: the documentation doesn't promise
     that paging works while the object at the next page's marker is deleted.

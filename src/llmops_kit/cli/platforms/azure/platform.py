@@ -150,6 +150,11 @@ class AzurePlatform(CloudPlatform):
         endpoint_of(self.outputs, endpoint)
         return read_logs(self.session.arm, endpoint_id(self.azure, endpoint), follow)
 
+    def audit_log(self) -> str:
+        """Returns the id of the account of audit logs' copies, if it exists: locked copies can't be deleted."""
+        account = self.azure.audit_account
+        return account if account and self.session.arm.find(account) is not None else ""
+
     def remove_data(self) -> None:
         """Removes every job, blob version and image, and the stack's own workspace; keeps the account, its containers
         and the registry.

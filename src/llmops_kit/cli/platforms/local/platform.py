@@ -173,6 +173,10 @@ class LocalPlatform:
         endpoint_of(self.outputs, endpoint)
         return self._host().logs(endpoint, follow)
 
+    def audit_log(self) -> str:
+        """Returns nothing: a stack on this machine has no audit log."""
+        return ""
+
     def remove_data(self) -> None:
         """Removes the runs with their processes and the store's content; not the store itself, which is a resource."""
         self._runs.remove()

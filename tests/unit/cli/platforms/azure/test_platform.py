@@ -126,3 +126,16 @@ def test_api_keys_are_refused_with_what_gives_access_on_azure_ml() -> None:
     assert "onlineEndpoints/score/action on /subscriptions/s/" in caught.value.fix
     with pytest.raises(NotFoundError):
         platform().issued_keys("chatt")
+
+
+def test_the_copies_of_audit_logs_are_kept_while_their_account_exists() -> None:
+    account = "/subscriptions/s/resourceGroups/rg/providers/Microsoft.Storage/storageAccounts/audit"
+    others = {"/subscriptions/s/resourceGroups/rg/providers/Microsoft.Storage/storageAccounts/data": {}}
+    for audit_account, existing, kept in (
+        ("", {account: {}}, ""),
+        (account, others, ""),
+        (account, {account: {}}, account),
+    ):
+        here = platform(audit_account=audit_account)
+        vars(here)["session"] = mock.Mock(arm=mock.Mock(find=existing.get))
+        assert here.audit_log() == kept

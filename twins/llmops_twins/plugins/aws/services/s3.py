@@ -166,6 +166,19 @@ class BucketLifecycle(AwsResourceKind):
         return found
 
 
+class BucketObjectLock(AwsResourceKind):
+    """A bucket's default retention. The lock itself stays: deletion removes the rule alone."""
+
+    def parameters(self, work: ResourceOperation, operation: str) -> dict[str, Any]:
+        found = super().parameters(work, operation)
+        found["ObjectLockConfiguration"].setdefault("ObjectLockEnabled", "Enabled")
+        return found
+
+    def call_delete(self, work: ResourceOperation) -> None:
+        locked = {"ObjectLockEnabled": "Enabled"}
+        work.call("s3", "PutObjectLockConfiguration", Bucket=work.id, ObjectLockConfiguration=locked)
+
+
 def _exists(work: ResourceOperation, name: str) -> bool:
     try:
         work.call("s3", "HeadBucket", Bucket=name)

@@ -120,6 +120,7 @@ def declare_context(
     tags = {**settings.tags, **stack_tags(names.project, names.stack), COST_TAG: f"{names.project}/{names.stack}"}
     tags |= {EXPIRES_TAG: expires} if expires else {}
     url = caller.twin
+    services = (*_SERVICES, "cloudtrail") if settings.audit else _SERVICES  # without it, released states stay equal
     provider = aws.Provider(
         names.logical("aws"),
         region=caller.region,  # type: ignore[arg-type]  # any region's name
@@ -127,7 +128,7 @@ def declare_context(
         allowed_account_ids=[caller.account],
         default_tags=aws.ProviderDefaultTagsArgs(tags={**tags, "llmops:managed-by": "pulumi"}),
         ignore_tags=aws.ProviderIgnoreTagsArgs(keys=[IN_STATE]),
-        endpoints=[aws.ProviderEndpointArgs(**dict.fromkeys(_SERVICES, url))] if url else None,
+        endpoints=[aws.ProviderEndpointArgs(**dict.fromkeys(services, url))] if url else None,
         s3_use_path_style=True if url else None,
         skip_metadata_api_check=True if url else None,
         opts=pulumi.ResourceOptions(parent=parent, depends_on=[account]),

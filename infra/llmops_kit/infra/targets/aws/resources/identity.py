@@ -136,35 +136,54 @@ def _declared(
     if given:
         return AwsRole(given, [])
     jobs, schedules = stack.arn("sagemaker", "*"), stack.arn("scheduler", f"schedule-group/{stack.schedule_group}")
-    trust = _trust(stack, f"{service}.amazonaws.com", schedules if service == "scheduler" else jobs)
-    return _role(stack, name, trust, aws.permissions_boundary_arn, statements)
+    trusted = trust(stack, f"{service}.amazonaws.com", schedules if service == "scheduler" else jobs)
+    return declare_role(stack, name, trusted, aws.permissions_boundary_arn, statements)
 
 
-def _role(
-    stack: AwsContext, name: str, trust: dict[str, Any], boundary: str, statements: list[policies.Statement]
+def declare_role(
+    stack: AwsContext,
+    name: str,
+    trusted: dict[str, Any],
+    boundary: str,
+    statements: list[policies.Statement],
+    *,
+    path: str = "",
+    kept: bool = False,
 ) -> AwsRole:
+    """Declare a role and its one policy.
+
+    Args:
+        stack: that is declared.
+        name: of the role in the stack.
+        trusted: its trust policy.
+        boundary: ARN of its permissions boundary; empty: none.
+        statements: of its policy.
+        path: IAM path; empty: that of the project's roles, which its deploy role may change.
+        kept: whether it outlives the stack.
+    """
+    logical, keeping = (stack.names.kept, {"protect": True}) if kept else (stack.names.logical, {})
     role = iam.Role(
-        stack.names.logical(f"role-{name}"),
+        logical(f"role-{name}"),
         # Role names are unique whatever their path: `-role` distinguishes this one from the same role of earlier
         # versions of the kit, at `/`, which is deleted only after this one was created.
         name=stack.names.of(f"{name}-role"),
-        path=role_path(stack.project),
+        path=path or role_path(stack.project),
         description=f"{name} of {stack.project}, stack {stack.name}",
-        assume_role_policy=json.dumps(trust),
+        assume_role_policy=json.dumps(trusted),
         permissions_boundary=boundary or None,
-        opts=stack.options(),
+        opts=stack.options(**keeping),
     )
     policy = iam.RolePolicy(
-        stack.names.logical(f"role-{name}-policy"),
+        logical(f"role-{name}-policy"),
         name=name,
         role=role.name,
         policy=pulumi.Output.json_dumps(policies.document(statements)),
-        opts=stack.options(),
+        opts=stack.options(**keeping),
     )
     return AwsRole(role.arn, [role, policy])
 
 
-def _trust(stack: AwsContext, service: str, source: str) -> dict[str, Any]:
+def trust(stack: AwsContext, service: str, source: str) -> dict[str, Any]:
     """Returns a trust policy for one service acting for this account's own scope (against the confused deputy)."""
     statement = policies.grant(
         {"Service": service},

@@ -8,6 +8,7 @@ import pulumi
 from pulumi_aws import kms, s3
 
 from llmops_kit.clouds.aws import policies
+from llmops_kit.clouds.aws.names import AUDIT_LOGS, CLOUDTRAIL
 from llmops_kit.clouds.aws.settings import AwsSettings
 from llmops_kit.infra.targets.aws.resources.context import AwsContext
 
@@ -42,7 +43,7 @@ class AwsStorage:
 def declare_storage(stack: AwsContext, given: AwsSettings) -> AwsStorage:
     """Declare the key and both buckets, unless existing ones are given."""
     flow_logs = given.network.mode == "own"
-    key = given.kms_key_arn or _data_key(stack, flow_logs)
+    key = given.kms_key_arn or _data_key(stack, flow_logs, given.audit)
     return AwsStorage(
         key,
         store=_given(stack, given.store_bucket) or _store(stack, key),
@@ -71,8 +72,32 @@ def declare_key(
     return key
 
 
-def _data_key(stack: AwsContext, flow_logs: bool) -> pulumi.Output[str]:
-    statements = _key_statements(stack, flow_logs)
+def declare_audit_bucket(stack: AwsContext, key: pulumi.Input[str], days: int) -> DeclaredBucket:
+    """Declare the bucket of the trail's files, which nobody can delete or change for `days`: not even the account's
+    root user can, until then. Only the trail writes there.
+
+    https://docs.aws.amazon.com/AmazonS3/latest/userguide/object-lock.html#object-lock-retention-modes
+    """
+    name = stack.names.bucket("audit", stack.account, stack.region)
+    arn, service = stack.bucket_arn(name), {"Service": CLOUDTRAIL}
+    ours = {"aws:SourceArn": trail_arn(stack)}
+    whole = {**ours, "s3:x-amz-acl": "bucket-owner-full-control"}
+    # https://docs.aws.amazon.com/awscloudtrail/latest/userguide/create-s3-bucket-policy-for-cloudtrail.html
+    statements = [
+        policies.grant(service, ["s3:GetBucketAcl"], arn, StringEquals=ours),
+        policies.grant(service, ["s3:PutObject"], f"{arn}/AWSLogs/{stack.account}/*", StringEquals=whole),
+    ]
+    rules = [_LEFTOVERS, _expiring("AWSLogs", days)]
+    return _bucket(stack, "audit", name, key, rules, statements, protect=True, locked_days=days)
+
+
+def trail_arn(stack: AwsContext) -> str:
+    """Returns the ARN of the stack's trail."""
+    return stack.arn("cloudtrail", f"trail/{stack.names.of('audit')}")
+
+
+def _data_key(stack: AwsContext, flow_logs: bool, audit: bool) -> pulumi.Output[str]:
+    statements = [*_key_statements(stack, flow_logs), *(_audit_statements(stack) if audit else ())]
     return declare_key(stack, "data", "Data", statements, enable_key_rotation=True).arn
 
 
@@ -103,6 +128,20 @@ def _key_statements(stack: AwsContext, flow_logs: bool) -> list[policies.Stateme
     return statements
 
 
+def _audit_statements(stack: AwsContext) -> list[policies.Statement]:
+    """Returns the statements by which the trail and its log group use the key.
+
+    https://docs.aws.amazon.com/awscloudtrail/latest/userguide/create-kms-key-policy-for-cloudtrail.html
+    """
+    service, ours = {"Service": CLOUDTRAIL}, {"StringEquals": {"aws:SourceArn": trail_arn(stack)}}
+    group = stack.arn("logs", f"log-group:{AUDIT_LOGS}/{stack.names.of('audit')}")
+    logs = {"Service": f"logs.{stack.region}.amazonaws.com"}
+    return [
+        policies.grant(service, ["kms: Decrypt DescribeKey GenerateDataKey*"], "*", **ours),
+        policies.grant(logs, [_USE], "*", ArnEquals={"kms:EncryptionContext:aws:logs:arn": group}),
+    ]
+
+
 def _given(stack: AwsContext, name: str) -> DeclaredBucket | None:
     return DeclaredBucket(name, stack.bucket_arn(name), []) if name else None
 
@@ -128,10 +167,12 @@ def _bucket(
     statements: list[policies.Statement],
     *,
     protect: bool,
+    locked_days: int = 0,
 ) -> DeclaredBucket:
     """Declares a private, versioned, encrypted bucket.
 
-    With `protect`, its settings are kept with it: a store without its policy would be open to plain HTTP.
+    With `protect`, its settings are kept with it: a store without its policy would be open to plain HTTP. With
+    `locked_days`, no object can be deleted or changed for so long.
     """
     arn, logical = stack.bucket_arn(name), stack.names.kept if protect else stack.names.logical
     policy = pulumi.Output.json_dumps(policies.document([policies.tls_only("s3:*", [arn, f"{arn}/*"]), *statements]))
@@ -142,7 +183,11 @@ def _bucket(
         return {"resource_name": title, "bucket": bucket.bucket, "opts": options}
 
     bucket = s3.Bucket(
-        logical(base), bucket=name, force_destroy=not protect, opts=stack.options(protect=protect or None)
+        logical(base),
+        bucket=name,
+        force_destroy=not protect,
+        object_lock_enabled=True if locked_days else None,
+        opts=stack.options(protect=protect or None),
     )
     access = s3.BucketPublicAccessBlock(
         **part("access"),
@@ -158,6 +203,9 @@ def _bucket(
         s3.BucketServerSideEncryptionConfiguration(**part("encryption"), rules=[_encryption(key)]),
         s3.BucketLifecycleConfiguration(**part("lifecycle", versioning), rules=rules),
     ]
+    if locked_days:
+        retention: Any = {"default_retention": {"mode": "COMPLIANCE", "days": locked_days}}
+        others.append(s3.BucketObjectLockConfiguration(**part("lock", versioning), rule=retention))
     return DeclaredBucket(bucket.bucket, arn, [bucket, access, versioning, *others])
 
 

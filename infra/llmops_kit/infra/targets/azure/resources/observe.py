@@ -84,13 +84,19 @@ def declare_budget(stack: AzureStack, action_group: pulumi.Input[str]) -> None:
     MonthlyBudget(ids.names.logical("budget"), stack.location, stack.after(), budget=budget, properties=properties)
 
 
-def declare_diagnostics(stack: AzureStack, targets: Mapping[str, pulumi.Input[str]], records: AzureRecords) -> None:
-    """Declare the audit logs of the stack's own resources: who read, wrote, signed, pulled.
+def declare_diagnostics(
+    stack: AzureStack,
+    targets: Mapping[str, pulumi.Input[str]],
+    records: AzureRecords,
+    archive: pulumi.Input[str] | None,
+) -> None:
+    """Declare the audit logs of resources: who read, wrote, signed, pulled.
 
     Args:
         stack: that is declared.
         targets: ids of its resources, once they exist.
         records: destination of the logs.
+        archive: id of the account that gets a copy of them; None: none does.
     """
     for resource in stack.inventory.audited:
         entry = stack.inventory.diagnostics(resource)
@@ -99,6 +105,7 @@ def declare_diagnostics(stack: AzureStack, targets: Mapping[str, pulumi.Input[st
             name=entry.name,
             resource_uri=pulumi.Output.from_input(targets[resource]).apply(as_scope),
             workspace_id=records.logs,
+            storage_account_id=archive,
             logs=[
                 monitor.DiagnosticsLogSettingsArgs(
                     enabled=True, category_group="audit" if resource != "workspace" else "allLogs"

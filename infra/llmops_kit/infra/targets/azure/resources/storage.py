@@ -8,6 +8,7 @@ That one is also the workspace's default account, so that jobs and Azure ML need
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import pulumi
 from pulumi_azure_native import storage
@@ -31,7 +32,7 @@ def declare_storage(stack: AzureStack, identity: AzureIdentity | None) -> AzureS
         account, name, ready = given.storage_account, given.storage_account.rpartition("/")[2], []
         url, group = pulumi.Output.from_input(ids.found.blob_url), given.storage_account.split("/")[4]
     else:
-        made = _account(stack, "storage", f"Standard_{given.redundancy}", identity)
+        made = declare_account(stack, "storage", f"Standard_{given.redundancy}", identity)
         account, name, url, group = made.id, made.name, _url(made), stack.group
         ready = [made, *_services(stack, made.name)]
     missing = [word for word in CONTAINERS if not getattr(given, f"{word}_container")]
@@ -56,7 +57,7 @@ def declare_scratch(stack: AzureStack, identity: AzureIdentity | None, data: Azu
     """
     if stack.azure.storage_account:
         return AzureScratch(data.id, data.account, data.work, data.ready, own=False)
-    made = _account(stack, "scratch", "Standard_LRS", identity)
+    made = declare_account(stack, "scratch", "Standard_LRS", identity)
     expiring = _lifecycle(stack, "scratch", made.name, [_expiring(stack, [f"{CHECKPOINTS}/"])], [made])
     container = _container(stack, CHECKPOINTS, made.name, stack.group, [made, expiring])
     return AzureScratch(made.id, made.name, CHECKPOINTS, [made, expiring, container], own=True)
@@ -66,7 +67,25 @@ def _url(account: storage.StorageAccount) -> pulumi.Output[str]:
     return account.primary_endpoints.apply(lambda endpoints: endpoints.blob)
 
 
-def _account(stack: AzureStack, word: str, sku: str, identity: AzureIdentity | None) -> storage.StorageAccount:
+def declare_account(
+    stack: AzureStack,
+    word: str,
+    sku: str,
+    identity: AzureIdentity | None,
+    *,
+    ignore_changes: Sequence[str] = (),
+    **others: Any,
+) -> storage.StorageAccount:
+    """Declare a storage account that is read with tokens of Microsoft Entra ID alone, and outlives the stack.
+
+    Args:
+        stack: that is declared.
+        word: storage, scratch or audit.
+        sku: redundancy of the account.
+        identity: reads the key that encrypts the account, when one is given.
+        ignore_changes: properties that others change.
+        others: further arguments of the account.
+    """
     entry, private = stack.inventory.account(word), stack.inventory.private
     return storage.StorageAccount(
         entry.logical,
@@ -91,13 +110,28 @@ def _account(stack: AzureStack, word: str, sku: str, identity: AzureIdentity | N
         if identity
         else None,
         **stack.placed,
-        opts=stack.options(
-            entry,
-            protect=True,
-            depends_on=identity.ready if identity else [],
-            hooks=stack.retries(entry, identity),
+        **others,
+        opts=pulumi.ResourceOptions.merge(
+            pulumi.ResourceOptions(ignore_changes=list(ignore_changes)) if ignore_changes else None,
+            stack.options(
+                entry,
+                protect=True,
+                depends_on=identity.ready if identity else [],
+                hooks=stack.retries(entry, identity),
+            ),
         ),
     )
+
+
+def expire_appended(stack: AzureStack, word: str, account: storage.StorageAccount, days: int) -> None:
+    """Declare that logs, which are append blobs, are deleted after a while, with their versions."""
+    modified = storage.DateAfterModificationArgs(days_after_modification_greater_than=days)
+    created = storage.DateAfterCreationArgs(days_after_creation_greater_than=days)
+    actions = storage.ManagementPolicyActionArgs(
+        base_blob=storage.ManagementPolicyBaseBlobArgs(delete=modified),
+        version=storage.ManagementPolicyVersionArgs(delete=created),
+    )
+    _lifecycle(stack, word, account.name, [_rule("logs", actions, [], "appendBlob")], [account])
 
 
 def _encryption(stack: AzureStack, identity: AzureIdentity | None) -> storage.EncryptionArgs:
@@ -179,9 +213,9 @@ def _expiring(stack: AzureStack, prefixes: list[str]) -> storage.ManagementPolic
 
 
 def _rule(
-    name: str, actions: storage.ManagementPolicyActionArgs, prefixes: list[str]
+    name: str, actions: storage.ManagementPolicyActionArgs, prefixes: list[str], blobs: str = "blockBlob"
 ) -> storage.ManagementPolicyRuleArgs:
-    filters = storage.ManagementPolicyFilterArgs(blob_types=["blockBlob"], prefix_match=prefixes or None)
+    filters = storage.ManagementPolicyFilterArgs(blob_types=[blobs], prefix_match=prefixes or None)
     return storage.ManagementPolicyRuleArgs(
         name=name,
         enabled=True,

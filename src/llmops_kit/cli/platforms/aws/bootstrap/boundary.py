@@ -6,7 +6,7 @@ sign, or reach the states.
 """
 
 from llmops_kit.cli.platforms.aws.bootstrap.reach import Reach
-from llmops_kit.clouds.aws.names import SAGEMAKER
+from llmops_kit.clouds.aws.names import AUDIT_LOGS, SAGEMAKER
 from llmops_kit.clouds.aws.policies import Policy, allow, deny, policy
 
 _PULL = "ecr: BatchCheckLayerAvailability BatchGetImage GetDownloadUrlForLayer"
@@ -26,7 +26,10 @@ def boundary(reach: Reach) -> Policy:
         allow([_PULL], reach.repositories),
         allow(["ecr: GetAuthorizationToken", _LOOK], "*"),
         allow([_INTERFACE], reach.arn("ec2", "network-interface/*", "subnet/*", "security-group/*")),
-        allow([_LOGS], reach.arn("logs", "log-group:/aws/sagemaker/*")),
+        allow(
+            [_LOGS],
+            [*reach.arn("logs", "log-group:/aws/sagemaker/*"), *reach.named("logs", f"log-group:{AUDIT_LOGS}/")],
+        ),
         allow(["cloudwatch: PutMetricData"], "*", StringLike={"cloudwatch:namespace": "/aws/sagemaker/*"}),
         allow(["cloudwatch: DescribeAlarms"], reach.named("cloudwatch", "alarm:")),
         allow([_USE], reach.keys, StringEquals=reach.ours),

@@ -49,7 +49,7 @@ def deploy_policy(reach: Reach) -> Policy:
     keys.append(allow(["kms: CreateGrant"], reach.keys, StringEquals=reach.ours, **_FOR_AWS))
     if given := [*reach.given.keys, *reach.given.signing_keys]:
         keys.append(allow(["kms: CreateGrant"], given, **_FOR_AWS))
-    return policy(*_data(reach), *keys, *_roles(reach), *_services(reach), *_network(reach))
+    return policy(*_data(reach), *keys, *_roles(reach), *_services(reach), *_network(reach), *_no_audit(reach))
 
 
 def deploy_boundary(reach: Reach) -> Policy:
@@ -169,6 +169,14 @@ def _network(reach: Reach) -> list[Statement]:
         allow(["ec2: CreateTags"], "*", **new, Null={"ec2:CreateAction": "false"}),
         allow(["ec2: CreateTags"], reach.arn("ec2", "security-group-rule/*"), **new),
     ]
+
+
+def _no_audit(reach: Reach) -> list[Statement]:
+    """Denies changes of the buckets of trails (`audit: true`), which an administrator makes: nothing here allows the
+    trails, their log groups and roles. The names of these buckets end in twelve digits of a hash.
+    """
+    bucket = f"arn:{reach.names.partition}:s3:::{reach.names.prefix}-*-audit-{'?' * 12}"
+    return [deny_all_but(["s3: Get* List*"], [bucket, f"{bucket}/*"])]
 
 
 def _endpoints(reach: Reach) -> list[str]:
