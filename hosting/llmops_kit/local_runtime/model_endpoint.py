@@ -80,9 +80,6 @@ def endpoint_spec(
         **{variable: f"{_KEYS}/{number}/{path.name}" for number, (variable, path) in enumerate(mounted.items())},
         **({USAGE_FILE: f"{_USAGE}/{_USAGE_NAME}"} if shared else {}),
     }
-    memory = 0
-    if image.startswith("process:"):
-        memory = memory_mb * MIB if memory_mb else server_memory(version.folder, limits or {}, image).default
     return EndpointSpec.model_validate(
         {
             "name": name,
@@ -92,10 +89,17 @@ def endpoint_spec(
             "environ": environ,
             "key_sha256": key_digest(key_file.read_text().strip()),
             "keys_file": str(mounted.get(API_KEYS_FILE, "")),
-            "memory_bytes": memory,
+            "memory_bytes": _memory_limit(version, image, limits or {}, memory_mb),
             **fields,
         }
     )
+
+
+def _memory_limit(version: ServedVersion, image: str, limits: Mapping[str, str], memory_mb: int) -> int:
+    """Returns the bytes of memory of an instance; 0 in Docker, which has its own limit."""
+    if not image.startswith("process:"):
+        return 0
+    return memory_mb * MIB if memory_mb else server_memory(version.folder, limits, image).default
 
 
 def usage_file(spec: EndpointSpec) -> Path | None:
