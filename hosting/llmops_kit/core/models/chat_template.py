@@ -115,7 +115,7 @@ class ChatTemplate:
 
     def _spelled(self, token: str) -> list[int]:
         """Returns the ids of a special token's text, spelled with other tokens; computes them once, because a message
-        may spell it out ten thousands of times.
+        may spell it out tens of thousands of times.
         """
         if token not in self._spellings:
             self._spellings[token] = self._spell(token)

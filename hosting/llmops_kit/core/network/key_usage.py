@@ -159,7 +159,7 @@ def _next(until: float, rate: int, now: float) -> tuple[float, float]:
     """Returns the time over which the requests so far and one more are spread, and the seconds until one more is
     allowed.
 
-    It is within a minute from now, unless the clock was set back: then the minute begins anew.
+    It is within a minute from now, unless the clock was set back: then a new minute begins.
     """
     if until > now + _MINUTE + _LEAST_WAIT:
         until = now
