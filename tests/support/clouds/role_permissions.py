@@ -33,9 +33,10 @@ def without(policies: Iterable[Policy], action: str) -> list[Policy]:
     """The same policies, with an action taken away; where a wider one allows it, by a denial."""
     taken = [copy.deepcopy(policy) for policy in policies]
     for policy in taken:
-        for statement in policy["Statement"]:
+        named = [s for s in policy["Statement"] if "Action" in s]  # a denial may have NotAction
+        for statement in named:
             statement["Action"] = [a for a in _listed(statement["Action"]) if a != action]
-        policy["Statement"] = [s for s in policy["Statement"] if s["Action"]]
+        policy["Statement"] = [s for s in policy["Statement"] if s.get("Action", s.get("NotAction"))]
     if is_allowed_somewhere(taken, action):
         denial = {"Effect": "Deny", "Action": action, "Resource": "*"}
         taken.append({"Version": "2012-10-17", "Statement": [denial]})

@@ -205,7 +205,7 @@ def test_what_stack_files_name_is_in_the_policies_by_its_exact_name(
     (tmp_path / "Pulumi.local.yaml").write_text(f"config:\n  {project}:target: local\n")
     name = run(github="acme/bot", given=given_to(Project(tmp_path))).roles["deploy"].rpartition("/")[2]
     written = clients("iam").get_role_policy(RoleName=name, PolicyName="llmops")["PolicyDocument"]["Statement"]
-    (passed,) = (s for s in written if "iam:PassRole" in s["Action"])
+    (passed,) = (s for s in written if "iam:PassRole" in s.get("Action", []))
     path = f"arn:aws:iam::000000000000:role/llmops-kit/{project}/*"
     assert passed["Resource"] == [path, "arn:aws:iam::000000000000:role/team/llm"]
     assert any("arn:aws:s3:::acme-models/*" in s["Resource"] for s in written)
