@@ -49,7 +49,8 @@ def up(stack: PulumiStack, say: Say, *, dev: bool = False, refresh: bool = False
     free(stack, say)
     if build:
         bring_images(stack, say)
-    looked = ["--refresh"] if refresh or registry.operations_of(stack.target).always_refresh else []
+    always = refresh or registry.operations_of(stack.target).always_refresh
+    looked = ["--refresh"] if always or _is_undone(stack) else []
     began = time.time()
     try:
         _run(stack, "up", "--yes", *looked, "--skip-preview", "--suppress-outputs")
@@ -75,6 +76,17 @@ def preflight(stack: PulumiStack, say: Say, dev: bool = False) -> None:
                 fix="free some space; `du -sh .llmops/*` shows what models and runs take",
             )
     registry.preflight(stack, say, dev=dev, make=True)
+
+
+def _is_undone(stack: PulumiStack) -> bool:
+    """Returns whether the cloud rolled back the last update of an endpoint. The provider may have reported success, if
+    the rollback ended between two of its looks; then the state records the update as done, until it is refreshed.
+    """
+    try:
+        platform = registry.open_platform(stack.outputs())
+        return any(platform.live(name).undone for name, each in platform.outputs.endpoints.items() if each.on)
+    except KitError:
+        return False  # a first update has no endpoint; whatever else is wrong, the update itself says
 
 
 def _refuse_undone(stack: PulumiStack, since: float, say: Say) -> None:
