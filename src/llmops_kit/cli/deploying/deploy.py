@@ -228,7 +228,7 @@ def _stop_runs(stack: PulumiStack, say: Say, discard: bool) -> None:
         platform = registry.open_platform(outputs)
     except KitError:
         return  # never deployed
-    _require_own(outputs, stack.project.folder.resolve())
+    _require_own(outputs, stack.project.program_project)
     if not discard:
         require_collected(platform, say)
     platform.halt(say)
@@ -253,7 +253,7 @@ def down_with_data(stack: PulumiStack, name: str, say: Say) -> None:
         )
     registry.preflight(stack, say, dev=True, make=False)
     outputs = stack.outputs()
-    _require_own(outputs, stack.project.folder.resolve())
+    _require_own(outputs, stack.project.program_project)
     platform = registry.open_platform(outputs)
     if kept := platform.audit_log():
         raise KitError(

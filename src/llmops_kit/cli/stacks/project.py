@@ -55,6 +55,15 @@ class Project:
 
         return YAML(typ="safe", pure=True).load(self.folder / _PROJECT_FILE)
 
+    @property
+    def program_project(self) -> Path:
+        """The project's folder as its program sees it, without links (`llmops_kit.infra.settings.project_folder`): in a
+        folder of links, such as a rehearsal's, the one that they lead to.
+        """
+        program = (self.folder / str(self._document.get("main") or "")).resolve()
+        here = program.parent if program.is_file() else program
+        return next((each for each in (here, *here.parents) if (each / _PROJECT_FILE).is_file()), here)
+
     def require_program(self) -> None:
         """Checks that Pulumi finds a program: `main` of Pulumi.yaml, a Python file or a folder with a `__main__.py`.
 
