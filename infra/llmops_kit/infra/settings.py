@@ -8,6 +8,7 @@ from pulumi.runtime.config import CONFIG, get_config_env
 
 from llmops_kit.core.document import Part
 from llmops_kit.core.errors import SettingError
+from llmops_kit.core.integrity.stack_homes import project_around
 from llmops_kit.settings.reading import KeyPath, SettingsOrigin, own_keys, parse_settings
 from llmops_kit.settings.stack_settings import Settings
 
@@ -54,5 +55,4 @@ def refuse_set(path: KeyPath, part: Part, fields: Iterable[str], what: str, fix:
 
 def project_folder() -> Path:
     """The folder of Pulumi.yaml: the engine starts a program there, or below it where Pulumi.yaml has a `main`."""
-    here = Path.cwd()
-    return next((f for f in (here, *here.parents) if (f / "Pulumi.yaml").is_file()), here)
+    return project_around(Path.cwd())

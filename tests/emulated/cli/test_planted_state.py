@@ -42,13 +42,19 @@ def users_engine(folder: Path) -> Path:
     return folder
 
 
-@pytest.mark.vulnerability(10)
-def test_vulnerability_10_no_command_runs_what_was_planted_in_the_state(kit: Kit) -> None:
+def deployed(kit: Kit) -> tuple[Path, str, dict[str, Any]]:
+    """Deploys a stack of the target `local`; the file of its state, with its text, and parsed."""
     (kit.folder / "Pulumi.dev.yaml").write_text("config:\n  llmops:target: local\n")
     kit.run("up")
     state = kit.folder / ".llmops/state/.pulumi/stacks/llmops/dev.json"
-    before, marker = state.read_text(), kit.folder / "owned"
-    document = json.loads(before)
+    before = state.read_text()
+    return state, before, json.loads(before)
+
+
+@pytest.mark.vulnerability(10)
+def test_vulnerability_10_no_command_runs_what_was_planted_in_the_state(kit: Kit) -> None:
+    state, before, document = deployed(kit)
+    marker = kit.folder / "owned"
     for resource in document["checkpoint"]["latest"]["resources"]:
         for properties in (resource.get("inputs") or {}, resource.get("outputs") or {}):
             if "__provider" in properties:
@@ -68,11 +74,7 @@ def test_vulnerability_16_a_state_deletes_no_file_of_somebody_else(
     kit: Kit, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     """Two files of the operator were deleted: the state had a signing key of their paths, the program none."""
-    (kit.folder / "Pulumi.dev.yaml").write_text("config:\n  llmops:target: local\n")
-    kit.run("up")
-    state = kit.folder / ".llmops/state/.pulumi/stacks/llmops/dev.json"
-    before = state.read_text()
-    document = json.loads(before)
+    state, before, document = deployed(kit)
     resources = document["checkpoint"]["latest"]["resources"]
     planted = copy.deepcopy(next(each for each in resources if each["type"].endswith("llmops:SigningKey")))
     elsewhere = tmp_path_factory.mktemp("elsewhere")
@@ -101,11 +103,7 @@ def test_vulnerability_16_outputs_in_a_state_empty_no_folder_of_somebody_else(
     kit: Kit, tmp_path_factory: pytest.TempPathFactory, output: str
 ) -> None:
     """`down --data` removes folders that the stack's outputs name, and `down` stops the runs in one."""
-    (kit.folder / "Pulumi.dev.yaml").write_text("config:\n  llmops:target: local\n")
-    kit.run("up")
-    state = kit.folder / ".llmops/state/.pulumi/stacks/llmops/dev.json"
-    before = state.read_text()
-    document = json.loads(before)
+    state, before, document = deployed(kit)
     (stack,) = (each for each in document["checkpoint"]["latest"]["resources"] if each["type"] == "pulumi:pulumi:Stack")
     theirs = tmp_path_factory.mktemp("elsewhere") / output
     (theirs / "models").mkdir(parents=True)
@@ -128,11 +126,7 @@ def test_vulnerability_16_outputs_in_a_state_empty_no_folder_of_somebody_else(
 @pytest.mark.vulnerability(16)
 def test_vulnerability_16_a_provider_of_another_target_is_refused_under_another_stacks_name(kit: Kit) -> None:
     """The engine takes a resource's URN from the state, in which the stack can be one without a file."""
-    (kit.folder / "Pulumi.dev.yaml").write_text("config:\n  llmops:target: local\n")
-    kit.run("up")
-    state = kit.folder / ".llmops/state/.pulumi/stacks/llmops/dev.json"
-    before = state.read_text()
-    document = json.loads(before)
+    state, before, document = deployed(kit)
     resources = document["checkpoint"]["latest"]["resources"]
     planted = copy.deepcopy(next(each for each in resources if each["type"].endswith("llmops:SigningKey")))
     kind = serialize_provider(provider("aws/account"))

@@ -8,8 +8,18 @@ from pathlib import Path
 
 from llmops_kit.core.errors import KitError
 
+PROJECT_FILE = "Pulumi.yaml"
 _DEFAULT = ".llmops"
 _HOSTING = "hosting"
+
+
+def project_around(folder: Path) -> Path:
+    """Returns the project's folder: the nearest one with a Pulumi.yaml, upwards from `folder`; `folder` if none has
+    one.
+
+    A home belongs to this folder, so that the program and the command line must find the same one.
+    """
+    return next((each for each in (folder, *folder.parents) if (each / PROJECT_FILE).is_file()), folder)
 
 
 def home_of(path: str, *below: str) -> Path:

@@ -10,9 +10,9 @@ from typing import Any
 
 from llmops_kit.cli.stacks.backend import STATE, base_environ
 from llmops_kit.core.errors import KitError, NotFoundError
+from llmops_kit.core.integrity.stack_homes import PROJECT_FILE, project_around
 
 STACK_VARIABLE = "PULUMI_STACK"
-_PROJECT_FILE = "Pulumi.yaml"
 
 
 @dataclass(frozen=True)
@@ -29,9 +29,9 @@ class Project:
             KitError: no folder has one.
         """
         start = start.resolve()
-        for folder in (start, *start.parents):
-            if (folder / _PROJECT_FILE).is_file():
-                return cls(folder)
+        folder = project_around(start)
+        if (folder / PROJECT_FILE).is_file():
+            return cls(folder)
         raise NotFoundError(
             "no Pulumi.yaml here or in a folder above",
             where=str(start),
@@ -46,14 +46,14 @@ class Project:
         try:
             return str(self._document["name"])
         except (MarkedYAMLError, KeyError, TypeError):
-            where = str(self.folder / _PROJECT_FILE)
+            where = str(self.folder / PROJECT_FILE)
             raise KitError("has no `name`", where=where, fix="write `name: llmops` into it") from None
 
     @cached_property
     def _document(self) -> Any:
         from ruamel.yaml import YAML
 
-        return YAML(typ="safe", pure=True).load(self.folder / _PROJECT_FILE)
+        return YAML(typ="safe", pure=True).load(self.folder / PROJECT_FILE)
 
     @property
     def program_project(self) -> Path:
@@ -61,8 +61,7 @@ class Project:
         folder of links, such as a rehearsal's, the one that they lead to.
         """
         program = (self.folder / str(self._document.get("main") or "")).resolve()
-        here = program.parent if program.is_file() else program
-        return next((each for each in (here, *here.parents) if (each / _PROJECT_FILE).is_file()), here)
+        return project_around(program.parent if program.is_file() else program)
 
     def require_program(self) -> None:
         """Checks that Pulumi finds a program: `main` of Pulumi.yaml, a Python file or a folder with a `__main__.py`.
@@ -78,7 +77,7 @@ class Project:
         raise NotFoundError(
             "the project has no program, which says what `up` deploys",
             where=str(program if program.suffix == ".py" else program / "__main__.py"),
-            fix=f"{fix}; or correct `main: {main}` in {self.folder / _PROJECT_FILE}" if main else fix,
+            fix=f"{fix}; or correct `main: {main}` in {self.folder / PROJECT_FILE}" if main else fix,
         )
 
     def stack_file(self, stack: str) -> Path:
@@ -93,9 +92,9 @@ class Project:
         """Creates a folder with links to the project's files but state and stack files, and a copy of Pulumi.yaml."""
         folder.mkdir(parents=True)
         for path in self.folder.iterdir():
-            if path.name not in (".llmops", ".git", _PROJECT_FILE) and path not in map(self.stack_file, self.stacks()):
+            if path.name not in (".llmops", ".git", PROJECT_FILE) and path not in map(self.stack_file, self.stacks()):
                 (folder / path.name).symlink_to(path)
-        shutil.copyfile(self.folder / _PROJECT_FILE, folder / _PROJECT_FILE)
+        shutil.copyfile(self.folder / PROJECT_FILE, folder / PROJECT_FILE)
 
     def choose_stack(self, asked: str) -> str:
         """Return the stack to use: the named one, $PULUMI_STACK, the only one with a file, or the selected one.

@@ -147,7 +147,7 @@ def test_vulnerability_12_the_search_finds_the_way_of_each_wider_right(
 
 @pytest.mark.vulnerability(2)
 def test_vulnerability_2_becoming_a_managed_identity_is_a_move(made: BootstrappedSubscription, ground: Ground) -> None:
-    """The analogue of AWS's boundary: an identity of the stack with too much is a way out for who deploys."""
+    """As AWS's boundary prevents: an identity of the stack with too many rights is a way out for the deployer."""
     who, training = principal_of(made, ground, "deploy"), made.stacks["a"]["identities"]["training"]
     rich = assignment({key(k): v for k, v in ground.identities.items()}[key(training)], "Contributor", made.names.scope)
     changed = Ground(**{**vars(ground), "documents": [*ground.documents, rich]})

@@ -58,11 +58,18 @@ def waiting_update(folder: Path) -> Iterator[tuple[int, int]]:
 def plugin_ports(engine: int) -> tuple[int, int] | None:
     """Of the language host, and of the provider that it has forked; None while one of them doesn't listen."""
     for host in psutil.Process(engine).children():
-        for forked in host.children():
+        for forked in children_of(host):
             found = [listening(process) for process in (host, forked)]
             if all(found):
                 return found[0][0], found[1][0]
     return None
+
+
+def children_of(process: psutil.Process) -> list[psutil.Process]:
+    """None of a process that has ended: the engine also starts some that end at once."""
+    with contextlib.suppress(psutil.NoSuchProcess):
+        return process.children()
+    return []
 
 
 def listening(process: psutil.Process) -> list[int]:

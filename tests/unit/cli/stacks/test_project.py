@@ -25,3 +25,14 @@ def test_the_program_is_where_pulumi_looks_for_it(tmp_path: Path) -> None:
     Project.find(tmp_path).require_program()
     (tmp_path / "Pulumi.yaml").write_text("name: llmops\nruntime: python\nmain: deploy/__main__.py\n")
     Project.find(tmp_path).require_program()
+
+
+def test_a_program_reached_by_a_link_sees_the_project_around_it(tmp_path: Path) -> None:
+    """As in a rehearsal: `.llmops` of such a program is beside the Pulumi.yaml that the links lead to."""
+    original, linked = tmp_path / "original", tmp_path / "linked"
+    (original / "infra").mkdir(parents=True)
+    (original / "Pulumi.yaml").write_text("name: llmops\nmain: infra\n")
+    (original / "infra/__main__.py").touch()
+    Project(original).link_into(linked)
+    assert Project(original).program_project == original.resolve()
+    assert Project(linked).program_project == original.resolve()

@@ -133,7 +133,7 @@ def test_vulnerability_4_the_way_out_of_the_data_filter_is_refused(place: Path) 
 
 
 def _gnu_sparse(path: Path) -> None:
-    """The old form, whose map goes on for ever (CVE-2025-8194 and its like)."""
+    """The old form, whose map never ends (CVE-2025-8194 and similar)."""
     info = tarfile.TarInfo("a")
     info.type = tarfile.GNUTYPE_SPARSE
     header = bytearray(info.tobuf(tarfile.GNU_FORMAT))
