@@ -29,10 +29,13 @@ _MEMORY_NEEDED, _MEMORY_ADVISED = 3 * _GB, 6 * _GB
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """The outcome of a check. With `missing` the kit can't work here; with `note` it can."""
+    """The outcome of a check. With `missing` the kit can't work, or not safely; with `note` it can.
+
+    `unknown`: the check was not possible.
+    """
 
     name: str
-    state: Literal["ok", "note", "missing"]
+    state: Literal["ok", "note", "missing", "unknown"]
     found: str
     fix: str = ""
 

@@ -29,7 +29,7 @@ GROUPS = {
         "serve": "Serve a model on this machine, without a stack.",
     },
     "Set-up and clouds": {
-        "doctor": "Check this machine, and show how to install missing parts.",
+        "doctor": "Check this machine, or a repository's settings on GitHub.",
         "twin": "Run AWS or Azure as a local emulator.",
         "rehearse": "Run the full lifecycle on a twin, at no cost.",
         "smoke": "Run the full lifecycle on your own account, for a few dollars.",

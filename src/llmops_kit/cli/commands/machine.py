@@ -1,5 +1,6 @@
 """doctor, schema: check this machine, print document schemas."""
 
+import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated
 
@@ -20,24 +21,53 @@ def register(app: typer.Typer) -> None:
     app.command(hidden=True)(schema)
 
 
-def doctor(context: typer.Context, as_json: Json = False) -> None:
-    """Check this machine, and show how to install missing parts.
+def doctor(
+    context: typer.Context,
+    repository: Annotated[
+        str,
+        typer.Argument(
+            help="With --github: repository, as `bootstrap` got it. Default: $GITHUB_REPOSITORY, else git's origin.",
+            metavar="OWNER[@ID]/REPO[@ID]",
+            show_default=False,
+        ),
+    ] = "",
+    github: Annotated[
+        bool, typer.Option("--github", help="Check the repository's settings on GitHub instead of this machine.")
+    ] = False,
+    branch: Annotated[
+        str, typer.Option(help="With --github: branch that may deploy. Default: main.", show_default=False)
+    ] = "",
+    as_json: Json = False,
+) -> None:
+    """Check this machine, and show how to install missing parts; with --github, the repository's settings.
 
     The exit code is 1 if the kit, or the target of the chosen stack, lacks something. Without a
     stack (--stack, $PULUMI_STACK), missing parts for clouds are only notes.
 
+    --github checks who can sign and deploy: the environment `promote` with its reviewers and
+    branches, the form of token subjects, and the branch's rules. It reads GitHub's API with the
+    token in $GH_TOKEN or $GITHUB_TOKEN. The exit code is also 1 if a setting could not be read.
+
     llmops doctor
     llmops doctor --stack aws-dev
+    llmops doctor --github acme@6811672/assistant@8675309
     """
-    from llmops_kit.cli.doctor import examine
-
     here: Context = context.obj
-    findings = examine(here.cwd, here.target)
+    if github:
+        from llmops_kit.cli.doctor_github import examine_repository
+
+        findings = examine_repository(repository, branch or "main", here.cwd, os.environ)
+    elif repository or branch:
+        raise typer.BadParameter("a repository and its branch are checked with --github")
+    else:
+        from llmops_kit.cli.doctor import examine
+
+        findings = examine(here.cwd, here.target)
     if as_json:
         print_json([{"check": f.name, "state": f.state, "found": f.found, "fix": f.fix} for f in findings])
     else:
         print_findings(findings)
-    if any(f.state == "missing" for f in findings):
+    if any(f.state in ("missing", "unknown") for f in findings):
         raise typer.Exit(1)
 
 
