@@ -95,7 +95,7 @@ def test_every_verb_teaches_itself_and_takes_a_stack(llmops: Llmops) -> None:
         assert "--stack" in answer.stdout
         assert "[[" not in answer.stdout
         arguments = answer.stdout.partition("─ Arguments")[2].partition("─ Options")[0]
-        for line in re.findall(r"│ (?:\*| ) +(\w.*?) *│", arguments):
+        for line in re.findall(r"│ (?:\*| ) {1,3}(\w.*?) *│", arguments):
             assert len(line.split()) > 4, f"{words}: an argument has no help: {line}"
 
 

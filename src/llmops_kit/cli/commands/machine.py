@@ -26,7 +26,7 @@ def doctor(
     repository: Annotated[
         str,
         typer.Argument(
-            help="With --github: repository, as `bootstrap` got it. Default: $GITHUB_REPOSITORY, else git's origin.",
+            help="Repository for --github, as `bootstrap` got it. Default: $GITHUB_REPOSITORY or origin.",
             metavar="OWNER[@ID]/REPO[@ID]",
             show_default=False,
         ),

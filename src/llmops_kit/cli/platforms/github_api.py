@@ -29,7 +29,7 @@ _ORIGIN = re.compile(
 
 
 @dataclass(frozen=True)
-class Answer:
+class GithubAnswer:
     """An answer of the API."""
 
     status: int
@@ -74,7 +74,7 @@ class GithubApi:
         """The host of the repositories: github.com for api.github.com, else the API's own."""
         return (urlsplit(self.url).hostname or "").removeprefix("api.")
 
-    def get(self, path: str) -> Answer:
+    def get(self, path: str) -> GithubAnswer:
         """Requests a path below the API's address.
 
         Raises:
@@ -96,7 +96,7 @@ class GithubApi:
         finally:
             connection.close()
 
-    def _answer(self, response: http.client.HTTPResponse) -> Answer:
+    def _answer(self, response: http.client.HTTPResponse) -> GithubAnswer:
         raw = response.read(_MOST_BYTES + 1)
         if len(raw) > _MOST_BYTES:
             raise KitError(f"answers more than {_MOST_BYTES:,} bytes", where=self.host)
@@ -107,10 +107,10 @@ class GithubApi:
                 raise KitError("answers no JSON", where=self.host) from e
             body = None
         if response.status == 200:
-            return Answer(200, body)
+            return GithubAnswer(200, body)
         message = str(body.get("message", "")) if isinstance(body, dict) else ""
         shown = message.replace(self.token, "…")[:200] if self.token else message[:200]
-        return Answer(response.status, None, shown, response.headers.get("X-Accepted-GitHub-Permissions", ""))
+        return GithubAnswer(response.status, None, shown, response.headers.get("X-Accepted-GitHub-Permissions", ""))
 
 
 def repository_here(folder: Path, host: str, environ: Mapping[str, str]) -> str:
