@@ -80,7 +80,8 @@ class RehearsalContract:
         blocks = re.findall(r"^```console\n(.*?)^```", _PAGE.read_text(), flags=re.MULTILINE | re.DOTALL)
         command = f"rehearse {self.cloud.target} --"
         lines = [shlex.split(line)[3:] for block in blocks for line in block.splitlines() if command in line]
-        *faulty, bereft = lines
+        faulty = [words for words in lines if "--fault" in words]
+        (bereft,) = [words for words in lines if "--without" in words]
         assert [words[:2] for words in faulty] == [["--only", "plan"]] * (self.cloud.target == "aws")
         for words in faulty:
             assert "fault slow: recovered" in rehearsing.run(*words)

@@ -15,12 +15,17 @@ def rehearsing(tmp_path_factory: pytest.TempPathFactory, request: pytest.Fixture
 
 
 @pytest.fixture(scope="module")
-def printed(rehearsing: Rehearsing, request: pytest.FixtureRequest) -> str:
-    """The whole rehearsal, with the module's `FAULTS`, each in a step of its own; what it printed."""
-    return rehearsing.run(*(word for fault in request.module.FAULTS for word in ("--fault", fault)))
+def whole(rehearsing: Rehearsing, request: pytest.FixtureRequest) -> tuple[str, dict[str, Any]]:
+    """The whole rehearsal, each of the module's `FAULTS` in its own step: what it printed, and the report it left."""
+    said = rehearsing.run(*(word for fault in request.module.FAULTS for word in ("--fault", fault)))
+    return said, rehearsing.report()
 
 
 @pytest.fixture(scope="module")
-def report(rehearsing: Rehearsing, printed: str) -> dict[str, Any]:
-    assert printed
-    return rehearsing.report()
+def printed(whole: tuple[str, dict[str, Any]]) -> str:
+    return whole[0]
+
+
+@pytest.fixture(scope="module")
+def report(whole: tuple[str, dict[str, Any]]) -> dict[str, Any]:
+    return whole[1]
