@@ -4,7 +4,7 @@ import errno
 import signal
 import sys
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any, NoReturn, cast
 
 import typer
 
@@ -66,7 +66,7 @@ for part in (
     part.register(app)
 former_commands.register({"": app, "runs": run.runs})
 
-_UsageError = typer.BadParameter.__mro__[1]  # typer exports no name for it
+_UsageError = cast("type[Exception]", typer.BadParameter.__mro__[1])  # typer exports no name for it
 
 
 class CommandLineError(KitError):
