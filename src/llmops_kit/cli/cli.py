@@ -4,7 +4,7 @@ import errno
 import signal
 import sys
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated, Any, NoReturn, cast
 
 import typer
 
@@ -66,6 +66,14 @@ for part in (
     part.register(app)
 former_commands.register({"": app, "runs": run.runs})
 
+_UsageError = cast("type[Exception]", typer.BadParameter.__mro__[1])  # typer exports no name for it
+
+
+class CommandLineError(KitError):
+    """Error for a command line that can't be parsed."""
+
+    exit_code = 2
+
 
 def _print_version(wanted: bool) -> None:
     """Prints the version before typer requires a command."""
@@ -109,7 +117,7 @@ def main() -> NoReturn:
     no_core_files()
     signal.signal(signal.SIGTERM, _end)
     try:
-        app()
+        _run(as_json="--json" in sys.argv[1:])
     except KitError as e:
         _explain(e)
     except OSError as e:
@@ -119,6 +127,25 @@ def main() -> NoReturn:
             KitError("the disk is full", where=str(e.filename or ""), fix="free some space, then repeat the command")
         )
     sys.exit(0)
+
+
+def _run(as_json: bool) -> None:
+    """Runs the command. With --json, a command line that can't be parsed is a KitError, which is printed as JSON."""
+    if not as_json:
+        app()
+        return
+    try:
+        code = app(standalone_mode=False)
+    except typer.Abort:
+        sys.exit(1)
+    except _UsageError as e:
+        raise _usage_error(e) from e
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _usage_error(error: Any) -> KitError:
+    words = error.ctx.command_path if error.ctx else "llmops"
+    return CommandLineError(error.format_message(), where=words, fix=f"`{words} --help` shows its usage")
 
 
 def _end(_number: int, _frame: object) -> None:

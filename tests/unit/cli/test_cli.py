@@ -144,7 +144,6 @@ def test_errors_come_as_json_where_results_would(llmops: Llmops, tmp_path: Path)
 
 _WITHOUT_JSON = {
     "chat",
-    "logs",
     "export sagemaker",
     "images base",
     "rehearse",
@@ -154,19 +153,26 @@ _WITHOUT_JSON = {
 }
 
 
-def _verbs(command: Any, words: tuple[str, ...] = ()) -> Iterator[tuple[str, bool]]:
-    """Each verb, and whether it takes --json."""
+def _verbs(command: Any, words: tuple[str, ...] = ()) -> Iterator[tuple[str, set[str]]]:
+    """Each verb, and its options."""
     for name, verb in command.commands.items():
         if " ".join((*words, name)) in FORMER:
             continue
         if hasattr(verb, "commands"):
             yield from _verbs(verb, (*words, name))
         else:
-            yield " ".join((*words, name)), any("--json" in p.opts for p in verb.params)
+            yield " ".join((*words, name)), {opt for parameter in verb.params for opt in parameter.opts}
 
 
 def test_every_verb_with_a_result_takes_json() -> None:
-    assert {verb for verb, takes in _verbs(typer.main.get_command(app)) if not takes} == _WITHOUT_JSON
+    assert {verb for verb, takes in _verbs(typer.main.get_command(app)) if "--json" not in takes} == _WITHOUT_JSON
+
+
+def test_every_verb_that_changes_an_account_takes_yes() -> None:
+    """As `pulumi up`, `destroy` and `refresh` do, so that a script passes it to each of them."""
+    verbs = dict(_verbs(typer.main.get_command(app)))
+    for verb in ("up", "down", "bootstrap aws", "bootstrap azure", "smoke"):
+        assert {"--yes", "-y"} <= verbs[verb], verb
 
 
 def test_with_json_progress_of_child_processes_goes_to_standard_error() -> None:
@@ -225,6 +231,12 @@ def test_a_command_that_can_not_be_understood_ends_with_2(
     assert answer.returncode == 2
     assert words in answer.stderr
     assert "Traceback" not in answer.stderr
+    answer = llmops(*arguments, "--json", cwd=tmp_path)
+    error = json.loads(answer.stdout)["error"]
+    assert (answer.returncode, answer.stderr) == (2, "")
+    assert words in error["what"]
+    assert error["where"].startswith("llmops")
+    assert f"{error['where']} --help" in error["fix"]
 
 
 def test_an_unknown_target_is_named_with_those_that_there_are(llmops: Llmops, tmp_path: Path) -> None:

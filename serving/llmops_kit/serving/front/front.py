@@ -193,9 +193,10 @@ class Front:
                 caller.count(exchange.usage.total)
 
     def _log(self, exchange: HttpExchange) -> None:
-        self.metrics.requests.labels(exchange.route, str(exchange.status)).inc()
         if exchange.route == "/ping":
-            return  # routers poll it several times a second
+            # Routers and clouds poll it several times a second. A 503 while a model loads is no failed request.
+            return
+        self.metrics.requests.labels(exchange.route, str(exchange.status)).inc()
         scope = exchange.scope
         log_json(
             {

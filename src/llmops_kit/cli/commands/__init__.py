@@ -16,6 +16,9 @@ from llmops_kit.cli.terminal.plain_text import printable
 from llmops_kit.core.errors import KitError
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+NothingAsked = Annotated[
+    bool, typer.Option("--yes", "-y", help="Accepted for compatibility with Pulumi. Has no effect: nothing is asked.")
+]
 STACK_HELP = "Stack to use."
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from llmops_kit.cli.commands import Json, Verbs
+from llmops_kit.cli.commands import Json, NothingAsked, Verbs
 from llmops_kit.cli.context import Context, say
 from llmops_kit.cli.terminal.tables import print_json, print_rows
 from llmops_kit.core.errors import KitError, require_packages
@@ -37,6 +37,7 @@ def bootstrap_aws(
         Path | None, typer.Option(help="Policy of the deploy role, from `llmops plan --policy`.", metavar="FILE")
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the changes without making them.")] = False,
+    _yes: NothingAsked = False,
     as_json: Json = False,
 ) -> None:
     """Create the state bucket and the key for secrets; with --github, roles for GitHub Actions.
@@ -103,6 +104,7 @@ def bootstrap_azure(
         typer.Option(help="Role definition of the deploy identity, from `llmops plan --policy`.", metavar="FILE"),
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the changes without making them.")] = False,
+    _yes: NothingAsked = False,
     as_json: Json = False,
 ) -> None:
     """Create the storage account for state and the key for secrets; with --github, identities for GitHub Actions.

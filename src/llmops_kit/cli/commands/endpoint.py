@@ -1,5 +1,6 @@
 """chat, invoke, logs: send requests to an endpoint and read its logs."""
 
+import json
 import sys
 import time
 from collections.abc import Generator, Iterator
@@ -158,11 +159,25 @@ def logs(
     context: typer.Context,
     endpoint: _Name = "",
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Print new lines as they arrive.")] = False,
+    as_json: Json = False,
 ) -> None:
-    """Print the logs of an endpoint's servers and router."""
+    """Print the logs of an endpoint's servers and router.
+
+    With --json, each line is a JSON object: the server's own, or `{"line": TEXT}`.
+    """
     here: Context = context.obj
     for line in here.platform.logs(choose(here.platform, endpoint), follow):
-        print(printable(line.rstrip("\n")), flush=follow)
+        text = line.rstrip("\n")
+        print(printable(_json_line(text) if as_json else text), flush=follow)
+
+
+def _json_line(text: str) -> str:
+    """Return a line of a log as a JSON object on one line."""
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError):
+        found = None
+    return json.dumps(found if isinstance(found, dict) else {"line": text}, ensure_ascii=False)
 
 
 def _tools_of(path: Path) -> list[dict[str, Any]]:

@@ -100,13 +100,15 @@ def list_models(
                 "gate": _gate(manifest),
                 "rejected": rejections.get(ref.sha256, ""),
                 "from": _made_from(manifest),
-                "size": _size(manifest),
+                "bytes": _bytes(manifest),
+                "scores": {r.suite: {"metric": r.metric, **r.after.model_dump()} for r in manifest.evaluation},
                 "sha256": ref.sha256,
             }
         )
     empty = "no model versions yet: `llmops train` or `llmops models import` creates one"
-    columns = ["model", "created", "gate", *(["rejected"] if rejections else []), "from", "size"]
-    print_rows(rows, columns, as_json, empty)
+    columns = ["model", "created", "gate", *(["rejected"] if rejections else []), "scores", "from", "size"]
+    shown = [row | {"scores": _means(row["scores"]), "size": _megabytes(row["bytes"])} for row in rows]
+    print_rows(rows if as_json else shown, columns, as_json, empty)
 
 
 @models.command("show")
@@ -281,7 +283,7 @@ def print_version(platform: "Platform", ref: "ModelRef", as_json: bool, more: di
         "created": manifest.created,
         "licence": manifest.licence,
         "from": _made_from(manifest),
-        "size": _size(manifest),
+        "size": _megabytes(_bytes(manifest)),
         "engines": ", ".join(manifest.engines),
         "scores": [_score(result) for result in manifest.evaluation],
         "gate": _gate(manifest),
@@ -331,5 +333,14 @@ def _made_from(manifest: "ModelManifest") -> str:
     return f"{base}, run {lineage.run}"
 
 
-def _size(manifest: "ModelManifest") -> str:
-    return f"{sum(f.size for f in manifest.files.values()) / 1e6:.0f} MB"
+def _means(scores: dict[str, dict[str, Any]]) -> str:
+    """Return the mean score of each suite, for a column of a table."""
+    return ", ".join(f"{suite} {score['value']:.2f}" for suite, score in scores.items())
+
+
+def _bytes(manifest: "ModelManifest") -> int:
+    return sum(f.size for f in manifest.files.values())
+
+
+def _megabytes(size: int) -> str:
+    return f"{size / 1e6:.0f} MB"

@@ -62,7 +62,8 @@ def plan(
 
     Endpoints are listed with their version, the rollout strategy that applies, and the
     instances that run during the rollout. Instances of endpoints and runs are compared with the
-    account's quotas. Each price has a source and a date, or is called unknown. Scheduled runs
+    account's quotas; machines with GPUs with the NVIDIA driver that the cloud documents. Each
+    price has a source and a date, or is called unknown. Scheduled runs
     of a deployed stack are listed with their peak memory and the cheapest machine that fits,
     and images that `up` builds first with the reason.
 
@@ -211,18 +212,24 @@ def _print(made: "Plan") -> None:
     for cost in made.tokens:
         amount = "unknown" if cost.usd is None else f"${cost.usd:.3f}"
         print(f"{cost.endpoint}: {amount} per million tokens ({cost.basis})")
+    if known := [driver.words for driver in made.drivers if not driver.warning]:  # the others are warnings
+        print("\n".join(known))
     for quota in made.quotas:
         code, allowed = (
             quota.code or "code unknown",
             f"unknown ({quota.why})" if quota.allowed is None else quota.allowed,
         )
         print(f"quota {code}, {quota.name}: {quota.needs} {quota.needed}, allowed {allowed}")
-    for training in made.trainings:
-        if training.fits is not False:  # else it is a warning
-            print(f"schedule {training.schedule}, run {training.run}: {training.words}")
+    _print_trainings(made)
     for warning in made.warnings:
         print(f"warning: {warning}")
     _print_verdict(made.verdict)
+
+
+def _print_trainings(made: "Plan") -> None:
+    for training in made.trainings:
+        if training.fits is not False:  # else it is a warning
+            print(f"schedule {training.schedule}, run {training.run}: {training.words}")
 
 
 def _print_images(made: "Plan") -> None:

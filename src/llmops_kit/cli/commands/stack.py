@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from llmops_kit.cli.commands import Json, progress_on_stderr
+from llmops_kit.cli.commands import Json, NothingAsked, progress_on_stderr
 from llmops_kit.cli.commands.orphans import Of, Orphans, Remove, Yes, sweep_orphans
 from llmops_kit.cli.context import Context, say
 from llmops_kit.cli.terminal.plain_text import printable
@@ -16,9 +16,6 @@ if TYPE_CHECKING:
     from llmops_kit.core.documents.outputs import EndpointOutput
 
 _MOST_HOURS = 12
-_Yes = Annotated[
-    bool, typer.Option("--yes", "-y", help="Accepted for compatibility with Pulumi. Has no effect: nothing is asked.")
-]
 
 
 def register(app: typer.Typer) -> None:
@@ -38,7 +35,7 @@ def up(
     no_build: Annotated[
         bool, typer.Option("--no-build", help="Deploy the images that the stack file names, stale or not (cloud).")
     ] = False,
-    _yes: _Yes = False,
+    _yes: NothingAsked = False,
     as_json: Json = False,
 ) -> None:
     """Deploy Pulumi.<stack>.yaml: preflight checks, `pulumi up`, then a check of the live endpoints.

@@ -69,8 +69,8 @@ class ModelComparison:
         return {
             "suite": result.suite,
             "metric": result.metric,
-            self.model: _shown(result.after),
             self.against: _shown(result.before),
+            self.model: _shown(result.after),
             "difference": _shown(gain),
             "rows": gain.rows,
             "groups": gain.groups,

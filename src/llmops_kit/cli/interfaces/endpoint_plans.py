@@ -21,6 +21,7 @@ class EndpointPlan:
     strategy: str
     at_least_seconds: int
     during_update: int  # instances that run at the same time at most
+    host_image: str = ""  # of its machines, if one is asked for (AWS)
     notes: list[str] = field(default_factory=list)
 
 

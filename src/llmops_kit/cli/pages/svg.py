@@ -31,10 +31,11 @@ class Axis:
         return self._begin <= at <= self._end
 
     def draw(self) -> list[str]:
-        """Returns the grid lines with their values."""
+        """Returns the grid lines with their values, and the axis's unit before the first one."""
         span = self._end - self._begin
         step = next(s for s in _TIMES if span / s <= 12) if self._clock else max(1.0, nice(span / 12))
-        parts = []
+        unit = "min:s" if self._clock else "step"
+        parts = [f'<text class="tick" x="0" y="{self._height - 8}">{unit}</text>']
         for number in range(math.ceil(self._begin / step), math.floor(self._end / step) + 1):
             x, at = self.x(number * step), number * step
             label = _clock(at) if self._clock else f"{at:.0f}"

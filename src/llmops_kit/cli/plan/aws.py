@@ -126,6 +126,7 @@ def _plan(
         strategy=strategy,
         at_least_seconds=seconds,
         during_update=during,
+        host_image=str(known(variant.get("inferenceAmiVersion"), "")),
         notes=notes,
     )
 

@@ -10,6 +10,7 @@ from llmops_kit.cli.interfaces.endpoint_plans import EndpointPlan, short
 from llmops_kit.cli.interfaces.platform import Platform, Say
 from llmops_kit.cli.interfaces.quotas import QuotaNeed, instances_needed
 from llmops_kit.cli.machines.prices import Prices, load_prices
+from llmops_kit.cli.plan.drivers import HostDriver, host_drivers
 from llmops_kit.cli.plan.gpu_fit import fit_words
 from llmops_kit.cli.plan.limits import limit_changes, memory_limits
 from llmops_kit.cli.plan.schedules import ScheduledTraining, check_schedules
@@ -39,6 +40,7 @@ class Plan:
     limits: dict[str, list[str]] = field(default_factory=dict)  # endpoint -> changed limits and prefix cache, in words
     images: list[DueImage] = field(default_factory=list)  # which `up` builds first, unless --no-build is given
     memory: dict[str, str] = field(default_factory=dict)  # endpoint of this machine -> memory of a server, in words
+    drivers: list[HostDriver] = field(default_factory=list)  # of machines with GPUs
 
     @property
     def idle(self) -> Total:
@@ -89,7 +91,9 @@ def make_plan(
     endpoints = _with_fits(stack, endpoints, resolved)
     region = target.use(target.region, "region", where)(stack)
     prices = load_prices(region)
-    needed = instances_needed(endpoints) | rules.run_machines(resources, resolved)
+    runs = rules.run_machines(resources, resolved)
+    needed = instances_needed(endpoints) | runs
+    drivers = host_drivers(endpoints, runs, resolved)
     quotas = target.use(target.quotas, "quotas", where)(stack, needed) if needed else []
     trainings = _scheduled(stack, resolved, prices, say)
     return Plan(
@@ -102,11 +106,12 @@ def make_plan(
         token_costs(endpoints, prices, tokens_per_second),
         quotas,
         trainings,
-        [*unread, *_warnings(endpoints, quotas, trainings), *rules.warnings(resources, resolved)],
+        [*unread, *_warnings(endpoints, quotas, trainings, drivers), *rules.warnings(resources, resolved)],
         region,
         judge(resources, resolved.settings.accepted_rules),
         limits,
         images,
+        drivers=drivers,
     )
 
 
@@ -156,11 +161,15 @@ def _with_fits(stack: PulumiStack, endpoints: Sequence[EndpointPlan], resolved: 
 
 
 def _warnings(
-    endpoints: Sequence[EndpointPlan], quotas: Sequence[QuotaNeed], trainings: Sequence[ScheduledTraining]
+    endpoints: Sequence[EndpointPlan],
+    quotas: Sequence[QuotaNeed],
+    trainings: Sequence[ScheduledTraining],
+    drivers: Sequence[HostDriver],
 ) -> list[str]:
     warnings = [f"{e.name}: {note}" for e in endpoints for note in e.notes]
     warnings += [quota.words + (f"; {quota.fix}" if quota.fix else "") for quota in quotas if quota.enough is False]
     warnings += [f"schedule {each.schedule}: {each.words}" for each in trainings if each.fits is False]
+    warnings += [each.warning for each in drivers if each.warning]
     if any(e.change == "create" for e in endpoints):
         warnings.append("alarms of a new endpoint have no data before its first requests, so they guard no rollout yet")
     return warnings

@@ -83,7 +83,7 @@ def scores(suites: list[SuiteReport], before: str = "base model", after: str = "
         "<p class='soft'>Mean score with its 95 % interval; dashed: the gate's bound for the interval's lower end.</p>"
     )
     drawn = [each for each in suites if not unit_of(each.result.metric)]
-    chart = f"<div class='scroll'>{_intervals(drawn, before)}</div>" if drawn else ""
+    chart = f"<div class='scroll'>{_intervals(drawn, before, after)}</div>" if drawn else ""
     return f"<h2>Evaluation</h2>\n{words}\n{table(head, rows)}\n{chart}"
 
 
@@ -114,20 +114,25 @@ def _interval(score: Score) -> str:
     return f"{score.value:.2f} <span class='soft'>{score.low:.2f} to {score.high:.2f}</span>"
 
 
-def _intervals(suites: list[SuiteReport], before: str) -> str:
-    """Returns a plot of scores before and after with their intervals, from 0 to 1; of translations, of copying too."""
-    shown = [_plotted(each.result, before) for each in suites]
-    height = _TOP + sum(len(scores) * _ROW + 8 for scores in shown) + _TOP
+def _intervals(suites: list[SuiteReport], before: str, after: str) -> str:
+    """Returns a plot of scores before and after with their intervals, from 0 to 1; of translations, of copying too.
+
+    Each suite's name is above its rows, which have the names of the table's columns.
+    """
+    shown = [_plotted(each.result, before, after) for each in suites]
+    height = _TOP + sum((len(scores) + 1) * _ROW + 8 for scores in shown) + _TOP
 
     def x(value: float) -> float:
         return LEFT + _NAME + value * (WIDTH - LEFT - RIGHT - _NAME)
 
-    parts = []
+    parts = [f'<text class="tick end" x="{LEFT + _NAME - 10}" y="{height - 6}">score</text>']
     for share in (0.0, 0.25, 0.5, 0.75, 1.0):
         parts.append(f'<path class="grid" d="M{x(share):.1f} {_TOP - 8}V{height - _TOP}"/>')
         parts.append(f'<text class="tick mid" x="{x(share):.1f}" y="{height - 6}">{share:g}</text>')
     top = _TOP
     for each, scores in zip(suites, shown, strict=True):
+        parts.append(f'<text class="label" x="0" y="{top + 10}">{escape(each.result.suite)}</text>')
+        top += _ROW
         for row, (name, score, kind) in enumerate(scores):
             y = top + row * _ROW + 6
             tip = f"<title>{escape(name)}: {score.value:.2f}, {score.low:.2f} to {score.high:.2f}</title>"
@@ -143,18 +148,18 @@ def _intervals(suites: list[SuiteReport], before: str) -> str:
     return svg("Scores with their intervals", height, parts)
 
 
-def _plotted(result: SuiteResult, before: str) -> list[tuple[str, Score, str]]:
+def _plotted(result: SuiteResult, before: str, after: str) -> list[tuple[str, Score, str]]:
     """Returns the scores of a suite in the plot: name, score, and class of their marks."""
     copied = [("copying", result.copied.score, " other")] if result.copied else []
-    return [(before, result.before, " other"), *copied, (result.suite, result.after, "")]
+    return [(before, result.before, " other"), *copied, (after, result.after, "")]
 
 
 def _training(report: RunReport) -> str:
     values = report.curves
     plots = [
         curves("Loss", "nats", {"loss": values.get("loss", []), "validation": values.get("validation_loss", [])}),
-        curves("Learning rate", "", {"learning rate": values.get("learning_rate", [])}),
-        curves("Gradient norm", "", {"gradient norm": values.get("grad_norm", [])}),
+        curves("Learning rate", "rate", {"learning rate": values.get("learning_rate", [])}),
+        curves("Gradient norm", "norm", {"gradient norm": values.get("grad_norm", [])}),
         curves("Speed", "tokens/s", {"tokens a second": values.get("tokens_per_s", [])}),
         curves("Memory", "MB", {"peak of the first process": values.get("peak_mb", [])}),
     ]

@@ -10,6 +10,10 @@ _UNSAFE = re.compile(
 )
 
 
+EARLIER = "earlier: "
+"""Begins a line of a run that was printed before its last start."""
+
+
 def printable(text: str) -> str:
     r"""Returns a text with control characters escaped as in JSON, such as `\u001b`.
 

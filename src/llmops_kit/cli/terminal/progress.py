@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Column
 
-from llmops_kit.cli.terminal.plain_text import printable
+from llmops_kit.cli.terminal.plain_text import EARLIER, printable
 
 _PAIR = re.compile(r"([a-z][a-z0-9_]*)=(\"[^\"]*\"|\S+)")
 _LINE = re.compile(rf"\s*{_PAIR.pattern}(?:\s+{_PAIR.pattern})*\s*")
@@ -32,7 +32,10 @@ def describe(line: str) -> str:
 
 
 def show(lines: Iterable[str], console: Console) -> None:
-    """Draws a run's lines until they end; prints other lines unchanged."""
+    """Draws a run's lines until they end; prints other lines unchanged.
+
+    In a terminal, progress from before the last start of a resumed run is left out.
+    """
     lines = map(printable, lines)
     if not console.is_terminal:
         for line in lines:
@@ -56,6 +59,8 @@ def _draw(lines: Iterable[str], bar: Progress) -> None:
     task: TaskID | None = None
     for line in lines:
         values = parse(line)
+        if line.startswith(EARLIER) and parse(line.removeprefix(EARLIER)):
+            continue
         if not values:
             if line.strip():
                 bar.console.print(line, markup=False, highlight=False, soft_wrap=True)

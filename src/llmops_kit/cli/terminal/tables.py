@@ -9,24 +9,43 @@ from llmops_kit.cli.terminal.plain_text import printable
 
 
 def print_rows(rows: Sequence[dict[str, Any]], columns: Sequence[str], as_json: bool, empty: str = "nothing") -> None:
-    """Prints rows as a table of some columns, or all of their fields as JSON."""
+    """Prints rows as a table of some columns, in a pipe without lines around it; or all of their fields as JSON."""
     if as_json:
         print_json(list(rows))
         return
     if not rows:
         print(empty)
         return
+    lines = [[_text(row.get(column)) for column in columns] for row in rows]
+    heads = [column.replace("_", " ") for column in columns]
+    if sys.stdout.isatty():
+        _print_table(heads, lines)
+    else:
+        _print_plain([heads, *lines])
+
+
+def _print_table(heads: Sequence[str], lines: Sequence[Sequence[str]]) -> None:
+    """Prints a table that fits the terminal: long cells are folded."""
     from rich import box
     from rich.console import Console
     from rich.table import Table
 
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for column in columns:
-        table.add_column(column.replace("_", " "), overflow="fold")
-    for row in rows:
-        table.add_row(*(_text(row.get(column)) for column in columns))
-    width = None if sys.stdout.isatty() else 240  # in a pipe, lines are not folded
-    Console(markup=False, highlight=False, width=width).print(table)
+    for head in heads:
+        table.add_column(head, overflow="fold")
+    for line in lines:
+        table.add_row(*line)
+    Console(markup=False, highlight=False).print(table)
+
+
+def _print_plain(lines: Sequence[Sequence[str]]) -> None:
+    """Prints aligned columns, a row a line and nothing else, for programs such as grep and awk."""
+    from rich.cells import cell_len
+
+    widths = [max(map(cell_len, column)) for column in zip(*lines, strict=True)]
+    for line in lines:
+        padded = (cell + " " * (width - cell_len(cell)) for cell, width in zip(line, widths, strict=True))
+        print("  ".join(padded).rstrip())
 
 
 def print_json(data: object) -> None:

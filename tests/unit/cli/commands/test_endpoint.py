@@ -206,6 +206,23 @@ def test_vulnerability_14_no_control_characters_of_a_log_or_an_error_reach_the_t
     assert is_harmless(shown)
 
 
+def test_each_line_of_a_log_is_an_object_with_json(
+    context: typer.Context, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lines = ["--- chat\n", '{"request": "r1", "status": 200}\n', "[1]\n", "\x1b[2J" + "[" * 5000 + "\n"]
+    monkeypatch.setattr(context.obj.platform, "logs", lambda _endpoint, _follow: iter(lines))
+    endpoint.logs(context, as_json=True)
+    shown = capsys.readouterr().out
+    found = [json.loads(line) for line in shown.splitlines()]
+    assert found == [
+        {"line": "--- chat"},
+        {"request": "r1", "status": 200},
+        {"line": "[1]"},
+        {"line": "\x1b[2J" + "[" * 5000},
+    ]
+    assert is_harmless(shown)
+
+
 def test_an_answers_calls_of_a_recipes_tools_are_printed(
     context: typer.Context, server: Server, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

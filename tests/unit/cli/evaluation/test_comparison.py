@@ -1,6 +1,7 @@
 """Two versions on the rows that both were asked, from the answers that their runs recorded."""
 
 import json
+import re
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import SimpleNamespace
@@ -65,7 +66,13 @@ def test_recorded_answers_are_compared_row_by_row_and_held_against_the_gate(
     with pytest.raises(typer.Exit) as ended:
         run(platform, tmp_path, "chatbot@1", against="chatbot@2", gate=True, as_json=False)
     assert ended.value.exit_code == 3
-    assert "gate: not passed" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "gate: not passed" in out
+    columns = ["chatbot@2", "chatbot@1", "difference"]  # as on the page: the other one, the model, its difference
+    assert out.splitlines()[0].split()[2:5] == columns
+    run(platform, tmp_path, "chatbot@1", against="chatbot@2", page=Path("page.html"))
+    page = (tmp_path / "page.html").read_text()
+    assert re.findall("<th[^>]*>([^<]*)", page)[1:4] == columns
 
 
 @pytest.mark.parametrize(

@@ -38,8 +38,10 @@ def blue_green(kind: str, wait: int = 300, **size: Any) -> dict[str, Any]:
     return {"blueGreenUpdatePolicy": {"trafficRoutingConfiguration": routing, "terminationWaitInSeconds": 0}}
 
 
-def planned(deployment: dict[str, Any], instances: int = 4, change: str = "update", **entry: Any) -> EndpointPlan:
-    variant = {"instanceType": "ml.g5.xlarge", "initialInstanceCount": instances}
+def planned(
+    deployment: dict[str, Any], instances: int = 4, change: str = "update", ami: str = "", **entry: Any
+) -> EndpointPlan:
+    variant = {"instanceType": "ml.g5.xlarge", "initialInstanceCount": instances, "inferenceAmiVersion": ami}
     resources = [
         Resource(ENDPOINT, "endpoint-chatbot", {"endpointConfigName": "c-1", "deploymentConfig": deployment}),
         Resource(CONFIGURATION, "configuration-chatbot", {"name": "c-1", "productionVariants": [variant]}),

@@ -1,6 +1,7 @@
 """The page of a run whose suites have units and scores of their own."""
 
 import json
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -74,3 +75,5 @@ def test_a_translation_states_what_papers_do() -> None:
     assert "<title>copying: 0.40, 0.10 to 0.50</title>" in text
     assert text.count("class='wrong'") == 1
     assert 'class="whisker' in text
+    chart = text.partition("<svg")[2].partition("</svg>")[0]
+    assert re.findall(r'class="label[^"]*"[^>]*>([^<]*)<', chart) == ["held-out", "base model", "copying", "trained"]

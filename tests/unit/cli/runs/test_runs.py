@@ -179,7 +179,10 @@ def test_a_killed_run_goes_on_in_its_folder_and_is_collected_once(tmp_path: Path
     assert same.spec.id == run
     platform.resume(run, lambda _: None)
     write_output(folder_of(platform, run) / "root/opt/ml/model", found.spec, platform.store())
-    assert lines_of(platform, run) == ["stage=train start=1", "stage=train start=2", "stage=done"]
+    old, again, *new = list(platform.follow(run))
+    assert old == "earlier: stage=train start=1"
+    assert again.startswith("--- started again 20")
+    assert new == ["stage=train start=2", "stage=done"]
 
     assert find_run(platform, run).state.status == "completed"
     assert [r.spec.id for r in uncollected(platform)] == [run]

@@ -46,6 +46,15 @@ def test_a_terminal_shows_stages_numbers_and_foreign_lines() -> None:
         assert words in text
 
 
+def test_a_terminal_shows_no_bar_of_steps_from_before_a_resume() -> None:
+    out = io.StringIO()
+    lines = ["earlier: stage=train", "earlier: step=8 total=9 loss=7.5", "earlier: a warning", "--- started again"]
+    show([*lines, "stage=train", "step=6 total=9 loss=1.25"], Console(file=out, width=140, force_terminal=True))
+    assert "loss 1.25" in out.getvalue()
+    assert "7.5" not in out.getvalue()
+    assert "earlier: a warning" in out.getvalue()
+
+
 @pytest.mark.vulnerability(14)
 @pytest.mark.parametrize("terminal", [True, False])
 def test_vulnerability_14_no_control_characters_of_a_job_reach_the_terminal(terminal: bool) -> None:

@@ -36,6 +36,10 @@ def endpoint(entry: dict[str, Any] | None = None, images: Images | None = None, 
             {"size": {"instance_type": "ml.g5.xlarge"}},
             ["size.instance_type: ml.g5.xlarge is not a VM size", "Standard"],
         ),
+        *(
+            ({"size": {"instance_type": size}}, [f"size.instance_type: {size} has GPUs of AMD", "NVIDIA"])
+            for size in ("Standard_NV8as_v4", "Standard_NG16ads_V620_v1", "Standard_ND96isr_MI300X_v5")
+        ),
         ({"rollout": {"strategy": "rolling"}}, ["rollout.strategy: ", "as a whole", "linear"]),
         ({"volume_gb": 40}, ["volume_gb: ", "larger VM size"]),
         ({"download_seconds": 900}, ["download_seconds: "]),
@@ -55,6 +59,10 @@ def test_an_endpoint_that_azure_cannot_have_is_refused(entry: dict[str, Any], wo
         ({"jobs": {"volume_gb": 100}}, [":azure.jobs.volume_gb: ", "azure.computes"]),
         ({"jobs": {"warm_pool_minutes": 5}}, [":azure.jobs.warm_pool_minutes: "]),
         ({"jobs": {"spot": True}}, [":azure.jobs: no cluster has machines of Standard_DS3_v2, spot", "cpu: "]),
+        (
+            {"computes": {"amd": {"vm_size": "Standard_NV12ads_V710_v5"}}},
+            [":azure.computes.amd.vm_size: Standard_NV12ads_V710_v5 has GPUs of AMD"],
+        ),
         ({"jobs": {"instances": 2}}, [":azure.jobs: 2 machines", "raise max_nodes"]),
         (
             {"schedules": {"weekly": {"run": "a-run", "cron": "0 3 * * 0", "instance_type": "Standard_NC6s_v3"}}},

@@ -90,6 +90,16 @@ def test_until_it_is_ready_nothing_is_asked_of_the_app() -> None:
     assert ask(server, "GET", "/", key="").status == 200
 
 
+def test_a_health_check_is_no_request_of_the_metrics() -> None:
+    server = front()
+    server.readiness.open = False
+    assert ask(server, "GET", "/ping", key="").status == 503
+    assert ask(server, "POST", "/invocations", BODY).status == 503
+    metrics = ask(server, "GET", "/metrics").body.decode()
+    assert 'route="/ping"' not in metrics
+    assert 'llmops_requests_total{route="/invocations",status="503"} 1.0' in metrics
+
+
 def test_each_key_has_its_name_in_the_log_and_its_budget_and_metrics_a_key_of_their_own(tmp_path: Path, capsys) -> None:
     key = {"name": "team-a", "sha256": key_digest("key-of-team-a-0123"), "tokens_per_day": 7}
     (tmp_path / "keys.json").write_text(json.dumps({"schema": "keys/1", "keys": [key]}))

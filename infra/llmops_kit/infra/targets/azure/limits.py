@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterator
 
 from llmops_kit.clouds.azure.settings import Cluster
+from llmops_kit.clouds.azure.traits import has_amd_gpus
 from llmops_kit.core.documents.run import Compute
 from llmops_kit.core.limits import PLATFORM_SECONDS
 from llmops_kit.infra.server_limits import refused_limits
@@ -11,6 +12,8 @@ from llmops_kit.infra.settings import refuse_set, setting_error
 from llmops_kit.settings.resolved import ResolvedEndpoint, ResolvedStack
 
 _VM_SIZE = re.compile(r"^Standard_[A-Za-z0-9_-]+$")
+_AMD = "has GPUs of AMD: the kit's images compute on processors, or on NVIDIA's GPUs with CUDA"
+_NVIDIA = "write a size with NVIDIA's GPUs, such as Standard_NC24ads_A100_v4"
 _OF_SAGEMAKER = ("max_wait_hours", "volume_gb", "warm_pool_minutes")
 _ELSEWHERE = {"local_home": "local", "local_runtime": "local", "aws": "aws"}
 Refusal = tuple[tuple[str, ...], str, str]  # path below the endpoint's key, problem, fix
@@ -41,7 +44,7 @@ def require_supported(endpoint: ResolvedEndpoint) -> None:
 
 
 def require_machines(stack: ResolvedStack) -> None:
-    """Check that runs use a cluster of the stack.
+    """Check that runs use a cluster of the stack, and that no cluster has GPUs of AMD.
 
     Raises:
         SettingError: naming the key.
@@ -49,6 +52,9 @@ def require_machines(stack: ResolvedStack) -> None:
     given = stack.settings.azure
     what = "has no effect on Azure ML, where a run uses the machines of a cluster"
     refuse_set(("azure", "jobs"), given.jobs, _OF_SAGEMAKER, what, "remove it, and set it in llmops:azure.computes")
+    for name, cluster in given.computes.items():
+        if has_amd_gpus(cluster.vm_size):
+            raise setting_error(("azure", "computes", name, "vm_size"), f"{cluster.vm_size} {_AMD}", _NVIDIA)
     if "jobs" in given.model_fields_set or given.schedules:
         _require_cluster(("azure", "jobs"), given.jobs, given.computes)
     for name, schedule in stack.schedules.items():
@@ -71,6 +77,8 @@ def _refusals(endpoint: ResolvedEndpoint) -> Iterator[Refusal]:
     if not _VM_SIZE.match(kind):
         what = f"{kind} is not a VM size of Azure"
         yield ("size", "instance_type"), what, "write one such as Standard_F8s_v2"
+    if has_amd_gpus(kind) and endpoint.is_kits_image:
+        yield ("size", "instance_type"), f"{kind} {_AMD}", f"{_NVIDIA}; or name an image of your own in `images`"
     if entry.rollout.strategy == "rolling":
         what = "Azure ML replaces a deployment as a whole, not instance by instance"
         yield ("rollout", "strategy"), what, "write linear, which moves the requests in steps"

@@ -5,6 +5,7 @@ so a missing quota is a hint that the region lacks the type, which is reported, 
 """
 
 import json
+import re
 from collections.abc import Iterator
 from importlib import resources
 
@@ -21,6 +22,7 @@ _ACROSS: dict[Use, str] = {
     "endpoint": "Number of instances across active endpoints",
     "training job": "Number of instances across all training jobs",
 }
+_CODE = re.compile(r"L-[0-9A-F]{8}")
 _LISTS = ("list_service_quotas", "list_aws_default_service_quotas")
 """Applied quotas, then, only if one is missing, the default quotas: "if the applied quota value is not available for a
 quota, the quota is not retrieved".
@@ -58,7 +60,8 @@ def _look_up(clients: AwsClients, names: set[str]) -> tuple[dict[str, str], dict
         try:
             for page in clients("service-quotas").get_paginator(method).paginate(ServiceCode=_SERVICE):
                 for quota in page["Quotas"]:
-                    codes[quota["QuotaName"]] = quota["QuotaCode"]
+                    if _CODE.fullmatch(quota["QuotaCode"]):  # a twin makes up those that it does not know
+                        codes[quota["QuotaName"]] = quota["QuotaCode"]
                     allowed.setdefault(quota["QuotaName"], int(quota["Value"]))
         except (ClientError, BotoCoreError) as e:
             reason = error_code(e) if isinstance(e, ClientError) else str(e)

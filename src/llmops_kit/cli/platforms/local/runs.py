@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING
 
 from llmops_kit.cli.interfaces.platform import Run, Say
 from llmops_kit.cli.store.store import Store, now
+from llmops_kit.cli.terminal.plain_text import EARLIER
 from llmops_kit.core.documents.run import RunJob, RunSpec, RunState
 from llmops_kit.core.errors import KitError, RunError
 from llmops_kit.core.layout import MANIFEST, SPEC, TrainingFolders
@@ -37,6 +38,8 @@ _STOP_SECONDS = 120  # as long as SageMaker gives a job
 _STOPPED, _START = "stop-requested", "start.json"
 _LONGEST_FAILURE = 4096
 _ROOTS: dict[RunJob, str] = {"": "root", "trainer": "trainer", "evaluation": "root"}
+_AGAIN = "--- started again"
+"""Begins the line of the log before the output of a resumed run."""
 _EXIT_CODE = "exit_code"
 # A user's own trainer reports success by its exit code alone. SIGTERM reaches the whole process group: the shell
 # ignores it, so that it can record the code.
@@ -91,6 +94,9 @@ class LocalRuns:
             program = self._program(root, image, training.command if training else None)
             way = confinement.find_way(program, image.python, self._user(folder), folder / _START)
             with (folder / "log.txt").open("ab") as log:
+                if log.tell() and state.status != "pending":  # else the second of two jobs
+                    log.write(f"{_AGAIN} {now()}\n".encode())
+                    log.flush()
                 if not way.keeps_secrets:
                     log.write(f"warning: {unconfined(way)}\n".encode())
                     log.flush()
@@ -163,11 +169,16 @@ class LocalRuns:
         return ended
 
     def follow(self, run: str) -> Iterator[str]:
-        """Yields the lines of log.txt until the process is gone; starts the second job of a run that has two."""
+        """Yields the lines of log.txt until the process is gone; starts the second job of a run that has two.
+
+        Lines from before the last start of a resumed run begin with EARLIER.
+        """
         path = self.folder / run / "log.txt"
         path.touch()
         with path.open(errors="replace") as log:
-            rest = ""
+            earlier, again, rest = f"\n{log.read()}".rpartition(f"\n{_AGAIN} ")
+            yield from (f"{EARLIER}{line}" for line in earlier.split("\n")[1:])
+            rest = f"{again}{rest}".removeprefix("\n")
             while True:
                 ended = self.state(run).status != "running"
                 rest += log.read()

@@ -20,7 +20,10 @@ class Account:
 
     region = REGION
 
-    def __init__(self, applied: dict[str, float], default: dict[str, float], refused: str = "") -> None:
+    def __init__(
+        self, applied: dict[str, float], default: dict[str, float], refused: str = "", code: str = CODE
+    ) -> None:
+        self.code = code
         self.lists = {"list_service_quotas": applied, "list_aws_default_service_quotas": default}
         self.refused, self.asked = refused, list[str]()
 
@@ -42,7 +45,7 @@ class Pages:
         if self.account.refused == self.method:
             raise ClientError({"Error": {"Code": "AccessDeniedException", "Message": "no"}}, self.method)
         for name, value in self.account.lists[self.method].items():
-            yield {"Quotas": [{"QuotaName": name, "QuotaCode": CODE, "Value": value}]}
+            yield {"Quotas": [{"QuotaName": name, "QuotaCode": self.account.code, "Value": value}]}
 
 
 def found(account: Account, needed: dict[Machines, int]) -> dict[str, QuotaNeed]:
@@ -65,6 +68,13 @@ def test_each_use_has_a_quota_of_its_own() -> None:
     assert quotas[names[0]].words == f"quota {CODE}: {names[0]} allows 1, a run needs 2"
     assert f"--quota-code {CODE} --desired-value 2 --region {REGION}" in quotas[names[0]].fix
     assert quotas[names[2]].needs == "the update needs"
+
+
+def test_a_code_that_a_twin_made_up_is_not_shown() -> None:
+    name = "ml.m7i.large for endpoint usage"
+    (quota,) = found(Account({name: 1.0}, {}, code="TWIN-12345678"), {Machines("endpoint", "ml.m7i.large"): 2}).values()
+    assert (quota.code, quota.allowed) == ("", 1)
+    assert "TWIN" not in quota.words + quota.fix
 
 
 def test_what_no_account_changed_is_looked_up_among_the_defaults() -> None:

@@ -1,5 +1,6 @@
 """The plots of a rehearsal's page: a load at a time, and labels that stand apart."""
 
+from llmops_kit.cli.pages.svg import curves
 from llmops_kit.cli.rehearsal.report.plots import latency, quality, rate
 from llmops_kit.cli.rehearsal.steps import Request, Timeline
 
@@ -16,6 +17,14 @@ def test_two_loads_are_two_plots_without_the_time_between() -> None:
         assert "1:40" in first
         assert "3:20" not in first
         assert "5:00" in second
+
+
+def test_each_axis_has_its_unit() -> None:
+    timeline = Timeline(requests=[request(at) for at in (100, 101)])
+    assert ">min:s</text>" in rate(timeline, 400.0)
+    drawn = curves("Loss", "nats", {"loss": [(1.0, 2.0), (9.0, 1.0)]})
+    assert ">step</text>" in drawn
+    assert ">nats</text>" in drawn
 
 
 def test_nothing_is_drawn_of_no_requests() -> None:
