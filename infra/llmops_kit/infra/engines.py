@@ -7,7 +7,7 @@ from llmops_kit.core.engines.records import ENGINES
 from llmops_kit.infra.settings import setting_error
 from llmops_kit.settings.resolved import ImageField, ResolvedEndpoint
 
-_PROCESS = "process:"
+PROCESS = "process:"
 
 
 def require_engine(endpoint: ResolvedEndpoint, traits: CloudTraits) -> None:
@@ -62,7 +62,7 @@ def require_image(name: Literal["training"] | ImageField, reference: str, place:
     key = ("images", name)
     if not reference:
         raise setting_error(key, "is missing", _missing_image(name))
-    if reference.startswith(_PROCESS) and not twin:
+    if reference.startswith(PROCESS) and not twin:
         raise setting_error(
             key,
             f"{reference} runs on a twin only",

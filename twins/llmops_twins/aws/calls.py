@@ -51,11 +51,15 @@ class AwsApiError(Exception):
         code: the vendor's error code ("ValidationException").
         message: the vendor's text where it is known.
         status: HTTP status of the response.
+        headers: further headers of the response.
         fields: further members of the error's shape.
     """
 
-    def __init__(self, code: str, message: str, status: int = 400, **fields: Any) -> None:
+    def __init__(
+        self, code: str, message: str, status: int = 400, *, headers: Mapping[str, str] | None = None, **fields: Any
+    ) -> None:
         super().__init__(message)
+        self.headers = headers or {}
         self.code = code
         self.message = message
         self.status = status

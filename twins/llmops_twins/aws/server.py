@@ -82,13 +82,14 @@ def install(twin: AccountTwin) -> None:
     """Registers services and judges."""
     from llmops_twins.aws.judges.permissions import AwsPermissionJudge
     from llmops_twins.aws.judges.quotas import QuotaJudge
+    from llmops_twins.aws.services.ec2.ec2 import refuse_dry_run
     from llmops_twins.aws.wire import principals
 
     principals.install(twin)
     for name in _SERVICES:
         importlib.import_module(f"llmops_twins.aws.{name}").install(twin)
     permissions = AwsPermissionJudge(twin)
-    twin.judges.extend([permissions, QuotaJudge(twin, permissions)])
+    twin.judges.extend([permissions, refuse_dry_run, QuotaJudge(twin, permissions)])
     twin.judge_of_roles = permissions.may
     twin.judge_of_calls = permissions.may_call
     twin.judge_of_policies = permissions.would_allow

@@ -73,6 +73,17 @@ def repository_arns(registry: str, partition: str) -> dict[str, str]:
     return {name: f"{base}{name}" for name in IMAGES}
 
 
+def image_repository_arn(image: str, partition: str) -> str:
+    """Returns the ARN of the ECR repository of an image such as
+    `<account>.dkr.ecr.<region>.amazonaws.com/team/serving@sha256:…`; empty for images elsewhere.
+    """
+    registry, _, path = image.partition("@")[0].partition("/")
+    match = _REGISTRY.match(registry)
+    if not match or not path:
+        return ""
+    return f"arn:{partition}:ecr:{match['region']}:{match['account']}:repository/{path.partition(':')[0]}"
+
+
 def serving_environment(alias: str, sha256: str, public_key: Any) -> dict[str, Any]:
     """Returns the environment of a container that serves a model version on SageMaker, which authenticates callers."""
     return {

@@ -281,6 +281,14 @@ def test_an_endpoint_without_an_image_or_with_a_process_is_refused(account: Acco
         assert "llmops images push" in str(refused.value)
 
 
+def test_an_image_that_is_not_in_ecr_is_refused(account: Account, model: str) -> None:
+    image = f"quay.io/team/server@sha256:{'1' * 64}"
+    with pytest.raises(pulumi.RunError, match="is not in ECR, from which alone SageMaker pulls") as refused:
+        account.provision({"images": {"serving": image}, "endpoints": {"chat": {"model": model}}})
+    assert f"llmops:images.serving: {image}" in str(refused.value)
+    assert "copy it into a repository of ECR" in str(refused.value)
+
+
 @pytest.mark.parametrize(
     ("images", "aws", "kind", "key"),
     [

@@ -73,8 +73,9 @@ def test_training_writes_its_runs_alone_and_endpoints_write_nothing(declared: De
         f"{store}/datasets/*", f"{store}/models/*", f"{work}/runs/*", f"{work}/schedules/*"
     }  # fmt: skip
     assert reach["endpoint"]["s3:GetObject"] == {f"{store}/models/*"}
-    assert reach["endpoint"]["ecr:BatchGetImage"] == {"arn:of:repository-serving (llmops down keeps it)"}
-    assert reach["training"]["ecr:BatchGetImage"] == {"arn:of:repository-training (llmops down keeps it)"}
+    for role, name in (("endpoint", "serving"), ("training", "training")):
+        own = f"arn:of:repository-{name} (llmops down keeps it)"
+        assert reach[role]["ecr:BatchGetImage"] == {own, f"arn:aws:ecr:{REGION}:{ACCOUNT}:repository/{name}"}
     assert reach["endpoint"]["kms:Decrypt"] == {"arn:of:data-key (llmops down keeps it)"}
     assert reach["scheduler"]["iam:PassRole"] == {"arn:of:role-training"}
     alarm = f"arn:aws:cloudwatch:{REGION}:{ACCOUNT}:alarm:{account.names.of('chat-5xx')}"
@@ -197,3 +198,23 @@ def _reach(found: list[dict[str, Any]]) -> dict[str, set[str]]:
         for action in statement["Action"]:
             reach.setdefault(action, set()).update(resources)
     return reach
+
+
+def test_images_are_pulled_from_each_repository_that_the_stack_names(account: Account) -> None:
+    own = f"{ACCOUNT}.dkr.ecr.{REGION}.amazonaws.com/{account.names.of('serving')}@sha256:{'1' * 64}"
+    amazons = f"763104351884.dkr.ecr.{REGION}.amazonaws.com/djl-inference:0.33@sha256:{'2' * 64}"
+    trainer = f"{ACCOUNT}.dkr.ecr.us-east-1.amazonaws.com/team/trainer@sha256:{'3' * 64}"
+    entry = {"model": account.add_version("chatbot@1")}
+    images = {"serving": own, "serving_vllm": amazons, "training": trainer}
+    declared = account.provision({"endpoints": {"chat": entry}, "images": images})
+    reach = {role: _reach(statements(declared, role))["ecr:BatchGetImage"] for role in ("endpoint", "training")}
+    assert reach == {
+        "endpoint": {
+            "arn:of:repository-serving (llmops down keeps it)",
+            f"arn:aws:ecr:{REGION}:763104351884:repository/djl-inference",
+        },
+        "training": {
+            "arn:of:repository-training (llmops down keeps it)",
+            f"arn:aws:ecr:us-east-1:{ACCOUNT}:repository/team/trainer",
+        },
+    }

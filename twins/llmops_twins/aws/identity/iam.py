@@ -19,6 +19,9 @@ _NAMES_A_POLICY = (
     *("ListPolicyVersions", "ListEntitiesForPolicy", "SimulatePrincipalPolicy"),
 )
 _BOUNDED = ("CreateRole", "CreateUser", "PutRolePermissionsBoundary", "PutUserPermissionsBoundary")
+_LINKED_ROLES = {
+    "sagemaker.application-autoscaling.amazonaws.com": "AWSServiceRoleForApplicationAutoScaling_SageMakerEndpoint",
+}
 _REPORT_FIELDS = (
     *("user", "arn", "user_creation_time", "password_enabled", "password_last_used", "password_last_changed"),
     *("password_next_rotation", "mfa_active", "access_key_1_active", "access_key_1_last_rotated"),
@@ -40,6 +43,8 @@ def install(twin: AccountTwin) -> None:
     twin.before("iam", "UpdateAssumeRolePolicy", iam.refuse_bad_trust)
     twin.before("iam", "DeletePolicy", iam.refuse_policy_in_use)
     twin.after("iam", "CreateRole", iam.remember_creation)
+    twin.before("iam", "CreateServiceLinkedRole", iam.refuse_taken_linked_role)
+    twin.mend("iam", "CreateServiceLinkedRole", iam.name_linked_role)
     twin.mend("iam", "CreatePolicy", iam.give_policy_id)
     twin.implement("iam", "SimulatePrincipalPolicy", iam.simulate_principal)
     twin.implement("iam", "SimulateCustomPolicy", iam.simulate_custom)
@@ -124,6 +129,28 @@ class _Iam:
 
     def remember_creation(self, _call: ApiCall, answer: Document) -> None:
         shelf(self._twin, "iam", "created", "aws")[answer["Role"]["Arn"]] = {"at": now()}
+
+    def _linked(self, service: str) -> Any | None:
+        path = f"/aws-service-role/{service}/"
+        return next((role for role in self._moto.roles.values() if role.path == path), None)
+
+    def refuse_taken_linked_role(self, call: ApiCall) -> None:
+        """https://github.com/Rayraegah/terraform-aws-hasura/issues/17 has code and words."""
+        role = self._linked(call.parameters["AWSServiceName"])
+        if role is not None and not call.parameters.get("CustomSuffix"):
+            text = f"Service role name {role.name} has been taken in this account, please try a different suffix."
+            raise AwsApiError("InvalidInput", text)
+
+    def name_linked_role(self, call: ApiCall, answer: Document) -> None:
+        """Gives a role the name that AWS gives it, where moto derives another from the service's.
+
+        https://docs.aws.amazon.com/autoscaling/application/userguide/application-auto-scaling-service-linked-roles.html
+        """
+        name = _LINKED_ROLES.get(call.parameters["AWSServiceName"])
+        role = self._linked(call.parameters["AWSServiceName"])
+        if name and role is not None:
+            role.name = name
+            answer["Role"].update(RoleName=name, Arn=role.arn)
 
     def give_policy_id(self, _call: ApiCall, answer: Document) -> None:
         policy = self._moto.managed_policies[answer["Policy"]["Arn"]]

@@ -6,7 +6,7 @@ https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_CreateModelPackage
 from llmops_twins.aws import sagemaker_documents as store
 from llmops_twins.aws.calls import ApiCall, AwsApiError
 from llmops_twins.aws.sagemaker_documents import GROUP, PACKAGE, Listing
-from llmops_twins.aws.service_documents import Document, now, plain, tag_map
+from llmops_twins.aws.service_documents import Document, now, plain, shelf, tag_map
 from llmops_twins.aws.twin import AccountTwin
 
 _GROUPS = Listing(
@@ -57,6 +57,10 @@ class Packages:
 
     def create_model_package(self, call: ApiCall) -> Document:
         given = plain(call.parameters)
+        token = given.pop("ClientToken", "")
+        if made := self._made_by(call, token, given):
+            return {"ModelPackageArn": made}
+        wanted = dict(given)
         if bool(given.get("ModelPackageGroupName")) == bool(given.get("ModelPackageName")):
             message = "Exactly one of ModelPackageName and ModelPackageGroupName must be provided."
             raise AwsApiError("ValidationException", message)
@@ -69,7 +73,21 @@ class Packages:
         status = {"ModelPackageStatus": "Completed", "ModelPackageStatusDetails": {"ValidationStatuses": []}}
         store.documents(self._twin, PACKAGE, call.region)[arn] = document | times | status | {"CreatedBy": {}}
         store.tags_of(self._twin, arn).update(tag_map(tags))
+        if token:
+            shelf(self._twin, "sagemaker", "package_tokens", call.region)[token] = {"arn": arn, "request": wanted}
         return {"ModelPackageArn": arn}
+
+    def _made_by(self, call: ApiCall, token: str, given: Document) -> str:
+        """Returns the package that an earlier call with this token made: "a unique token that guarantees that the
+        call to this API is idempotent" (API_CreateModelPackage). Empty if there is none.
+        """
+        known = shelf(self._twin, "sagemaker", "package_tokens", call.region).get(token) if token else None
+        if known is None or known["arn"] not in store.documents(self._twin, PACKAGE, call.region):
+            return ""
+        if known["request"] != given:
+            # unsure (60 %): ConflictException is the only error but a limit that the operation's model declares
+            raise AwsApiError("ConflictException", f"ClientToken {token} was used with other parameters.")
+        return known["arn"]
 
     def describe_model_package(self, call: ApiCall) -> Document:
         return self._package(call, call.parameters["ModelPackageName"])

@@ -36,6 +36,8 @@ def install(twin: AccountTwin) -> None:
     kms = _Kms(twin)
     for operation in _USES:
         twin.before("kms", operation, kms.refuse_unusable)
+    for operation in ("Encrypt", "GenerateDataKey", "GenerateDataKeyWithoutPlaintext"):
+        twin.before("kms", operation, _refuse_other_usage)
     for operation in _CHANGES:
         twin.before("kms", operation, kms.refuse_pending_deletion)
     twin.before("kms", "CreateKey", kms.refuse_bad_key)
@@ -254,6 +256,16 @@ def _key(call: ApiCall, member: str = "KeyId") -> Any:
     if key is None:
         raise AwsApiError("NotFoundException", f"Key '{own}key/{short.removeprefix('key/')}' does not exist")
     return key
+
+
+def _refuse_other_usage(call: ApiCall) -> None:
+    """Refuses to encrypt with a key of another usage: API_Encrypt, "the KeyUsage of the KMS key must be
+    ENCRYPT_DECRYPT", otherwise InvalidKeyUsageException.
+    """
+    key = _key(call)
+    if (key.key_usage or "ENCRYPT_DECRYPT") != "ENCRYPT_DECRYPT":
+        text = f"{key.arn} key usage is {key.key_usage} which is not valid for {call.operation}."
+        raise AwsApiError("InvalidKeyUsageException", text)
 
 
 def _signing_key(call: ApiCall) -> Any:

@@ -13,7 +13,14 @@ _CONFIRMED_BY_PERSON = ("email", "email-json", "http", "https")
 _PENDING = "PendingConfirmation"
 _PROTOCOLS = ("Application", "Firehose", "HTTP", "Lambda", "SQS")
 _KINDS = ("SuccessFeedbackRoleArn", "FailureFeedbackRoleArn", "SuccessFeedbackSampleRate")
-_MOTOS = ("DeliveryPolicy", "DisplayName", "KmsMasterKeyId", "Policy", "FifoTopic", "ContentBasedDeduplication")
+_MOTOS = {
+    "DeliveryPolicy": "delivery_policy",
+    "DisplayName": "display_name",
+    "KmsMasterKeyId": "kms_master_key_id",
+    "Policy": "policy",
+    "FifoTopic": "fifo_topic",
+    "ContentBasedDeduplication": "content_based_deduplication",
+}
 _OURS = (
     *("TracingConfig", "SignatureVersion", "ArchivePolicy", "FifoThroughputScope", "DataProtectionPolicy"),
     *(f"{protocol}{kind}" for protocol in _PROTOCOLS for kind in _KINDS),
@@ -80,9 +87,17 @@ class _Sns:
         if tags and tags != dict(topic._tags or {}):
             text = "Invalid parameter: Tags Reason: Topic already exists with different tags"
             raise AwsApiError("InvalidParameter", text)
-        if attributes.get("KmsMasterKeyId", topic.kms_master_key_id) != topic.kms_master_key_id:
+        # Seen on AWS: https://github.com/MassTransit/MassTransit/issues/3720
+        if any(value != self._attribute(call.region, topic, name) for name, value in attributes.items()):
             text = "Invalid parameter: Attributes Reason: Topic already exists with different attributes"
             raise AwsApiError("InvalidParameter", text)
+
+    def _attribute(self, region: str, topic: Any, name: str) -> str:
+        """Returns the text of a topic's attribute; empty if it is not set."""
+        if name in _OURS:
+            return self._kept(region, topic.arn).get(name, "")
+        found = getattr(topic, _MOTOS[name], None)
+        return str(found).lower() if isinstance(found, bool) else str(found or "")
 
     def keep_created(self, call: ApiCall, answer: Document) -> None:
         for name, value in call.parameters.get("Attributes", {}).items():

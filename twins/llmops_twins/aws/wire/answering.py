@@ -25,6 +25,7 @@ def refusal(model: ServiceModel, operation: OperationModel | None, protocol: str
     """Returns an error in the service's protocol."""
     response = _serialised(operation or OperationModel({}, model), protocol, error)
     response.status_code = error.status
+    response.headers.extend(error.headers)
     return response
 
 

@@ -21,6 +21,7 @@ https://docs.aws.amazon.com/STS/latest/APIReference/API_AssumeRoleWithWebIdentit
 """
 _REGION = re.compile(r"[a-z]{2,8}(-[a-z]+)+-\d{1,2}")
 _SCOPE = re.compile(r"/\d{8}/[^/,\s]+/([^/,\s]+)/aws4_request")
+_INVOCATIONS = re.compile(r"/endpoints/[^/]+/(async-)?invocations(-response-stream)?$")
 _TOKEN = "X-Amz-Security-Token"
 
 
@@ -72,6 +73,8 @@ def guessed(request: Request) -> Refusals:
         return _refusals(request, reading.service_of(request, found[1]))
     if "X-Amz-Target" in request.headers:
         return Refusals("sts", "json")
+    if request.method == "POST" and _INVOCATIONS.match(request.path):
+        return Refusals("sagemaker-runtime", "rest-json")
     return Refusals("sts", "query") if "Action" in request.values else Refusals("s3", "rest-xml")
 
 

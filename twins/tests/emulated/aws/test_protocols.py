@@ -162,3 +162,12 @@ def test_sites_do_not_reach_it_through_a_browser(twin: RunningTwin) -> None:
         assert twin.raw("GET", "/", b"", signed="s3", **headers)[0] == 403
     status, body = twin.raw("GET", "/", signed="s3")
     assert (status, b"<Name>private</Name>" in body) == (200, True)
+
+
+@pytest.mark.parametrize("path", ["/endpoints/bot/invocations", "/endpoints/bot/invocations-response-stream"])
+def test_an_unsigned_request_to_an_endpoint_is_refused_by_the_runtime(twin: RunningTwin, path: str) -> None:
+    status, body = twin.raw("POST", path, b"{}", **{"Content-Type": "application/json"})
+    assert (status, b"Missing Authentication Token" in body) == (403, True), body
+    assert not body.startswith(b"<")
+    status, body = twin.raw("GET", "/bucket/endpoints/invocations")
+    assert (status, b"<Code>AccessDenied</Code>" in body) == (403, True)

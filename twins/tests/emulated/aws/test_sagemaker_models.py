@@ -219,3 +219,27 @@ def test_model_packages_are_versions_of_a_group(twin: RunningTwin) -> None:
     sagemaker.delete_model_package_group(ModelPackageGroupName="chat")
     error = refusal(sagemaker.describe_model_package_group, ModelPackageGroupName="chat")
     assert f"ModelPackageGroup {group['ModelPackageGroupArn']} does not exist." in str(error)
+
+
+def test_a_package_of_the_same_token_is_made_once(twin: RunningTwin) -> None:
+    sagemaker = twin.client("sagemaker")
+    sagemaker.create_model_package_group(ModelPackageGroupName="once")
+    given = {"ModelPackageGroupName": "once", "ModelPackageDescription": "a", "ClientToken": "token-1"}
+    first = sagemaker.create_model_package(**given)["ModelPackageArn"]
+    assert sagemaker.create_model_package(**given)["ModelPackageArn"] == first
+    assert sagemaker.create_model_package(**{**given, "ClientToken": "token-2"})["ModelPackageArn"] == f"{first[:-1]}2"
+    described = sagemaker.describe_model_package(ModelPackageName=first)
+    assert "ClientToken" not in described
+    error = refusal(sagemaker.create_model_package, **{**given, "ModelPackageDescription": "b"})
+    assert error.response["Error"]["Code"] == "ConflictException"
+    sagemaker.delete_model_package(ModelPackageName=first)
+    assert sagemaker.create_model_package(**given)["ModelPackageArn"] == f"{first[:-1]}3"
+
+
+def test_tags_of_amazon_are_not_set_by_others(twin: RunningTwin, model: str) -> None:
+    sagemaker = twin.client("sagemaker")
+    arn = sagemaker.describe_model(ModelName=model)["ModelArn"]
+    for key in ("aws:x", "AWS:cloudformation:stack-name"):
+        error = refusal(sagemaker.add_tags, ResourceArn=arn, Tags=[{"Key": key, "Value": "a"}])
+        assert error.response["Error"]["Code"] == "ValidationException"
+    assert not {tag["Key"] for tag in sagemaker.list_tags(ResourceArn=arn)["Tags"]} & {"aws:x"}

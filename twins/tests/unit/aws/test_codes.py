@@ -30,9 +30,10 @@ LISTED = {
     **dict.fromkeys(("KMS.NotFoundException", "MalformedPolicy", "RequestTimeTooSkewed", "InternalError"), S3),
     **dict.fromkeys(("BadDigest", "EntityTooSmall", "InvalidPart", "InvalidPartOrder", "MalformedXML"), S3),
     "PreconditionFailed": S3,
+    "MethodNotAllowed": S3,
     **dict.fromkeys(("DependencyViolation", "InvalidSecurityGroupRuleId.NotFound", "RouteAlreadyExists"), EC2),
     **dict.fromkeys(("InvalidPolicyDocument", "InvalidServiceName", "InvalidVpcEndpointId.NotFound"), EC2),
-    **dict.fromkeys(("InvalidVpcId.NotFound", "UnauthorizedOperation"), EC2),
+    **dict.fromkeys(("InvalidVpcId.NotFound", "UnauthorizedOperation", "DryRunOperation"), EC2),
     **dict.fromkeys(("SerializationException", "UnknownOperationException"), JSON),
     **dict.fromkeys(("DENIED", "UNAUTHORIZED", "UNSUPPORTED"), REGISTRY),
 }

@@ -96,8 +96,8 @@ class ModelStore(pulumi.ComponentResource):
         )
 
     def scope(self, endpoints: Settings) -> RoleScope:
-        """Returns the resources that roles may use, with the endpoints of some settings."""
-        return RoleScope(self.storage, self.repositories, self.network, endpoints.endpoints)
+        """Returns the resources that roles may use, with the endpoints and images of some settings."""
+        return RoleScope(self.storage, self.repositories, self.network, endpoints.endpoints, endpoints.images)
 
 
 class Training(pulumi.ComponentResource):

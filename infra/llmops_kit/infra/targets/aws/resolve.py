@@ -10,16 +10,17 @@ import pulumi
 from llmops_kit.clouds.aws.errors import explained, find
 from llmops_kit.clouds.aws.job_requests import job_name
 from llmops_kit.clouds.aws.location import AwsCaller
+from llmops_kit.clouds.aws.names import image_repository_arn
 from llmops_kit.clouds.aws.objects import S3Bucket
 from llmops_kit.clouds.aws.session import StackSession, find_session
 from llmops_kit.clouds.aws.traits import TRAITS
 from llmops_kit.core.documents.run import SPEC_VARIABLE, RunSpec
 from llmops_kit.core.layout import SPEC, run_spec_key, schedule_key
-from llmops_kit.infra.engines import require_engine, require_image
+from llmops_kit.infra.engines import PROCESS, require_engine, require_image
 from llmops_kit.infra.promoted_versions import require_servable
 from llmops_kit.infra.resource_names import CloudNames
 from llmops_kit.infra.schedules import proven_spec
-from llmops_kit.infra.settings import refuse_set, settings_origin
+from llmops_kit.infra.settings import refuse_set, setting_error, settings_origin
 from llmops_kit.infra.targets.aws.limits import require_supported
 from llmops_kit.settings.resolved import ResolvedStack, resolve_stack
 from llmops_kit.settings.stack_settings import Settings
@@ -59,6 +60,7 @@ def resolve(settings: Settings, prefix: str = "") -> AwsResolved:
     _require_servable(stack, caller, buckets["store"])
     if stack.schedules:
         require_image("training", stack.images.training, _REPOSITORIES, bool(caller.twin))
+        _require_in_ecr("training", stack.images.training, caller)
     specs = {
         name: _submitted(session, names, buckets["work"], name, schedule.run).model_copy(
             update={"image": stack.images.training, "compute": schedule.compute}
@@ -85,6 +87,17 @@ def _require_servable(stack: ResolvedStack, caller: AwsCaller, store: S3Bucket) 
             require_servable(name, endpoint.entry, store.read)
             require_engine(endpoint, TRAITS)
             require_image(endpoint.image_field, endpoint.image, _REPOSITORIES, bool(caller.twin))
+            _require_in_ecr(endpoint.image_field, endpoint.image, caller)
+
+
+def _require_in_ecr(field: str, image: str, caller: AwsCaller) -> None:
+    """Require an image that SageMaker pulls, of any account's ECR; a twin also runs images as processes.
+
+    https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_ContainerDefinition.html (Image)
+    """
+    if not image.startswith(PROCESS) and not image_repository_arn(image, caller.partition):
+        fix = "copy it into a repository of ECR, in any account, and write that one's digest here"
+        raise setting_error(("images", field), f"{image} is not in ECR, from which alone SageMaker pulls", fix)
 
 
 def _submitted(session: StackSession, names: CloudNames, work: S3Bucket, name: str, run: str) -> RunSpec:

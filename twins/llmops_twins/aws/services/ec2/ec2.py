@@ -42,6 +42,14 @@ def install(twin: AccountTwin) -> None:
     twin.mend(_SERVICE, "DescribeFlowLogs", ec2.say_delivery)
 
 
+def refuse_dry_run(call: ApiCall) -> None:
+    """Answers `DryRun` of a permitted call by an error, which changes nothing: parameter DryRun of
+    https://docs.aws.amazon.com/AWSEC2/latest/APIReference/CommonParameters.html (DryRunOperation, status 412).
+    """
+    if call.service == _SERVICE and call.parameters.get("DryRun"):
+        raise AwsApiError("DryRunOperation", "Request would have succeeded, but DryRun flag is set.", 412)
+
+
 class _Ec2:
     def __init__(self, twin: AccountTwin) -> None:
         self._twin = twin

@@ -52,6 +52,8 @@ class _Copies:
 
     def say_kind(self, call: ApiCall, _answer: Document) -> None:
         made = self._backend().get_object(call.parameters["Bucket"], call.parameters["Key"])
+        if own := call.parameters.get("ChecksumSHA256"):  # moto keeps one only if the algorithm is named too
+            made.checksum_algorithm, made.checksum_value = _ALGORITHM, own
         made.checksum_type = "FULL_OBJECT" if made.checksum_algorithm else None
 
     def copy_object(self, call: ApiCall) -> Deferred:

@@ -34,6 +34,7 @@ def install(twin: AccountTwin) -> None:
         twin.before("s3", operation, s3.refuse_object_acl)
         twin.before("s3", operation, s3.refuse_unusable_key)
     twin.before("s3", "GetObject", s3.refuse_unreadable)
+    twin.before("s3", "GetObject", s3.refuse_deleted)
     twin.after("s3", "DeleteBucketEncryption", s3.encrypt_by_default)
     twin.after("s3", "PutBucketLifecycleConfiguration", s3.keep_lifecycle)
     twin.mend("s3", "GetBucketLifecycleConfiguration", s3.give_lifecycle)
@@ -117,6 +118,22 @@ class _S3:
         found = bucket.keys.get(call.parameters["Key"]) if bucket is not None else None
         if found is not None and getattr(found, "encryption", None) == "aws:kms":
             self._refuse_key(found.kms_key_id)
+
+    def refuse_deleted(self, call: ApiCall) -> None:
+        """https://docs.aws.amazon.com/AmazonS3/latest/userguide/DeleteMarker.html"""
+        from moto.s3.models import FakeDeleteMarker
+
+        bucket = bucket_named(self._twin, call.parameters["Bucket"])
+        version, key = call.parameters.get("VersionId"), call.parameters["Key"]
+        versions = bucket.keys.getlist(key, []) if bucket is not None else []
+        found = [each for each in versions if version in (None, each.version_id)][-1:]
+        if not found or not isinstance(found[0], FakeDeleteMarker):
+            return
+        headers = {"x-amz-delete-marker": "true", "x-amz-version-id": found[0].version_id}
+        if version is None:
+            raise AwsApiError("NoSuchKey", "The specified key does not exist.", 404, Key=key, headers=headers)
+        text = "The specified method is not allowed against this resource."
+        raise AwsApiError("MethodNotAllowed", text, 405, Method="GET", ResourceType="DeleteMarker", headers=headers)
 
     def _refuse_key(self, arn: str | None) -> None:
         if not arn or not arn.startswith("arn:aws:kms:"):

@@ -113,3 +113,13 @@ def test_role_works_only_after_it_was_propagated(twin: RunningTwin, iam: Any) ->
         sts.assume_role(RoleArn=arn, RoleSessionName="test")
     twin.ask("DELETE", "faults")
     assert sts.assume_role(RoleArn=arn, RoleSessionName="test")["Credentials"]
+
+
+def test_a_role_of_a_service_is_made_once_and_has_its_own_name(iam: Any) -> None:
+    service = "sagemaker.application-autoscaling.amazonaws.com"
+    made = iam.create_service_linked_role(AWSServiceName=service)["Role"]
+    assert made["RoleName"] == "AWSServiceRoleForApplicationAutoScaling_SageMakerEndpoint"
+    assert made["Path"] == f"/aws-service-role/{service}/"
+    with pytest.raises(iam.exceptions.InvalidInputException, match="has been taken in this account"):
+        iam.create_service_linked_role(AWSServiceName=service)
+    assert iam.get_role(RoleName=made["RoleName"])["Role"]["Arn"] == made["Arn"]

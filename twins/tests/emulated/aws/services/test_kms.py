@@ -105,3 +105,17 @@ def test_aliases_of_aws_are_reserved(kms: Any, key: str) -> None:
     with pytest.raises(ClientError, match="NotAuthorizedException"):
         kms.create_alias(AliasName="alias/aws/mine", TargetKeyId=key)
     assert kms.describe_key(KeyId="alias/aws/s3")["KeyMetadata"]["KeyManager"] == "AWS"
+
+
+def test_a_signing_key_encrypts_nothing(kms: Any) -> None:
+    """moto encrypts with any key; so a signing key by mistake in a bucket's place would pass."""
+    key = kms.create_key(KeySpec="ECC_NIST_P256", KeyUsage="SIGN_VERIFY")["KeyMetadata"]["Arn"]
+    for call, given in (
+        (kms.encrypt, {"Plaintext": b"a"}),
+        (kms.generate_data_key, {"KeySpec": "AES_256"}),
+        (kms.generate_data_key_without_plaintext, {"KeySpec": "AES_256"}),
+    ):
+        with pytest.raises(
+            kms.exceptions.InvalidKeyUsageException, match="key usage is SIGN_VERIFY which is not valid"
+        ):
+            call(KeyId=key, **given)

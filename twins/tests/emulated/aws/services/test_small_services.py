@@ -77,6 +77,19 @@ def test_topic_keeps_every_attribute_and_refuses_others(twin: RunningTwin) -> No
         sns.set_topic_attributes(TopicArn=topic, AttributeName="Policy", AttributeValue=json.dumps(policy))
 
 
+def test_a_topic_is_made_again_with_the_same_attributes_alone(twin: RunningTwin) -> None:
+    sns = twin.client("sns")
+    given = {"DisplayName": "alarms", "SignatureVersion": "2"}
+    topic = sns.create_topic(Name="again", Attributes=given)["TopicArn"]
+    assert sns.create_topic(Name="again", Attributes=given)["TopicArn"] == topic
+    assert sns.create_topic(Name="again")["TopicArn"] == topic
+    for other in ({"DisplayName": "other"}, {"SignatureVersion": "1"}, {"KmsMasterKeyId": "alias/aws/sns"}):
+        with pytest.raises(ClientError, match="Topic already exists with different attributes") as refused:
+            sns.create_topic(Name="again", Attributes=other)
+        assert refused.value.response["Error"]["Code"] == "InvalidParameter"
+    assert sns.get_topic_attributes(TopicArn=topic)["Attributes"]["DisplayName"] == "alarms"
+
+
 def test_queue_has_one_kind_of_encryption(twin: RunningTwin) -> None:
     sqs = twin.client("sqs")
     url = sqs.create_queue(QueueName="kms", Attributes={"KmsMasterKeyId": "alias/aws/sqs"})["QueueUrl"]

@@ -12,14 +12,21 @@ import pulumi
 from pulumi_aws import iam, kms
 
 from llmops_kit.clouds.aws import policies
-from llmops_kit.clouds.aws.names import ENDPOINT_LOGS, JOB_LOGS, SAGEMAKER, endpoint_logs, role_path
+from llmops_kit.clouds.aws.names import (
+    ENDPOINT_LOGS,
+    JOB_LOGS,
+    SAGEMAKER,
+    endpoint_logs,
+    image_repository_arn,
+    role_path,
+)
 from llmops_kit.clouds.aws.settings import AwsSettings
 from llmops_kit.infra.targets.aws.resources.alarms import rollout_alarm_names
 from llmops_kit.infra.targets.aws.resources.context import AwsContext
 from llmops_kit.infra.targets.aws.resources.images import Repositories
 from llmops_kit.infra.targets.aws.resources.network import AwsNetwork
 from llmops_kit.infra.targets.aws.resources.storage import AwsStorage, declare_key
-from llmops_kit.settings.stack_settings import Endpoint
+from llmops_kit.settings.stack_settings import Endpoint, Images
 
 ALL = "*"  # for actions that can't be limited to a resource
 _WRITE = ("kms:Encrypt", "kms:GenerateDataKey")
@@ -51,6 +58,7 @@ class RoleScope:
     repositories: Repositories
     network: AwsNetwork
     endpoints: dict[str, Endpoint]
+    images: Images
 
 
 def declare_training_role(stack: AwsContext, aws: AwsSettings, scope: RoleScope) -> AwsRole:
@@ -88,7 +96,7 @@ def training_statements(stack: AwsContext, scope: RoleScope) -> list[policies.St
         policies.allow(["s3:PutObject"], [_in(work, "runs/*")], **policies.owned_by(stack.account)),
         _list(stack, store, "datasets/*", "models/*"),
         _list(stack, work, "runs/*", "schedules/*"),
-        *_image(scope.repositories, "training"),
+        *_image(stack, scope, "training", scope.images.training, scope.images.training_tensorflow),
         *_logs(stack, JOB_LOGS),
         _metrics(JOB_LOGS),
         *_key(scope.storage, ["kms:Decrypt", *_WRITE]),
@@ -103,7 +111,7 @@ def endpoint_statements(stack: AwsContext, scope: RoleScope) -> list[policies.St
     found = [
         policies.allow(["s3:GetObject"], [_in(store, "models/*")], **policies.owned_by(stack.account)),
         _list(stack, store, "models/*"),
-        *_image(scope.repositories, "serving"),
+        *_image(stack, scope, "serving", scope.images.serving, scope.images.serving_vllm),
         *_logs(stack, *(endpoint_logs(stack.names.of(name)) for name in scope.endpoints)),
         _metrics(ENDPOINT_LOGS),
         *_key(scope.storage, ["kms:Decrypt", *_WRITE] if asynchronous else ["kms:Decrypt"]),
@@ -218,10 +226,16 @@ def _list(stack: AwsContext, bucket: pulumi.Input[str], *prefixes: str) -> polic
     return policies.allow(["s3:ListBucket"], [bucket], **policies.owned_by(stack.account), **below)
 
 
-def _image(repositories: Repositories, name: str) -> list[policies.Statement]:
+def _image(stack: AwsContext, scope: RoleScope, name: str, *images: str) -> list[policies.Statement]:
+    """Returns the statements to pull the kit's image of a name, and images from other repositories of ECR, in any
+    account, that the settings name.
+    """
     pull = ["ecr: BatchCheckLayerAvailability BatchGetImage GetDownloadUrlForLayer"]
+    own = stack.arn("ecr", f"repository/{stack.names.of(name)}")
+    named = {image_repository_arn(image, stack.caller.partition) for image in images}
+    others = sorted(named - {"", own, scope.repositories.arns.get(name)})
     return [
-        policies.allow(pull, [repositories.arns[name]]),
+        policies.allow(pull, [scope.repositories.arns[name], *others]),
         policies.allow(["ecr:GetAuthorizationToken"], ALL),
     ]
 

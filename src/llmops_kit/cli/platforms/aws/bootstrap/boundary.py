@@ -23,7 +23,7 @@ def boundary(reach: Reach) -> Policy:
     alias = reach.arn("kms", reach.names.alias)
     statements = [
         allow(["s3: AbortMultipartUpload GetObject ListBucket PutObject"], reach.buckets(), **reach.own),
-        allow([_PULL], reach.repositories),
+        allow([_PULL], [*reach.repositories, *reach.pulled]),
         allow(["ecr: GetAuthorizationToken", _LOOK], "*"),
         allow([_INTERFACE], reach.arn("ec2", "network-interface/*", "subnet/*", "security-group/*")),
         allow(

@@ -1,6 +1,7 @@
 """ARNs of a project's resources for bootstrap's policies: by name where names identify them, by tag elsewhere."""
 
 from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
 
 from llmops_kit.cli.platforms.aws.bootstrap.given_resources import Given
 from llmops_kit.cli.platforms.aws.bootstrap.names import AwsNames
@@ -70,6 +71,12 @@ class Reach:
     def repositories(self) -> list[str]:
         """ARNs of the project's ECR repositories, and of those that a stack file names."""
         return [*self.named("ecr", "repository/"), *self.given.repositories]
+
+    @property
+    def pulled(self) -> list[str]:
+        """ARNs of other repositories, in any account, whose images stack files name."""
+        named, own = self.given.pulled, self.repositories
+        return [arn for arn in named if not any(fnmatchcase(arn, pattern) for pattern in own)]
 
     @property
     def jobs(self) -> list[str]:

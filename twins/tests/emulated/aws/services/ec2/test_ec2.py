@@ -151,3 +151,19 @@ def test_flow_log_needs_a_role_that_its_service_may_assume(twin: RunningTwin, ec
     [name] = ec2.create_flow_logs(**given, DeliverLogsPermissionArn=role)["FlowLogIds"]
     [shown] = ec2.describe_flow_logs(FlowLogIds=[name])["FlowLogs"]
     assert (shown["DeliverLogsStatus"], shown["LogGroupName"]) == ("SUCCESS", "flows")
+
+
+def test_a_dry_run_changes_nothing(ec2: Any, vpc: str, group: str) -> None:
+    for call, given in (
+        (ec2.create_vpc, {"CidrBlock": "10.7.0.0/16"}),
+        (ec2.delete_security_group, {"GroupId": group}),
+        (ec2.delete_vpc, {"VpcId": vpc}),
+        (ec2.describe_vpcs, {}),
+    ):
+        with pytest.raises(ClientError, match="Request would have succeeded, but DryRun flag is set") as told:
+            call(**given, DryRun=True)
+        assert told.value.response["Error"]["Code"] == "DryRunOperation"
+        assert told.value.response["ResponseMetadata"]["HTTPStatusCode"] == 412
+    assert ec2.describe_vpcs(VpcIds=[vpc])["Vpcs"]
+    assert ec2.describe_security_groups(GroupIds=[group])["SecurityGroups"]
+    assert "10.7.0.0/16" not in {each["CidrBlock"] for each in ec2.describe_vpcs(DryRun=False)["Vpcs"]}

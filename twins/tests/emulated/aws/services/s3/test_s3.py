@@ -209,6 +209,8 @@ def test_a_sum_that_does_not_fit_is_refused_and_the_right_one_kept(s3: Any) -> N
         assert refused(s3.put_object, **place, Body=b"content", ChecksumSHA256=wrong) == code
     s3.put_object(**place, Body=b"content", ChecksumAlgorithm="SHA256")
     assert sum_of(s3, "summed") == (base64_of(b"content"), "FULL_OBJECT")
+    s3.put_object(**place, Body=b"own", ChecksumSHA256=base64_of(b"own"))
+    assert sum_of(s3, "summed") == (base64_of(b"own"), "FULL_OBJECT")
 
 
 def test_an_upload_in_parts_has_a_sum_of_sums_and_its_copy_one_of_the_whole(s3: Any) -> None:
@@ -307,3 +309,22 @@ def test_a_bucket_of_another_owner_than_expected_is_refused(s3: Any, evil: str) 
     with pytest.raises(ClientError, match="404"):
         s3.head_bucket(Bucket="nobodys", ExpectedBucketOwner="999999999999")
     assert s3.get_object(**source)["Body"].read() == b"1"
+
+
+def test_a_deleted_object_is_missing_under_its_marker(s3: Any) -> None:
+    s3.create_bucket(Bucket="markers")
+    s3.put_bucket_versioning(Bucket="markers", VersioningConfiguration={"Status": "Enabled"})
+    place = {"Bucket": "markers", "Key": "a"}
+    first = s3.put_object(**place, Body=b"1")["VersionId"]
+    marker = s3.delete_object(**place)["VersionId"]
+    with pytest.raises(s3.exceptions.NoSuchKey) as missing:
+        s3.get_object(**place)
+    headers = missing.value.response["ResponseMetadata"]["HTTPHeaders"]
+    assert (headers["x-amz-delete-marker"], headers["x-amz-version-id"]) == ("true", marker)
+    with pytest.raises(ClientError, match="MethodNotAllowed") as refused:
+        s3.get_object(**place, VersionId=marker)
+    assert refused.value.response["ResponseMetadata"]["HTTPHeaders"]["x-amz-delete-marker"] == "true"
+    assert s3.get_object(**place, VersionId=first)["Body"].read() == b"1"
+    with pytest.raises(s3.exceptions.NoSuchKey) as never:
+        s3.get_object(Bucket="markers", Key="never")
+    assert "x-amz-delete-marker" not in never.value.response["ResponseMetadata"]["HTTPHeaders"]
