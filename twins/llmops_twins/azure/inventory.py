@@ -5,7 +5,7 @@ judge.
 from collections import Counter
 from typing import Any
 
-from llmops_twins.azure.arm import soft_delete
+from llmops_twins.azure.arm import checks, soft_delete
 from llmops_twins.azure.twin import TenantTwin
 
 NO_CONTAINERS = "containers are not run: an endpoint serves nothing, a job runs nothing"
@@ -30,8 +30,18 @@ def of(twin: TenantTwin) -> dict[str, Any]:
         "deleted": sorted(document["id"] for document in soft_delete.deleted(twin).values()),
         "faults": twin.state.get("faults", {}),
         "time": f"a minute of alerts and cooldowns lasts {twin.scaled(60):.2f} s here",
-        "not_judged": [*([] if twin.settings.containers == "run" else [NO_CONTAINERS]), *NOT_DONE, *twin.unjudged],
+        "not_judged": _not_judged(twin),
     }
+
+
+def _not_judged(twin: TenantTwin) -> list[str]:
+    """Returns the services' lists, and each API version that was served as another one."""
+    served = twin.state.get(checks.SUBSTITUTED, {})
+    versions = [
+        f"api-versions: {asked} is unknown, and was served as {known}" for asked, known in sorted(served.items())
+    ]
+    containers = [] if twin.settings.containers == "run" else [NO_CONTAINERS]
+    return [*containers, *NOT_DONE, *twin.unjudged, *versions]
 
 
 def _states(twin: TenantTwin, type_: str, member: str) -> dict[str, str]:

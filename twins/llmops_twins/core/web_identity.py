@@ -18,13 +18,17 @@ from llmops_twins.core import root
 
 _PURPOSE = "web identities"
 _HEADER = {"alg": "HS256", "typ": "JWT"}
-_SECONDS = 600  # as long as GitHub's tokens
+_SECONDS = 300
+"""Lifetime of GitHub's tokens: `exp` is 300 seconds after `iat` in
+https://docs.github.com/en/actions/reference/security/oidc#oidc-token-claims and
+https://github.com/Azure/login/issues/372.
+"""
 _GITHUB = "https://token.actions.githubusercontent.com"
 _IMMUTABLE = "use_immutable_subject"  # a repository's setting, by its name in GitHub's API; not a claim
 
 
 def issue(home: Path, claims: Mapping[str, Any], purpose: str = _PURPOSE) -> str:
-    """Returns a token with `claims` (iss, sub, aud), valid for ten minutes unless they say otherwise. A token with
+    """Returns a token with `claims` (iss, sub, aud), valid for five minutes unless they say otherwise. A token with
     another `purpose` is not accepted as a web identity.
     """
     now = int(time.time())

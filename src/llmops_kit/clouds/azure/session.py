@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from llmops_kit.clouds.azure.errors import USE_AZURE, USE_TWIN, explained
+from llmops_kit.clouds.azure.federation import federated_credential
 from llmops_kit.clouds.azure.location import AzureCaller, AzureLocation
 from llmops_kit.clouds.azure.settings import AzureSettings
 from llmops_kit.core.errors import KitError
@@ -60,12 +61,18 @@ class AzureSession:
 
     @cached_property
     def credential(self) -> "TokenCredential":
-        """Azure's credential chain without interactive sources: $AZURE_*, workload and managed identity, `az login`.
+        """The identity of a GitHub workflow if $ARM_USE_OIDC is true, which outlives the workflow's sign-in. Otherwise
+        Azure's credential chain without interactive sources: $AZURE_*, workload and managed identity, `az login`.
 
         https://learn.microsoft.com/azure/developer/python/sdk/authentication/credential-chains
+
+        Raises:
+            KitError: $ARM_USE_OIDC is true, and a variable that belongs to it is missing.
         """
         from azure.identity import DefaultAzureCredential
 
+        if federated := federated_credential(os.environ, self.twin):
+            return federated
         return DefaultAzureCredential(
             exclude_interactive_browser_credential=True,
             exclude_shared_token_cache_credential=True,

@@ -271,6 +271,17 @@ def test_the_provider_keeps_to_the_subscription(full: Declared) -> None:
     assert "metadataHost" not in provider
 
 
+def test_the_provider_leaves_a_workflows_identity_to_the_environment(
+    subscription: Subscription, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Azure's default chain comes before OIDC in the plugin's order; and `destroy` uses what is in the state."""
+    monkeypatch.setenv("ARM_USE_OIDC", "true")
+    provider = subscription.provision({}).of("azure")
+    assert not {"useDefaultAzureCredential", "useOidc"} & set(provider)
+    monkeypatch.setenv("ARM_USE_OIDC", "false")
+    assert subscription.provision({}).of("azure")["useDefaultAzureCredential"] in (True, "true")
+
+
 def test_nothing_is_looked_up_where_the_stack_has_nothing_yet(subscription: Subscription) -> None:
     subscription.calls.clear()
     open_session.cache_clear()

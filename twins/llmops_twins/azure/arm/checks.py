@@ -19,16 +19,24 @@ from llmops_twins.azure.twin import TenantTwin
 
 BUSY_UNTIL = "_busy_until"
 """Member of a document: the time (seconds since 1970) until which a pending change refuses others."""
+SUBSTITUTED = "substituted_versions"
+"""Member of the twin's state: "TYPE VERSION" of a call with a version that the twin does not know -> the version that
+was served instead.
+"""
+_GUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
+_MOST_SUBSTITUTED = 200  # a client that counts versions up must not fill the state
+_VERSION = re.compile(r"20\d\d-(0[1-9]|1[0-2])-(0[1-9]|[12]\d|3[01])(-[a-z]{1,20})?")
 _MOST_TAGS, _LONGEST_TAG = 50, 256
 _NOT_IN_TAGS = re.compile(r"[<>%&\\?/\x00-\x1f\x7f]")
 _HIDDEN = ("hidden-", "link:")
 
 
 def kind_of(twin: TenantTwin, call: ArmCall, type_: str) -> ResourceKind:
-    """Returns the kind of a type if it has the call's api-version.
+    """Returns the kind of a type. A call with a newer api-version than the twin knows goes on with the newest known.
 
     Raises:
-        ArmError: 404 InvalidResourceNamespace or InvalidResourceType, 400 NoRegisteredProviderFound.
+        ArmError: 404 InvalidResourceNamespace or InvalidResourceType, 400 NoRegisteredProviderFound or
+            InvalidApiVersionParameter.
     """
     namespace, _, rest = type_.partition("/")
     kind = twin.kinds.get(type_.lower())
@@ -42,22 +50,51 @@ def kind_of(twin: TenantTwin, call: ArmCall, type_: str) -> ResourceKind:
         )
         raise ArmError(404, "InvalidResourceType", message)
     if call.api_version not in kind.versions:
-        location = call.body.get("location", "global") if isinstance(call.body, dict) else "global"
-        raise ArmError(
-            400,
-            "NoRegisteredProviderFound",
-            f"No registered resource provider found for location '{location}' and API version "
-            f"'{call.api_version}' for type '{rest}'. The supported api-versions are '{', '.join(kind.versions)}'.",
-        )
+        call.api_version = _served_version(twin, call, kind, rest)
     return kind
+
+
+def _served_version(twin: TenantTwin, call: ArmCall, kind: ResourceKind, rest: str) -> str:
+    """Returns the newest known version in place of a newer one, which the twin can't tell from a published one, and
+    records that for `status`.
+
+    InvalidApiVersionParameter for resource groups: https://github.com/Azure/azure-cli/issues/28038
+
+    Raises:
+        ArmError: 400, the version is not a date, or older than the newest known one.
+    """
+    newest = max(kind.versions)
+    if _VERSION.fullmatch(call.api_version) and call.api_version[:10] > newest[:10]:
+        served: dict[str, str] = twin.state.setdefault(SUBSTITUTED, {})
+        if len(served) < _MOST_SUBSTITUTED:
+            served.setdefault(f"{kind.type} {call.api_version}", newest)
+            twin.changed()
+        return newest
+    supported = f"The supported {{}}versions are '{', '.join(kind.versions)}'."
+    if kind.type in (RESOURCE_GROUPS, SUBSCRIPTIONS):
+        message = f"The api-version '{call.api_version}' is invalid. {supported.format('')}"
+        raise ArmError(400, "InvalidApiVersionParameter", message)
+    location = call.body.get("location", "global") if isinstance(call.body, dict) else "global"
+    raise ArmError(
+        400,
+        "NoRegisteredProviderFound",
+        f"No registered resource provider found for location '{location}' and API version '{call.api_version}' for "
+        f"type '{rest}'. {supported.format('api-')}",
+    )
 
 
 def check_subscription(twin: TenantTwin, parsed: Id) -> None:
     """Refuses resources of another subscription.
 
+    InvalidSubscriptionId: https://github.com/hashicorp/terraform-provider-azurerm/issues/25954 and
+    https://github.com/Azure/apiops/issues/460
+
     Raises:
-        ArmError: 404 SubscriptionNotFound.
+        ArmError: 400 InvalidSubscriptionId, it is not a GUID; 404 SubscriptionNotFound.
     """
+    if parsed.subscription and not _GUID.fullmatch(parsed.subscription):
+        message = f"The provided subscription identifier '{parsed.subscription}' is malformed or invalid."
+        raise ArmError(400, "InvalidSubscriptionId", message)
     if parsed.subscription and parsed.subscription.lower() != twin.subscription.lower():
         raise ArmError(404, "SubscriptionNotFound", f"The subscription '{parsed.subscription}' could not be found.")
 

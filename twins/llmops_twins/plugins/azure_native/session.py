@@ -45,6 +45,11 @@ VARIABLES = {
     "disablePulumiPartnerId": "ARM_DISABLE_PULUMI_PARTNER_ID",
     "skipReadOnUpdate": "ARM_SKIP_READ_ON_UPDATE",
 }
+GITHUB = {
+    "oidcRequestToken": "ACTIONS_ID_TOKEN_REQUEST_TOKEN",
+    "oidcRequestUrl": "ACTIONS_ID_TOKEN_REQUEST_URL",
+}
+"""Variables that GitHub sets and the plugin reads: section "OpenID Connect (OIDC)" of the same page."""
 PARTNER_ID = "a90539d8-a7a6-5826-95c4-1fbef22d4b22"
 _REFUSED = "the stand-in plugin serves twins on loopback addresses only"
 _METADATA = "/metadata/endpoints?api-version=2022-09-01"
@@ -95,6 +100,7 @@ class PluginSession(Session):
 def settings_of(config: Mapping[str, Any], environ: Mapping[str, str]) -> dict[str, str]:
     """Returns a provider's inputs, with defaults from the environment."""
     found = {name: environ.get(variable, "") for name, variable in VARIABLES.items()}
+    found |= {name: found[name] or environ.get(variable, "") for name, variable in GITHUB.items()}
     given = {name: value for name, value in config.items() if value not in (None, "")}
     return found | {n: json.dumps(v) if isinstance(v, bool | list | dict) else str(v) for n, v in given.items()}
 

@@ -66,7 +66,8 @@ def test_web_identities_are_believed_by_their_own_twin_for_their_time(tmp_path: 
     for name in ("one", "two"):
         root.make(tmp_path / name)
     token = web_identity.issue(tmp_path / "one", {"iss": "https://ci", "sub": "repo:us"})
-    assert web_identity.claims_of(tmp_path / "one", token)["sub"] == "repo:us"
+    claims = web_identity.claims_of(tmp_path / "one", token)
+    assert (claims["sub"], claims["exp"] - claims["iat"]) == ("repo:us", 300)
     header, _, signature = token.split(".")
     forged = f"{header}.eyJzdWIiOiAicmVwbzp0aGVtIiwgImV4cCI6IDQxMDI0NDQ4MDB9.{signature}"
     for home, wrong in (("two", token), ("one", forged), ("one", f"{header}..."), ("one", ""), ("one", f"{token}ö")):

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from werkzeug.test import Client
 
-from llmops_twins.azure import faults
+from llmops_twins.azure import faults, inventory
 from llmops_twins.azure.entra import principals, tokens
 from llmops_twins.azure.main_port import ManagerApp
 from llmops_twins.azure.protocol.arm_errors import ArmError
@@ -73,7 +73,10 @@ def field(arm: Arm) -> str:
     ("path", "version", "status", "code"),
     [
         ("{sub}/resourceGroups/rg", "", 400, "MissingApiVersionParameter"),
-        ("{sub}/resourceGroups/rg", "1999-01-01", 400, "NoRegisteredProviderFound"),
+        ("{sub}/resourceGroups/rg", "1999-01-01", 400, "InvalidApiVersionParameter"),
+        ("{sub}/resourceGroups/rg", "2099-13-01", 400, "InvalidApiVersionParameter"),
+        ("{sub}/resourceGroups/rg/providers/Test.Farm/fields/a", "1999-01-01", 400, "NoRegisteredProviderFound"),
+        ("/subscriptions/Pay-As-You-Go/resourceGroups", "2024-03-01", 400, "InvalidSubscriptionId"),
         (
             "/subscriptions/11111111-1111-1111-1111-111111111111/resourceGroups",
             "2024-03-01",
@@ -91,6 +94,18 @@ def test_what_is_not_there(arm: Arm, path: str, version: str, status: int, code:
     arm.group()
     answer = arm.get(path, version)
     assert (answer.status, answer.code) == (status, code)
+
+
+def test_a_newer_version_is_served_as_the_newest_known_and_reported(arm: Arm, field: str) -> None:
+    """As the newest clients send it. Two of them, and one of a known version, which is not reported."""
+    for version in ("2098-01-01-preview", "2099-01-01", V):
+        assert arm.get(field, version).body["name"] == "green"
+    assert arm.delete(field, "2099-01-01").status in (200, 202)
+    reported = [each for each in inventory.of(arm.twin)["not_judged"] if each.startswith("api-versions:")]
+    assert reported == [
+        f"api-versions: Test.Farm/fields {version} is unknown, and was served as {V}"
+        for version in ("2098-01-01-preview", "2099-01-01")
+    ]
 
 
 @pytest.mark.parametrize(

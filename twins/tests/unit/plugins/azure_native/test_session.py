@@ -114,6 +114,12 @@ def test_an_assertion_is_exchanged(servers: Servers, tmp_path: Path) -> None:
     assert asked_with(servers, {**config, **there})["client_assertion"] == "assertion"
     assert servers.asked[-2][1] == {"x": "1", "audience": "api://AzureADTokenExchange"}
     assert servers.asked[-2][2]["Authorization"] == "Bearer bearer"
+    github = {
+        "ACTIONS_ID_TOKEN_REQUEST_URL": "https://localhost:1/token?x=2",
+        "ACTIONS_ID_TOKEN_REQUEST_TOKEN": "github's",
+    }
+    assert asked_with(servers, config, github)["client_assertion"] == "assertion"
+    assert (servers.asked[-2][1]["x"], servers.asked[-2][2]["Authorization"]) == ("2", "Bearer github's")
     with pytest.raises(ProviderError, match="OIDC token or request URL and token must be configured"):
         asked_with(servers, config)
 

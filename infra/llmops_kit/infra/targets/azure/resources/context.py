@@ -3,6 +3,7 @@
 `SharedResources` are the declared resources that endpoints, jobs and schedules depend on.
 """
 
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import pulumi
 from pulumi_azure_native import Provider, resources
 
+from llmops_kit.clouds.azure.federation import uses_oidc
 from llmops_kit.clouds.azure.location import AzureLocation
 from llmops_kit.clouds.azure.settings import AzureSettings
 from llmops_kit.infra.targets.azure.inventory import AzureEntry, AzureInventory
@@ -213,7 +215,8 @@ def declare_stack(
     """Declare the subscription, the provider and the resource group, below a component.
 
     The provider is pinned to that subscription, since destroy and refresh run no program that could compare. It uses
-    the same credentials as the program, from Azure's default chain.
+    the same credentials as the program: Azure's default chain, or the identity token of a GitHub workflow. The latter
+    is left to the environment (ARM_USE_OIDC), so that a person can destroy what a workflow deployed.
     """
     below, logical = pulumi.ResourceOptions(parent=parent), inventory.names.logical
     account = AzureAccount(logical("account"), inventory.location, below)
@@ -223,7 +226,7 @@ def declare_stack(
         subscription_id=subscription,
         tenant_id=tenant,
         location=location,
-        use_default_azure_credential=True,
+        use_default_azure_credential=None if uses_oidc(os.environ) else True,  # before OIDC in the plugin's order
         metadata_host=twin.removeprefix("https://") or None,
         disable_instance_discovery=True if twin else None,
         opts=pulumi.ResourceOptions(parent=parent, depends_on=[account]),
