@@ -1,9 +1,12 @@
 """The built wheels in environments that have none of our locks: each command starts with the lowest versions that the
-wheels ask for, and at night with the newest; a user's folder previews, trains and goes away again, without the twins.
+wheels ask for, and at night with the newest; a user's folder previews, trains and goes away again, without the twins;
+with them, a stack on each twin is deployed, read and destroyed by plain `pulumi`.
 """
 
 import json
 import os
+import re
+import shlex
 import subprocess
 import sys
 import zipfile
@@ -19,6 +22,7 @@ from packaging.requirements import Requirement
 from llmops_kit.cli.cli import app
 from llmops_kit.cli.former_commands import FORMER
 from tests.support.checkout import CHECKOUT
+from tests.support.clouds.twin_stacks import SERVING, TRAINING
 from tests.support.runs.yes_rows import DATA, EVALUATION, write_yes_rows
 from tests.support.tiny_models.models import tiny_model
 
@@ -33,6 +37,7 @@ RESOLUTIONS = [
         ),
     ),
 ]
+PAGE = CHECKOUT / "docs/how-to/plain-pulumi.md"
 EXTRAS = {
     "llmops_hosting": [""],
     "llmops_kit": ["", "aws", "azure", "data", "mlflow", "tensorboard"],
@@ -135,13 +140,53 @@ def test_each_module_and_command_works_without_our_lock(tmp_path: Path, environm
 
 
 @pytest.mark.parametrize("cloud", ["aws", "azure"])
-def test_twins_start_without_our_lock(tmp_path: Path, environment: Mapping[str, str], cloud: str) -> None:
+def test_plain_pulumi_keeps_a_stack_on_a_twin(project: Path, environment: Mapping[str, str], cloud: str) -> None:
+    """The page on plain Pulumi, with an endpoint, from a folder of one's own."""
+    program, reader, automation = re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL)
+    assert program == PROGRAM
+    settings = {"aws": {"region": "eu-central-1"}, "azure": {"location": "westeurope"}}[cloud]
+
     def twins(verb: str, *options: str) -> str:
-        return _run(["twins", cloud, verb, "--home", tmp_path / "twin", *options], tmp_path, environment)
+        return _run(["twins", cloud, verb, "--home", project / "twin", *options], project, environment)
+
+    def configure(**endpoints: Mapping[str, str]) -> None:
+        images = {"serving": SERVING, "training": TRAINING}
+        given = {"target": cloud, cloud: settings, "images": images, "endpoints": endpoints}
+        config = {"config": {f"my-bot:{name}": value for name, value in given.items()}}
+        (project / "Pulumi.dev.yaml").write_text(json.dumps(config))
 
     try:
         twins("up", "--containers", "none")
-        assert json.loads(twins("status", "--json"))["runs"]
+        environ = {**environment, **dict(_exported(twins("env")))}
+        engine = _run(["python", "-m", "llmops_kit.cli.pulumi_engine"], project, environ).strip()
+        environ = {**environ, "PATH": f"{engine}:{environ['PATH']}", "PULUMI_STACK": "dev"}
+
+        def pulumi(*words: str, folder: Path = project) -> str:
+            return _run(["pulumi", *words, "--non-interactive"], folder, environ)
+
+        def llmops(*words: str) -> str:
+            return _run(["llmops", *words], project, environ)
+
+        configure()
+        pulumi("stack", "init", "dev")
+        assert "create" in pulumi("preview")
+        pulumi("up", "--yes")
+        llmops("models", "import", "tiny", "--source", f"folder:{tiny_model()}", "--licence", "MIT")
+        (version,) = json.loads(llmops("models", "list", "--json"))
+        configure(chat={"model": f"{version['model']}@sha256:{version['sha256']}", "gate": "waived"})
+        pulumi("up", "--yes", "--skip-preview")
+        pulumi("preview", "--expect-no-changes")
+        pulumi("refresh", "--yes")
+        pulumi("preview", "--expect-no-changes")
+        outputs = json.loads(pulumi("stack", "output", "--json"))
+        assert outputs["endpoints"]["chat"]["sha256"] == version["sha256"]
+        assert "succeeded" in _run(["python", "-"], project, environ, automation)
+        office = _office(project / "office", reader)
+        pulumi("stack", "init", "dev", folder=office)
+        pulumi("up", "--yes", "--skip-preview", folder=office)
+        assert pulumi("stack", "output", "chat", folder=office).strip() == outputs["endpoints"]["chat"]["url"]
+        pulumi("destroy", "--yes", "--exclude-protected")
+        assert "endpoint-chat" not in pulumi("stack", "export")
     finally:
         twins("down")
 
@@ -208,6 +253,24 @@ def _foreign_packages(folder: Path) -> None:
     for name in FOREIGN:
         (folder / name).mkdir()
         (folder / name / "__init__.py").write_text(f"raise SystemExit('the kit imported somebody else's {name}')\n")
+
+
+def _office(folder: Path, program: str) -> Path:
+    """Writes another project, which reads the stack's outputs."""
+    folder.mkdir()
+    (folder / "Pulumi.yaml").write_text("name: office\nruntime: python\n")
+    (folder / "Pulumi.dev.yaml").write_text("config:\n  office:models: organization/my-bot/dev\n")
+    (folder / "__main__.py").write_text(program)
+    return folder
+
+
+def _exported(text: str) -> Iterator[tuple[str, str]]:
+    """The variables that a shell would have after `eval` of a twin's `env`; the environment has none that it unsets."""
+    for line in text.splitlines():
+        word, *rest = shlex.split(line)
+        if word == "export":
+            name, _, value = rest[0].partition("=")
+            yield name, value
 
 
 def _commands(command: Any, words: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
