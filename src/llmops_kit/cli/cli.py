@@ -1,6 +1,7 @@
 """The command `llmops`. Slow imports are left to the command that needs them."""
 
 import errno
+import os
 import signal
 import sys
 from pathlib import Path
@@ -153,5 +154,9 @@ def _end(_number: int, _frame: object) -> None:
 
 
 def _explain(error: KitError) -> NoReturn:
-    print_error(error, as_json="--json" in sys.argv[1:])
+    try:
+        print_error(error, as_json="--json" in sys.argv[1:])
+        sys.stdout.flush()
+    except BrokenPipeError:  # the reader has ended, as `head` does; the interpreter must not flush again
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     sys.exit(error.exit_code)
