@@ -5,7 +5,7 @@ import os
 import signal
 import sys
 from pathlib import Path
-from typing import Annotated, Any, NoReturn, cast
+from typing import Annotated, Any, NoReturn
 
 import typer
 
@@ -66,8 +66,6 @@ for part in (
 ):
     part.register(app)
 former_commands.register({"": app, "runs": run.runs})
-
-_UsageError = cast("type[Exception]", typer.BadParameter.__mro__[1])  # typer exports no name for it
 
 
 class CommandLineError(KitError):
@@ -139,13 +137,15 @@ def _run(as_json: bool) -> None:
         code = app(standalone_mode=False)
     except typer.Abort:
         sys.exit(1)
-    except _UsageError as e:
+    except Exception as e:
+        if not hasattr(e, "format_message"):  # of typer's errors of usage, whose common class has no public name
+            raise
         raise _usage_error(e) from e
     sys.exit(code if isinstance(code, int) else 0)
 
 
 def _usage_error(error: Any) -> KitError:
-    words = error.ctx.command_path if error.ctx else "llmops"
+    words = error.ctx.command_path if getattr(error, "ctx", None) else "llmops"
     return CommandLineError(error.format_message(), where=words, fix=f"`{words} --help` shows its usage")
 
 
