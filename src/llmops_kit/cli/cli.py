@@ -1,10 +1,11 @@
 """The command `llmops`. Slow imports are left to the command that needs them."""
 
 import errno
+import os
 import signal
 import sys
 from pathlib import Path
-from typing import Annotated, Any, NoReturn, cast
+from typing import Annotated, Any, NoReturn
 
 import typer
 
@@ -65,8 +66,6 @@ for part in (
 ):
     part.register(app)
 former_commands.register({"": app, "runs": run.runs})
-
-_UsageError = cast("type[Exception]", typer.BadParameter.__mro__[1])  # typer exports no name for it
 
 
 class CommandLineError(KitError):
@@ -138,13 +137,15 @@ def _run(as_json: bool) -> None:
         code = app(standalone_mode=False)
     except typer.Abort:
         sys.exit(1)
-    except _UsageError as e:
+    except Exception as e:
+        if not hasattr(e, "format_message"):  # of typer's errors of usage, whose common class has no public name
+            raise
         raise _usage_error(e) from e
     sys.exit(code if isinstance(code, int) else 0)
 
 
 def _usage_error(error: Any) -> KitError:
-    words = error.ctx.command_path if error.ctx else "llmops"
+    words = error.ctx.command_path if getattr(error, "ctx", None) else "llmops"
     return CommandLineError(error.format_message(), where=words, fix=f"`{words} --help` shows its usage")
 
 
@@ -153,5 +154,9 @@ def _end(_number: int, _frame: object) -> None:
 
 
 def _explain(error: KitError) -> NoReturn:
-    print_error(error, as_json="--json" in sys.argv[1:])
+    try:
+        print_error(error, as_json="--json" in sys.argv[1:])
+        sys.stdout.flush()
+    except BrokenPipeError:  # the reader has ended, as `head` does; the interpreter must not flush again
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     sys.exit(error.exit_code)

@@ -142,6 +142,16 @@ def test_errors_come_as_json_where_results_would(llmops: Llmops, tmp_path: Path)
     }
 
 
+def test_an_error_whose_reader_has_ended_shows_no_traceback(tmp_path: Path) -> None:
+    """As in `llmops status --json | head -n 1`."""
+    read, write = os.pipe()
+    os.close(read)
+    command = [sys.executable, "-m", "llmops_kit.cli", "status", "--json"]
+    ended = subprocess.run(command, cwd=tmp_path, stdout=write, stderr=subprocess.PIPE, text=True, check=False)
+    os.close(write)
+    assert (ended.returncode, ended.stderr) == (4, "")
+
+
 _WITHOUT_JSON = {
     "chat",
     "export sagemaker",

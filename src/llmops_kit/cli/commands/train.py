@@ -13,6 +13,7 @@ from llmops_kit.core.errors import KitError
 if TYPE_CHECKING:
     from llmops_kit.cli.interfaces.platform import Platform, Run
     from llmops_kit.cli.plan.run_cost import RunCost
+    from llmops_kit.core.documents.model import TrainingFacts
     from llmops_kit.core.documents.run import Compute, RunSpec
     from llmops_kit.core.names import ModelRef
 
@@ -207,12 +208,13 @@ def collect_run(platform: "Platform", run_id: str, as_json: bool, more: dict[str
     from llmops_kit.cli.tracking.mlflow_sync import track
 
     track(platform, say)
-    gate = platform.store().manifest(ref).gate
+    manifest = platform.store().manifest(ref)
+    gate = manifest.gate
     passed = gate is not None and gate.passed and is_not_worse(platform, ref)
     print_version(platform, ref, as_json, more)
     gated = bool(run.spec.recipe.evaluation.gate)
     if not as_json:
-        say(_next(ref, run_id, passed, gated))
+        say(_next(ref, run_id, passed, gated, manifest.training))
     if gated and not passed:
         raise typer.Exit(3)
 
@@ -237,15 +239,24 @@ def is_not_worse(platform: "Platform", ref: "ModelRef") -> bool:
     return verdict.passed or bool(verdict.fix)
 
 
-def _next(ref: "ModelRef", run_id: str, passed: bool, gated: bool) -> str:
+def _next(ref: "ModelRef", run_id: str, passed: bool, gated: bool, training: "TrainingFacts | None") -> str:
     if passed:
         return f"next: llmops promote {ref.alias} && llmops up"
     if gated:
         return (
             f"the gate was not passed: `llmops runs page {run_id}` shows the answers, wrong ones first, and the loss "
-            "curve; change data or recipe, and train again"
+            f"curve; change data or recipe, and train again{_length(training)}"
         )
     return (
         f"the recipe has no gate; to serve the version anyway: "
         f'llmops promote {ref.alias} --force --reason "why" && llmops up'
     )
+
+
+def _length(training: "TrainingFacts | None") -> str:
+    """Returns the length of a training and its loss, for a user whose version did not pass."""
+    if training is None:
+        return ""
+    loss = f"the loss went from {training.first_loss:.3g} to {training.last_loss:.3g}"
+    more = "; if it was still falling, raise `training.epochs`" if training.last_loss < training.first_loss else ""
+    return f".\nIt took {training.steps} steps, in which {loss}{more}"

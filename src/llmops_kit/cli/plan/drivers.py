@@ -47,8 +47,8 @@ class HostDriver:
     def words(self) -> str:
         """The driver, as a line of the plan."""
         host = self.host or "default host image"
-        version = self.version or "that is not documented"
-        return f"{self.what}: {self.instance_type} has an NVIDIA driver {version} ({host})"
+        driver = f"NVIDIA driver {self.version}" if self.version else "an NVIDIA driver that is not documented"
+        return f"{self.what}: {self.instance_type} has {driver} ({host})"
 
     @property
     def warning(self) -> str:

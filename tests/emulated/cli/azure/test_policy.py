@@ -58,6 +58,17 @@ def test_the_job_that_the_recording_starts_is_no_run_and_is_stopped(
     assert said == [f"stopping job {platform.azure.job_prefix}-recorded"]
 
 
+def test_a_role_is_recorded_for_a_new_stack(kit: Kit, environ: dict[str, str]) -> None:
+    """Of a stack that was never deployed, as an administrator records it before the first `up`."""
+    kit.environ = environ | {"PULUMI_HOME": kit.environ["PULUMI_HOME"], "PULUMI_STACK": "fresh"}
+    (kit.folder / "Pulumi.fresh.yaml").write_text(STACK)
+    kit.run("plan", "--policy", "--out", "role.json")
+    role = json.loads((kit.folder / "role.json").read_text())
+    assert role["AssignableScopes"] == [SUBSCRIPTION]
+    assert set(role["Actions"]) >= LINKED | {"Microsoft.MachineLearningServices/workspaces/jobs/cancel/action"}
+    assert not [action for action in (*role["Actions"], *role["DataActions"]) if "*" in action]
+
+
 @pytest.mark.long
 def test_an_application_with_the_recorded_role_alone_lives_a_stacks_life(
     kit: Kit, environ: dict[str, str], session: AzureSession, tmp_path: Path

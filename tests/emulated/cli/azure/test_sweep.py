@@ -81,9 +81,17 @@ def test_the_plan_prices_a_stack(stack: AzureStack) -> None:
     lines = {line["what"]: line for line in json.loads(stack.llmops("plan", "--json"))["costs"]}
     endpoint = next(line for what, line in lines.items() if what.startswith("endpoint chatbot"))
     assert (endpoint["idle"], endpoint["busy"]) == (0.272, 0.272)
-    assert "karpenter-provider-azure, 2023-12-18" in endpoint["source"]
+    assert endpoint["source"] == "Azure retail prices, 2023-12-18"
     assert lines["container registry (Basic)"]["idle"] == pytest.approx(0.167 / 24)
     assert any(what.endswith("query alerts") and line["idle"] for what, line in lines.items())
+
+
+def test_the_role_of_a_stacks_users_is_printed(stack: AzureStack) -> None:
+    role = json.loads(stack.llmops("plan", "--policy", "--use"))
+    (group,) = role["AssignableScopes"]
+    assert group.rpartition("/")[0].endswith("/resourceGroups")
+    assert role["Actions"]
+    assert not [action for action in (*role["Actions"], *role["DataActions"]) if "*" in action]
 
 
 def test_a_training_on_machines_that_no_cluster_has_is_refused_before_the_dataset_is_made(stack: AzureStack) -> None:

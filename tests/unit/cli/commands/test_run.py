@@ -47,6 +47,21 @@ def test_a_version_that_did_not_pass_its_gate_ends_with_code_3(tmp_path: Path, m
     assert platform.store().of_run("chatbot", run)
 
 
+def test_who_did_not_pass_reads_how_long_it_was_trained(
+    tmp_path: Path, make_image: MakeImage, capsys: pytest.CaptureFixture[str]
+) -> None:
+    platform, run = finished(tmp_path, make_image(_WAIT), right=False, gated=True)
+    with pytest.raises(typer.Exit):
+        collect_run(platform, run, as_json=False)
+    ref = platform.store().of_run("chatbot", run)
+    assert ref
+    facts = platform.store().manifest(ref).training
+    assert facts
+    said = capsys.readouterr().err
+    assert f"It took {facts.steps} steps, in which the loss went from {facts.first_loss:.3g}" in said
+    assert ("raise `training.epochs`" in said) is (facts.last_loss < facts.first_loss)
+
+
 @pytest.mark.parametrize(("right", "gated"), [(True, True), (False, False)])
 def test_a_version_that_passed_or_has_no_gate_ends_well(
     tmp_path: Path, make_image: MakeImage, capsys: pytest.CaptureFixture[str], right: bool, gated: bool

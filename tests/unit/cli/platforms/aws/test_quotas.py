@@ -72,7 +72,8 @@ def test_each_use_has_a_quota_of_its_own() -> None:
 
 def test_a_code_that_a_twin_made_up_is_not_shown() -> None:
     name = "ml.m7i.large for endpoint usage"
-    (quota,) = found(Account({name: 1.0}, {}, code="TWIN-12345678"), {Machines("endpoint", "ml.m7i.large"): 2}).values()
+    account = Account({name: 1.0}, {}, code="TWIN-12345678")
+    quota = found(account, {Machines("endpoint", "ml.m7i.large"): 2})[name]
     assert (quota.code, quota.allowed) == ("", 1)
     assert "TWIN" not in quota.words + quota.fix
 
