@@ -2,6 +2,7 @@
 
 from typing import Any, NamedTuple
 
+from llmops_kit.clouds.aws.names import dns_suffix
 from llmops_kit.core.twins import TWIN_ACCOUNT
 
 
@@ -39,4 +40,4 @@ class AwsCaller(NamedTuple):
     @property
     def runtime_url(self) -> str:
         """Base URL of the region's endpoints for inference."""
-        return self.twin.rstrip("/") or f"https://runtime.sagemaker.{self.region}.amazonaws.com"
+        return self.twin.rstrip("/") or f"https://runtime.sagemaker.{self.region}.{dns_suffix(self.partition)}"

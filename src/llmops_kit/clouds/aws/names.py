@@ -24,6 +24,14 @@ _REGISTRY = re.compile(
 )
 
 
+def dns_suffix(partition: str) -> str:
+    """Returns the domain of a partition's services.
+
+    https://docs.aws.amazon.com/sdkref/latest/guide/feature-endpoint.html
+    """
+    return "amazonaws.com.cn" if partition == "aws-cn" else "amazonaws.com"
+
+
 def role_path(project: str) -> str:
     """Returns the IAM path of every role that a project's stacks create.
 

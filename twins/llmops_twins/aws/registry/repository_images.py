@@ -69,6 +69,26 @@ def require_free(twin: AccountTwin, region: str, name: str, tag: str, besides: s
         raise AwsApiError("ImageTagAlreadyExistsException", text)
 
 
+def require_layers(twin: AccountTwin, region: str, name: str, manifest: str) -> None:
+    """Refuses an image whose layers or configuration were not pushed before. The words are seen in
+    https://github.com/oras-project/oras-py/issues/54.
+
+    Raises:
+        AwsApiError: LayersNotFoundException.
+    """
+    found = repository(twin, region, name)
+    missing = [part["digest"] for part in _parts(json.loads(manifest)) if part["digest"] not in found.layers]
+    if missing:
+        text = f"Layers with digests '[{', '.join(missing)}]' required for pushing image into repository with name '{name}' in the registry with id '{twin.account}' do not exist"  # fmt: skip # noqa: E501
+        raise AwsApiError("LayersNotFoundException", text)
+
+
+def _parts(manifest: dict[str, Any]) -> list[dict[str, Any]]:
+    """Returns a manifest's configuration and layers, each with its digest; none of an index."""
+    parts = [manifest.get("config") or {}, *manifest.get("layers", [])]
+    return [part for part in parts if part.get("digest")]
+
+
 def put(twin: AccountTwin, region: str, name: str, manifest: str, media_type: str, tag: str) -> None:
     """Adds an image whose manifest and layers are in the registry; without a tag, by its digest alone.
 
@@ -85,7 +105,7 @@ def put(twin: AccountTwin, region: str, name: str, manifest: str, media_type: st
     if known is None or (tag and tag not in known.image_tags):
         backend: Any = ecr_backends[twin.account][region]
         known = backend.put_image(name, manifest, tag or None, media_type)
-    for layer in content.get("layers", []):
+    for layer in _parts(content):
         found.layers[layer["digest"]] = layer.get("size", 0)
     if (found.image_scanning_configuration or {}).get("scanOnPush"):
         known.last_scan = datetime.now(UTC).replace(tzinfo=None)

@@ -312,6 +312,22 @@ def test_no_capacity_fails_a_creation(twin: RunningTwin, model: str) -> None:
     assert "InsufficientInstanceCapacity" in await_status(twin, "full", "Failed")["FailureReason"]
 
 
+@pytest.mark.usefixtures("no_faults")
+def test_an_endpoint_of_pools_falls_back_to_the_next_type(twin: RunningTwin, model: str) -> None:
+    pools = [{"InstanceType": "ml.g5.2xlarge", "Priority": 1}, {"InstanceType": "ml.g6.xlarge", "Priority": 2}]
+    variant = {"VariantName": "main", "ModelName": model, "InitialInstanceCount": 1, "InstancePools": pools}
+    sagemaker = twin.client("sagemaker")
+    sagemaker.create_endpoint_config(EndpointConfigName="pools-1", ProductionVariants=[variant])
+    twin.fault("capacity", instance_type="ml.g5.2*")
+    sagemaker.create_endpoint(EndpointName="pools", EndpointConfigName="pools-1")
+    [live] = await_status(twin, "pools", "InService")["ProductionVariants"]
+    counts = {pool["InstanceType"]: pool["CurrentInstanceCount"] for pool in live["InstancePools"]}
+    assert counts == {"ml.g5.2xlarge": 0, "ml.g6.xlarge": 1}
+    twin.fault("capacity", instance_type="ml.g*")
+    sagemaker.create_endpoint(EndpointName="no-pool", EndpointConfigName="pools-1")
+    assert "InsufficientInstanceCapacity" in await_status(twin, "no-pool", "Failed")["FailureReason"]
+
+
 def test_what_is_deleted_after_the_model_was_made_fails_a_creation(twin: RunningTwin, model: str, role: str) -> None:
     sagemaker, s3, ecr = twin.client("sagemaker"), twin.client("s3"), twin.client("ecr")
     s3.put_object(Bucket="models-of-tests", Key="models/gone/manifest.json", Body=b"{}")

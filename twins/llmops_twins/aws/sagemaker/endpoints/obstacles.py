@@ -46,15 +46,16 @@ def found(twin: AccountTwin, region: str, endpoint: Document) -> str:
 
 def no_capacity(twin: AccountTwin, variant: Document) -> str:
     """Returns why there is no capacity for a variant's instance type; empty if there is."""
-    lacks = faults.find(twin, "capacity", instance_type=variant.get("InstanceType", ""))
-    return _NO_CAPACITY if lacks else ""
+    lacks = [faults.find(twin, "capacity", instance_type=kind) for kind in variants.instance_types(variant)]
+    return _NO_CAPACITY if lacks and all(lacks) else ""
 
 
 def met(twin: AccountTwin, problem: str, config: Document) -> None:
     """Uses up a capacity fault that has stopped an endpoint."""
     for variant in variants.all_of(config):
         if problem == _NO_CAPACITY and no_capacity(twin, variant):
-            faults.take(twin, "capacity", instance_type=variant.get("InstanceType", ""))
+            for kind in variants.instance_types(variant):
+                faults.take(twin, "capacity", instance_type=kind)
             return
 
 

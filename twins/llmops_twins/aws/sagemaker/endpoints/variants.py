@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 
+from llmops_twins.aws import faults
 from llmops_twins.aws import sagemaker_documents as store
 from llmops_twins.aws.sagemaker import image_lookup
 from llmops_twins.aws.sagemaker_documents import MODEL
@@ -17,6 +18,12 @@ def all_of(config: Document) -> list[Document]:
 def fresh(twin: AccountTwin, region: str, config: Document, retained: Mapping[str, Document]) -> dict[str, Document]:
     """Returns the variants of a newly deployed configuration, by name."""
     return {variant["VariantName"]: _live(twin, region, variant, retained) for variant in all_of(config)}
+
+
+def instance_types(variant: Document) -> list[str]:
+    """Returns the instance types that a variant may have, the preferred one first; [""] without any."""
+    pools = sorted(variant.get("InstancePools", []), key=lambda pool: pool["Priority"])
+    return [pool["InstanceType"] for pool in pools] or [variant.get("InstanceType", "")]
 
 
 def summaries(config: Document, live: Mapping[str, Document]) -> list[Document]:
@@ -57,7 +64,18 @@ def _live(twin: AccountTwin, region: str, variant: Document, retained: Mapping[s
     if serverless := variant.get("ServerlessConfig"):
         return live | {"CurrentServerlessConfig": serverless, "DesiredServerlessConfig": serverless}
     count = kept.get("DesiredInstanceCount", variant.get("InitialInstanceCount", 1))
+    if variant.get("InstancePools"):
+        live["InstancePools"] = _pools(twin, variant, count)
     for name in ("ManagedInstanceScaling", "RoutingConfig"):
         if name in variant:
             live[name] = variant[name]
     return live | {"CurrentInstanceCount": count, "DesiredInstanceCount": count}
+
+
+def _pools(twin: AccountTwin, variant: Document, count: int) -> list[Document]:
+    """Returns the pools with their instances: all of the first pool whose type has capacity ("priority-based fallback",
+    API_InstancePool and API_InstancePoolSummary).
+    """
+    kinds = instance_types(variant)
+    chosen = next((kind for kind in kinds if not faults.find(twin, "capacity", instance_type=kind)), kinds[0])
+    return [{"InstanceType": kind, "CurrentInstanceCount": count if kind == chosen else 0} for kind in kinds]

@@ -96,6 +96,7 @@ def _refuse_bad_image(twin: AccountTwin, call: ApiCall) -> None:
         text = f"The calculated digest '{digest}' does not match the provided digest '{asked}'"
         raise AwsApiError("ImageDigestDoesNotMatchException", text)
 
+    repository_images.require_layers(twin, call.region, name, call.parameters["imageManifest"])
     repository_images.require_free(twin, call.region, name, call.parameters.get("imageTag", ""), digest)
 
 

@@ -24,7 +24,7 @@ def test_image_has_its_manifests_digest_and_an_immutable_tag(twin: RunningTwin) 
     """moto gives all images of the same layers one digest."""
     ecr = twin.client("ecr")
     ecr.create_repository(repositoryName="kit/serving", imageTagMutability="IMMUTABLE")
-    first, second = _manifest("a"), _manifest("b")
+    first, second = _manifest(ecr, b"a"), _manifest(ecr, b"b")
     made = ecr.put_image(repositoryName="kit/serving", imageManifest=first, imageTag="v1")["image"]["imageId"]
     assert made["imageDigest"] == "sha256:" + hashlib.sha256(first.encode()).hexdigest()
     with pytest.raises(ecr.exceptions.ImageTagAlreadyExistsException):
@@ -39,6 +39,20 @@ def test_image_has_its_manifests_digest_and_an_immutable_tag(twin: RunningTwin) 
     key = {"encryptionType": "KMS", "kmsKey": f"arn:aws:kms:{REGION}:{ACCOUNT}:key/none"}
     with pytest.raises(ecr.exceptions.KmsException):
         ecr.create_repository(repositoryName="kit/other", encryptionConfiguration=key)
+
+
+def test_an_image_without_its_layers_is_refused(twin: RunningTwin) -> None:
+    ecr = twin.client("ecr")
+    ecr.create_repository(repositoryName="kit/layers")
+    layer = {
+        "mediaType": "application/vnd.docker.image.rootfs.diff.tar.gzip",
+        "size": 1,
+        "digest": "sha256:" + "1" * 64,
+    }
+    manifest = json.dumps({"schemaVersion": 2, "mediaType": V2, "layers": [layer]})
+    with pytest.raises(ecr.exceptions.LayersNotFoundException, match=layer["digest"]):
+        ecr.put_image(repositoryName="kit/layers", imageManifest=manifest, imageTag="v1")
+    assert ecr.describe_images(repositoryName="kit/layers")["imageDetails"] == []
 
 
 def test_mail_subscription_waits_for_its_confirmation(twin: RunningTwin) -> None:
@@ -175,7 +189,14 @@ def test_twin_has_no_prices_and_says_so(twin: RunningTwin) -> None:
         twin.client("pricing").get_products(ServiceCode="AmazonSageMaker")
 
 
-def _manifest(letter: str) -> str:
-    config: dict[str, Any] = {"mediaType": "application/vnd.docker.container.image.v1+json", "size": 1}
-    config["digest"] = "sha256:" + letter * 64
+def _manifest(ecr: Any, content: bytes) -> str:
+    """The manifest of an image whose configuration, of this content, was pushed to kit/serving."""
+    place = {
+        "repositoryName": "kit/serving",
+        "uploadId": ecr.initiate_layer_upload(repositoryName="kit/serving")["uploadId"],
+    }
+    ecr.upload_layer_part(**place, partFirstByte=0, partLastByte=len(content) - 1, layerPartBlob=content)
+    digest = "sha256:" + hashlib.sha256(content).hexdigest()
+    ecr.complete_layer_upload(**place, layerDigests=[digest])
+    config = {"mediaType": "application/vnd.docker.container.image.v1+json", "size": len(content), "digest": digest}
     return json.dumps({"schemaVersion": 2, "mediaType": V2, "config": config, "layers": []})

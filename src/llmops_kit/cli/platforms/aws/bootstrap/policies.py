@@ -3,7 +3,7 @@
 from llmops_kit.cli.platforms.aws.bootstrap.names import AwsNames
 from llmops_kit.cli.platforms.aws.bootstrap.reach import Reach
 from llmops_kit.cli.platforms.aws.use_policy import INVOKE, RUNS, STORE
-from llmops_kit.clouds.aws.names import ENDPOINT_LOGS, JOB_LOGS, SAGEMAKER
+from llmops_kit.clouds.aws.names import ENDPOINT_LOGS, JOB_LOGS, SAGEMAKER, dns_suffix
 from llmops_kit.clouds.aws.policies import Policy, Statement, allow, deny, policy
 
 GITHUB = "token.actions.githubusercontent.com"
@@ -119,4 +119,4 @@ def _given_keys(reach: Reach) -> list[Statement]:
 
 def _s3(names: AwsNames) -> str:
     """Returns S3's name in `kms:ViaService`."""
-    return f"s3.{names.region}.{'amazonaws.com.cn' if names.partition == 'aws-cn' else 'amazonaws.com'}"
+    return f"s3.{names.region}.{dns_suffix(names.partition)}"

@@ -26,7 +26,7 @@ def things(look: AwsLook) -> Iterator[Thing]:
         filters = [{"Name": f"tag:{PROJECT_TAG}", "Values": [look.project]}]
         named = "Filter" if operation == "describe_flow_logs" else "Filters"
         for entry in look.pages("ec2", operation, key, **{named: filters}):
-            arn = f"arn:aws:ec2:{caller.region}:{caller.account}:{path}/{entry[field]}"
+            arn = f"arn:{caller.partition}:ec2:{caller.region}:{caller.account}:{path}/{entry[field]}"
             yield look.thing(kind, entry[field], arn, tag_map(entry.get("Tags", [])), **_more(look, entry))
 
 

@@ -64,7 +64,7 @@ def _tagged(clients: AwsClients, project: str) -> dict[str, dict[str, str]]:
 
 def _buckets(look: AwsLook) -> Iterator[Thing]:
     for bucket in look.clients("s3").list_buckets()["Buckets"]:
-        arn = f"arn:aws:s3:::{bucket['Name']}"
+        arn = f"arn:{look.clients.caller.partition}:s3:::{bucket['Name']}"
         yield look.thing("bucket", bucket["Name"], arn, created=bucket["CreationDate"], data=True)
 
 
@@ -127,11 +127,12 @@ def _topics(look: AwsLook) -> Iterator[Thing]:
 
 
 def _budgets(look: AwsLook) -> Iterator[Thing]:
-    account = look.clients.caller.account
+    caller = look.clients.caller
+    account = caller.account
     read = look.clients("budgets").list_tags_for_resource
     for entry in look.pages("budgets", "describe_budgets", "Budgets", AccountId=account):
         name = entry["BudgetName"]
-        arn = f"arn:aws:budgets::{account}:budget/{name}"
+        arn = f"arn:{caller.partition}:budgets::{account}:budget/{name}"
         if name.startswith(look.prefix) and (tags := look.tags(read, "ResourceTags", ResourceARN=arn)) is not None:
             yield look.thing("budget", name, arn, tags)
 

@@ -62,3 +62,22 @@ def test_one_that_has_gone_does_not_stop_the_sweep(
     found = {thing.kind for thing in AwsSweeper(clients).things("llmops")}
     assert kind not in found
     assert found >= {"bucket", "repository", "role", "endpoint"} - {kind}
+
+
+@pytest.mark.parametrize(("region", "partition"), [("us-east-1", "aws"), ("cn-north-1", "aws-cn")])
+def test_arns_are_those_of_the_partition(
+    region: str, partition: str, clients: AwsClients, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    del clients  # only the account's
+    monkeypatch.setenv("AWS_REGION", region)
+    monkeypatch.setenv("AWS_DEFAULT_REGION", region)
+    there = AwsClients()
+    assert there.caller.partition == partition
+    vpc = there("ec2").create_vpc(CidrBlock="10.0.0.0/16")["Vpc"]["VpcId"]
+    there("ec2").create_tags(Resources=[vpc], Tags=LISTED)
+    place = {} if region == "us-east-1" else {"CreateBucketConfiguration": {"LocationConstraint": region}}
+    there("s3").create_bucket(Bucket="llmops-dev-store", **place)
+    there("s3").put_bucket_tagging(Bucket="llmops-dev-store", Tagging={"TagSet": LISTED})
+    found = {thing.kind: thing.id for thing in AwsSweeper(there).things("llmops")}
+    assert found["VPC"] == f"arn:{partition}:ec2:{region}:{there.caller.account}:vpc/{vpc}"
+    assert found["bucket"] == f"arn:{partition}:s3:::llmops-dev-store"
