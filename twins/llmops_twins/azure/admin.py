@@ -2,6 +2,7 @@
 
 import json
 import secrets
+import uuid
 from typing import Any
 
 from werkzeug.wrappers import Request, Response
@@ -9,7 +10,7 @@ from werkzeug.wrappers import Request, Response
 from llmops_twins.azure import faults, inventory
 from llmops_twins.azure.entra import identity_endpoints, principals, tokens
 from llmops_twins.azure.judges import permissions
-from llmops_twins.azure.services import authorization
+from llmops_twins.azure.services import authorization, resources
 from llmops_twins.azure.twin import TenantTwin
 from llmops_twins.core.admin import Admin, answer
 
@@ -25,6 +26,7 @@ def admin(twin: TenantTwin) -> Admin:
             ("GET", "principals"): lambda _: answer(_principals(twin)),
             ("POST", "applications"): lambda request: _add_application(twin, request),
             ("DELETE", "applications"): lambda request: _remove_application(twin, request),
+            ("POST", "subscriptions"): lambda request: _add_subscription(twin, request),
             ("POST", "headers"): lambda request: _header(twin, request),
             ("POST", "tokens"): lambda request: _token(twin, request),
             ("GET", "grants"): lambda _: answer(permissions.grants(twin.resources.values())),
@@ -53,6 +55,17 @@ def _add_application(twin: TenantTwin, request: Request) -> Response:
     except KeyError as e:
         return answer({"error": f"the twin has no built-in role {e}"}, 400)
     return answer({"object_id": made.object_id, "client_id": made.app_id, "client_secret": secret}, 201)
+
+
+def _add_subscription(twin: TenantTwin, request: Request) -> Response:
+    """Adds a subscription to the tenant, of the twin's owner."""
+    subscription = str(uuid.UUID(json.loads(request.get_data())["subscription"]))
+    with twin.lock:
+        if subscription in twin.subscriptions:
+            return answer({"error": f"the tenant has the subscription {subscription} already"}, 409)
+        resources.add_subscription(twin, subscription)
+        authorization.make_owner(twin, subscription)
+    return answer({"subscription": subscription}, 201)
 
 
 def _remove_application(twin: TenantTwin, request: Request) -> Response:

@@ -101,6 +101,11 @@ class TenantTwin(BaseTwin):
         if self.unlisten:
             self.unlisten(name)
 
+    @property
+    def subscriptions(self) -> list[str]:
+        """Ids of the tenant's subscriptions: the twin's own first, then added ones, in lower case."""
+        return [self.subscription, *self.state.get("subscriptions", [])]
+
     def resume(self) -> None:
         """Continues what an earlier process started. Called after the state is loaded and before any request is
         served.

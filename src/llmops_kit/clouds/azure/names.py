@@ -1,5 +1,6 @@
 """Names, resource ids and API versions on Azure that both the program and the command line use."""
 
+import hashlib
 from collections.abc import Mapping
 from uuid import NAMESPACE_URL, uuid5
 
@@ -103,3 +104,16 @@ def account_id(azure: AzureOutput) -> str:
 def work_url(azure: AzureOutput) -> str:
     """Returns the URL of the container of runs."""
     return f"{azure.blob_url.rstrip('/')}/{azure.work_container}"
+
+
+def unique_in_tenant(name: str, scope: str) -> str:
+    """Returns the name of a custom role that is assignable in a scope, with the scope's hash: two subscriptions of a
+    tenant can't have roles of one name.
+
+    https://learn.microsoft.com/azure/role-based-access-control/custom-roles#custom-role-properties
+
+    Args:
+        name: of the role within the scope.
+        scope: resource id of a subscription or resource group.
+    """
+    return f"{name} {hashlib.sha256(scope.lower().encode()).hexdigest()[:8]}"

@@ -1,10 +1,12 @@
 """bootstrap on a twin's subscription: new, again, and where somebody changed something."""
 
+import uuid
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from llmops_kit.cli.platforms.azure import given
 from llmops_kit.cli.platforms.azure.bootstrap.bootstrap import BootstrappedSubscription, bootstrap, key_url
 from llmops_kit.clouds.azure.session import AzureSession
 from llmops_kit.core.errors import KitError
@@ -97,3 +99,29 @@ def test_a_new_subscription_gets_every_provider_that_a_stack_needs(run: Run, ses
     found = {each["namespace"]: each["registrationState"] for each in session.arm.list(root, "2021-04-01")}
     without = {name for name, state in found.items() if state != "Registered"}
     assert without == set(), "without those that no document lists the first endpoint fails, and Azure names none"
+
+
+def test_two_subscriptions_of_a_tenant_are_bootstrapped_for_one_project(
+    run: Run, session: AzureSession, project: str
+) -> None:
+    """Names of custom roles are unique in the tenant. A role that had its name without a hash is renamed."""
+    other = str(uuid.uuid4())
+    given.admin("POST", "subscriptions", {"subscription": other})
+    run(stacks=("dev",))
+    there = AzureSession(other)
+    bootstrap(there, project, lambda _: None, location="westeurope", stacks=("dev",))
+    names = {each.subscription: _roles(each, project) for each in (session, there)}
+    assert [len(found) for found in names.values()] == [1, 1]
+    assert set(names[session.subscription]).isdisjoint(names[other])
+    id_, named = next((i, n) for n, i in names[session.subscription].items())
+    session.arm.put(id_, {"properties": {**session.arm.get(id_)["properties"], "roleName": f"{project} signs"}})
+    assert states(run(stacks=("dev",)))[f"role definition {project} signs"] == "changed: rewritten"
+    assert _roles(session, project) == {named: id_}
+
+
+def _roles(session: AzureSession, project: str) -> dict[str, str]:
+    """The project's custom roles in a subscription: name -> id."""
+    scope = f"/subscriptions/{session.subscription}"
+    found = session.arm.list(f"{scope}/providers/Microsoft.Authorization/roleDefinitions")
+    ours = [each for each in found if str(each["properties"]["roleName"]).startswith(f"{project} ")]
+    return {each["properties"]["roleName"]: each["id"] for each in ours if each["id"].startswith(scope)}

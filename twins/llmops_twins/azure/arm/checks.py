@@ -84,7 +84,7 @@ def _served_version(twin: TenantTwin, call: ArmCall, kind: ResourceKind, rest: s
 
 
 def check_subscription(twin: TenantTwin, parsed: Id) -> None:
-    """Refuses resources of another subscription.
+    """Refuses resources of a subscription that the tenant does not have.
 
     InvalidSubscriptionId: https://github.com/hashicorp/terraform-provider-azurerm/issues/25954 and
     https://github.com/Azure/apiops/issues/460
@@ -95,7 +95,7 @@ def check_subscription(twin: TenantTwin, parsed: Id) -> None:
     if parsed.subscription and not _GUID.fullmatch(parsed.subscription):
         message = f"The provided subscription identifier '{parsed.subscription}' is malformed or invalid."
         raise ArmError(400, "InvalidSubscriptionId", message)
-    if parsed.subscription and parsed.subscription.lower() != twin.subscription.lower():
+    if parsed.subscription and parsed.subscription.lower() not in twin.subscriptions:
         raise ArmError(404, "SubscriptionNotFound", f"The subscription '{parsed.subscription}' could not be found.")
 
 

@@ -99,10 +99,14 @@ def assign(twin: TenantTwin, object_id: str, role: str, scope: str) -> Document:
     return _keep_assignment(twin, f"{scope}/providers/{ASSIGNMENTS}/{name}", object_id, found.id, scope)
 
 
-def _seed(twin: TenantTwin, judge: RoleJudge) -> None:
-    scope = f"/subscriptions/{twin.subscription}"
+def make_owner(twin: TenantTwin, subscription: str) -> None:
+    """Gives the twin's owner its initial roles on a subscription."""
     for name in OWNER_ROLES:
-        assign(twin, principals.OWNER_ID, name, scope)
+        assign(twin, principals.OWNER_ID, name, f"/subscriptions/{subscription}")
+
+
+def _seed(twin: TenantTwin, judge: RoleJudge) -> None:
+    make_owner(twin, twin.subscription)
     judge.forget()
 
 

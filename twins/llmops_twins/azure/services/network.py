@@ -283,9 +283,33 @@ def _put_link(twin: TenantTwin, call: ArmCall, there: Document | None) -> Docume
         raise body_checks.refused(
             "The virtual network of a link cannot be changed.", "properties.virtualNetwork", "BadRequest"
         )
+    _check_overlap(twin, call.id, properties["virtualNetwork"]["id"])
     properties.setdefault("registrationEnabled", False)
     properties["virtualNetworkLinkState"] = "Completed"
     return {**body, "etag": _etag()}
+
+
+def _check_overlap(twin: TenantTwin, link_id: str, network: str) -> None:
+    """Refuses a link of a network that is linked to another zone of the same name.
+
+    Code and message: https://github.com/microsoft-foundry/foundry-samples/pull/214; no source says whether zones below
+    one another overlap too, so they are accepted.
+
+    Raises:
+        ArmError: 400 BadRequest.
+    """
+    zone = Id.parse(link_id).parent
+    name = Id.parse(zone).name.lower()
+    for other in list(twin.resources.values()):
+        if other["type"] != LINKS or key(other["properties"]["virtualNetwork"]["id"]) != key(network):
+            continue
+        theirs = Id.parse(other["id"]).parent
+        if key(theirs) != key(zone) and Id.parse(theirs).name.lower() == name:
+            message = (
+                "A virtual network cannot be linked to multiple zones with overlapping namespaces. You tried to link "
+                f"virtual network with '{name}' and '{name}' zones."
+            )
+            raise ArmError(400, "BadRequest", message)
 
 
 def _require_global(body: Document) -> None:

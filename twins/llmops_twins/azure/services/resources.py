@@ -17,6 +17,7 @@ from llmops_twins.azure.twin import TenantTwin
 
 DELETE_SECONDS = 60.0
 UNJUDGED = [
+    "subscriptions: registered providers and quotas are the same in all; only the first runs endpoints and jobs",
     "requests: Resource Manager's limits are neither counted nor reported (x-ms-ratelimit-remaining-…)",
     "resources: refused: checks of name availability, regenerated keys, a caller's permissions, other filters than eq",
 ]
@@ -54,14 +55,24 @@ def install(twin: TenantTwin) -> None:
     twin.unjudged += UNJUDGED
 
 
+def add_subscription(twin: TenantTwin, subscription: str) -> None:
+    """Adds an empty subscription to the tenant, which has no roles of anybody yet."""
+    twin.state.setdefault("subscriptions", []).append(subscription.lower())
+    _keep_subscription(twin, subscription.lower(), "another subscription of the twin")
+
+
 def _seed(twin: TenantTwin) -> None:
+    _keep_subscription(twin, twin.subscription, "the twin's subscription")
+
+
+def _keep_subscription(twin: TenantTwin, subscription: str, name: str) -> None:
     twin.keep(
         {
-            "id": f"/subscriptions/{twin.subscription}",
+            "id": f"/subscriptions/{subscription}",
             "type": SUBSCRIPTIONS,
-            "subscriptionId": twin.subscription,
+            "subscriptionId": subscription,
             "tenantId": twin.tenant,
-            "displayName": "the twin's subscription",
+            "displayName": name,
             "state": "Enabled",
         }
     )
@@ -94,8 +105,8 @@ def _list_tenants(twin: TenantTwin, _call: ArmCall, _document: Any) -> Document:
 
 
 def _list_subscriptions(twin: TenantTwin, _call: ArmCall, _document: Any) -> Document:
-    found = twin.find(f"/subscriptions/{twin.subscription}")
-    return {"value": [found] if found else []}
+    found = [twin.find(f"/subscriptions/{each}") for each in twin.subscriptions]
+    return {"value": [each for each in found if each]}
 
 
 def _list_providers(twin: TenantTwin, _call: ArmCall, _document: Any) -> Document:

@@ -10,6 +10,7 @@ from llmops_kit.cli.platforms.azure.bootstrap.bootstrap import bootstrap
 from llmops_kit.cli.platforms.azure.preflight import clients_of, settings_of
 from llmops_kit.cli.platforms.twin_command import TwinCommand
 from llmops_kit.cli.stacks.stack import PulumiStack
+from llmops_kit.clouds.azure.names import unique_in_tenant
 from llmops_kit.clouds.azure.session import AzureSession
 from llmops_kit.core.documents.outputs import StackOutputs
 from llmops_kit.core.errors import KitError, require_packages
@@ -97,7 +98,7 @@ def role_definition(name: str, description: str, actions: Iterable[str], scope: 
     """
     actions = sorted(set(actions), key=str.lower)
     return {
-        "Name": name,
+        "Name": unique_in_tenant(name, scope),
         "IsCustom": True,
         "Description": description,
         "Actions": [action for action in actions if _is_of_manager(action)],

@@ -9,7 +9,7 @@ import pytest
 from llmops_twins.azure import faults
 from llmops_twins.azure.entra import principals
 from llmops_twins.azure.judges import permissions
-from llmops_twins.azure.services import authorization
+from llmops_twins.azure.services import authorization, resources
 from tests.support.clouds.azure import Arm, local_twin
 
 VERSION = "2022-04-01"
@@ -215,3 +215,23 @@ def test_an_assignment_whose_condition_cant_be_read_grants_nothing(arm: Arm) -> 
     (granted,) = permissions.read(arm.twin.resources.values())[dev.object_id]
     assert granted.condition
     assert not granted.condition(action, {})
+
+
+def test_names_of_custom_roles_are_unique_over_the_subscriptions_of_the_tenant(arm: Arm) -> None:
+    """https://learn.microsoft.com/azure/role-based-access-control/custom-roles#custom-role-properties"""
+    theirs = str(uuid.uuid4())
+    listed = f"/subscriptions/{theirs}/resourceGroups"
+    assert arm.get(listed, "2024-03-01").code == "SubscriptionNotFound"
+    resources.add_subscription(arm.twin, theirs)
+    assert arm.get(listed, "2024-03-01").status == 403, "it has roles of nobody yet"
+    authorization.make_owner(arm.twin, theirs)
+    assert arm.get(listed, "2024-03-01").body["value"] == []
+    answers = []
+    for subscription in (arm.twin.subscription, theirs):
+        scope = f"/subscriptions/{subscription}"
+        blocks = [{"actions": ["Microsoft.Storage/storageAccounts/read"]}]
+        properties = {"roleName": "Reads", "assignableScopes": [scope], "permissions": blocks}
+        path = f"{scope}/providers/Microsoft.Authorization/roleDefinitions/{uuid.uuid4()}"
+        answers.append(arm.put(path, VERSION, {"properties": properties}))
+    assert [each.status for each in answers] == [201, 409]
+    assert answers[1].code == "RoleDefinitionWithSameNameExists"

@@ -120,3 +120,26 @@ def test_a_rule_of_a_security_group_needs_its_properties(arm: Arm) -> None:
     refused = arm.put(path, V, {**PLACE, "properties": {"securityRules": [{"name": "one"}]}})
     assert refused.status == 400
     assert "properties.securityRules[0].properties" in str(refused.body)
+
+
+def test_a_network_is_linked_to_one_zone_of_a_name(arm: Arm, vnet: str) -> None:
+    """Another zone's name, and another network, are free."""
+    other = vnet.replace("virtualNetworks/net", "virtualNetworks/other")
+    space = {"addressSpace": {"addressPrefixes": ["10.1.0.0/16"]}}
+    assert arm.put(other, V, {**PLACE, "properties": space}).status == 201
+    name = "privatelink.blob.core.windows.net"
+    answers = []
+    for group, zone, net in (
+        ("theirs", name, vnet),
+        ("ours", name, vnet),
+        ("ours", name, other),
+        ("ours", "privatelink.vaultcore.azure.net", vnet),
+    ):
+        path = f"{arm.group(group)}/providers/Microsoft.Network/privateDnsZones/{zone}"
+        assert arm.put(path, DNS, {"location": "global"}).status in (200, 201)
+        arm.pass_time()
+        link = {"location": "global", "properties": {"virtualNetwork": {"id": net}}}
+        answers.append(arm.put(f"{path}/virtualNetworkLinks/{net.rpartition('/')[2]}", DNS, link))
+        arm.pass_time()
+    assert [each.status for each in answers] == [201, 400, 201, 201]
+    assert "cannot be linked to multiple zones with overlapping namespaces" in answers[1].body["error"]["message"]

@@ -8,6 +8,7 @@ from collections.abc import Collection, Iterable
 from typing import Any
 
 from llmops_kit.cli.platforms.azure.bootstrap.names import AzureBootstrapSteps
+from llmops_kit.clouds.azure.names import unique_in_tenant
 from llmops_kit.clouds.azure.roles import BUILT_IN
 
 GRANTED = tuple(
@@ -132,14 +133,14 @@ def define(work: AzureBootstrapSteps, name: str, wanted: Document) -> str:
 
     Args:
         work: of bootstrap.
-        name: of the role in the tenant.
+        name: of the role in the subscription. Names are unique in the tenant, where it gets the subscription's hash.
         wanted: actions, notActions, dataActions, notDataActions.
     """
     arm, scope = work.session.arm, work.names.scope
     id_ = f"{scope}/providers/{_DEFINITIONS}/{role_id(work, name)}"
     block = {part: sorted(wanted.get(part) or []) for part in _PARTS}
     properties = {
-        "roleName": name,
+        "roleName": unique_in_tenant(name, scope),
         "type": "CustomRole",
         "description": MADE,
         "permissions": [block],
@@ -149,7 +150,7 @@ def define(work: AzureBootstrapSteps, name: str, wanted: Document) -> str:
     what = f"role definition {name}"
     if found is None:
         work.make(what, lambda: arm.put(id_, {"properties": properties}))
-    elif _blocks(found["properties"]) != [block]:
+    elif _blocks(found["properties"]) != [block] or found["properties"].get("roleName") != properties["roleName"]:
         work.change(what, "rewritten", lambda: arm.put(id_, {"properties": properties}))
     else:
         work.there(what)

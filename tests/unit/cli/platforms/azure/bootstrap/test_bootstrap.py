@@ -59,6 +59,8 @@ def test_a_recorded_role_says_of_each_action_whether_it_is_of_data() -> None:
     assert role["Actions"] == [f"{keys}/read", f"{keys}/write", "Microsoft.KeyVault/vaults/read", f"{blobs}/read"]
     assert role["DataActions"] == [f"{keys}/read", f"{keys}/sign/action", f"{blobs}/blobs/read"]
     assert role["AssignableScopes"] == ["/subscriptions/1"]
+    other = role_definition("deploy", "", actions, "/subscriptions/2")
+    assert role["Name"] != other["Name"], "names are unique in the tenant"
 
 
 @pytest.mark.vulnerability(12)
