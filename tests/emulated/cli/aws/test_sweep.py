@@ -49,7 +49,9 @@ def test_of_a_stack_and_its_state_nothing_is_left(stack: AwsStack) -> None:
     assert found["left"] == {}
     assert json.loads(stack.llmops("down", "--orphans", "--json"))["expired"] == found["expired"]
     assert [(e["stack"], e["expired"]) for e in found["expired"]] == [("dev", "2026-01-01T00:00:00+00:00")]
-    assert found["expired"][0]["usd_month"] == pytest.approx(0.23 * 730), "an instance; the alarms' price is unknown"
+    assert found["expired"][0]["usd_month"] == pytest.approx(0.23 * 730 + 8 * 0.1), (
+        "an instance, and six alarms on 8 metrics"
+    )
     assert "the stack expired on 2026-01-01 00:00 UTC: `llmops down` removes it" in stack.llmops("status")
     assert "takes it down" in stack.llmops("down", "--orphans")
 
@@ -67,7 +69,7 @@ def test_leftovers_are_found_and_removed_in_order(stack: AwsStack) -> None:
         ("alarm", "llmops-dev-half"): "not in its stack's state",
     }
     assert {k: row["why"] for k, row in swept(stack)["left"].items()} == expected
-    assert swept(stack)["left"]["alarm", "llmops-dev-half"]["usd_month"] is None, "no public list was seen"
+    assert swept(stack)["left"]["alarm", "llmops-dev-half"]["usd_month"] == 0.1
     assert "standard input is not a terminal" in stack.llmops("down", "--orphans", "--remove", code=1)
     stack.llmops("down", "--orphans", "--remove", "--yes", "--of", "dev", "--stack", "dev")  # an expired stack goes too
     left = stack.twin.inventory().keys()
