@@ -33,7 +33,7 @@ _BLOCK = re.compile(
     r"(?:<!-- targets: (?P<targets>[a-z, ]+) -->\n+)?^```(?P<kind>yaml|bash|console)\n(?P<text>.*?)^```", re.M | re.S
 )
 _SET = re.compile(r"^pulumi config set --path llmops:(\S+) (\S+)", re.M)
-_PREFIX = "llmops:"
+_PREFIXES = ("llmops:", "my-bot:")  # of the kit's project, and of a user's
 _OTHER_KINDS = ({"page"}, {"trainer"})
 """Top-level keys of examples that are neither a stack file nor a recipe's part."""
 
@@ -78,7 +78,7 @@ def _config_of(text: str, where: str) -> dict[str, Any]:
     """Returns the configuration in a block of YAML; empty if it is of another kind of file."""
     found = _load(text, where)
     found = found.get("config", found)
-    if any(key.startswith(_PREFIX) for key in found):
+    if any(key.startswith(_PREFIXES) for key in found):
         return _plain(found)
     if found.keys() <= Endpoint.model_fields.keys():
         return {"endpoints": {"chatbot": found}}
@@ -88,7 +88,7 @@ def _config_of(text: str, where: str) -> dict[str, Any]:
 
 
 def _plain(config: dict[str, Any]) -> dict[str, Any]:
-    return {key.removeprefix(_PREFIX): value for key, value in config.items()}
+    return {key.partition(":")[2] if key.startswith(_PREFIXES) else key: value for key, value in config.items()}
 
 
 def _load(text: str, where: str) -> dict[str, Any]:
