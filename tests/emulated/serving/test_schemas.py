@@ -126,7 +126,8 @@ def test_a_grammar_that_takes_too_long_ends_its_process_alone() -> None:
     async def tried() -> None:
         checks = SchemaChecks()
         try:
-            long = schema_grammar({"type": "string", "maxLength": 5000}, "response_format")
+            texts = {name: {"type": "string", "maxLength": 5000 - n} for n, name in enumerate("abc")}
+            long = schema_grammar({"type": "object", "properties": texts}, "response_format")
             with pytest.raises(ApiError, match="takes too much time or memory to compile") as caught:
                 await checks.check_grammar(long, vocabulary, "response_format", "a")
             assert (caught.value.status, caught.value.body["error"]["param"]) == (400, "response_format")
