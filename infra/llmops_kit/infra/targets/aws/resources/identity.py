@@ -96,7 +96,7 @@ def training_statements(stack: AwsContext, scope: RoleScope) -> list[policies.St
         policies.allow(["s3:PutObject"], [_in(work, "runs/*")], **policies.owned_by(stack.account)),
         _list(stack, store, "datasets/*", "models/*"),
         _list(stack, work, "runs/*", "schedules/*"),
-        *_image(stack, scope, "training", scope.images.training, scope.images.training_tensorflow),
+        *_image(stack, scope, "training"),
         *_logs(stack, JOB_LOGS),
         _metrics(JOB_LOGS),
         *_key(scope.storage, ["kms:Decrypt", *_WRITE]),
@@ -111,7 +111,7 @@ def endpoint_statements(stack: AwsContext, scope: RoleScope) -> list[policies.St
     found = [
         policies.allow(["s3:GetObject"], [_in(store, "models/*")], **policies.owned_by(stack.account)),
         _list(stack, store, "models/*"),
-        *_image(stack, scope, "serving", scope.images.serving, scope.images.serving_vllm),
+        *_image(stack, scope, "serving"),
         *_logs(stack, *(endpoint_logs(stack.names.of(name)) for name in scope.endpoints)),
         _metrics(ENDPOINT_LOGS),
         *_key(scope.storage, ["kms:Decrypt", *_WRITE] if asynchronous else ["kms:Decrypt"]),
@@ -226,12 +226,14 @@ def _list(stack: AwsContext, bucket: pulumi.Input[str], *prefixes: str) -> polic
     return policies.allow(["s3:ListBucket"], [bucket], **policies.owned_by(stack.account), **below)
 
 
-def _image(stack: AwsContext, scope: RoleScope, name: str, *images: str) -> list[policies.Statement]:
+def _image(stack: AwsContext, scope: RoleScope, name: str) -> list[policies.Statement]:
     """Returns the statements to pull the kit's image of a name, and images from other repositories of ECR, in any
     account, that the settings name.
     """
     pull = ["ecr: BatchCheckLayerAvailability BatchGetImage GetDownloadUrlForLayer"]
     own = stack.arn("ecr", f"repository/{stack.names.of(name)}")
+    given = scope.images.model_dump().items()  # a package's images: serving, serving_vllm
+    images = [image for field, image in given if field.partition("_")[0] == name]
     named = {image_repository_arn(image, stack.caller.partition) for image in images}
     others = sorted(named - {"", own, scope.repositories.arns.get(name)})
     return [
