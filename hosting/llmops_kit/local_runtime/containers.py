@@ -15,6 +15,7 @@ import psutil
 from llmops_kit.core.errors import HostingError
 from llmops_kit.core.hashes import sha256_bytes
 from llmops_kit.core.layout import cache_dir
+from llmops_kit.core.models.server_memory import MACHINE_SHARE
 from llmops_kit.local_runtime.files import locked
 from llmops_kit.local_runtime.process_images import dockerfile_of, package_of
 
@@ -30,8 +31,6 @@ default set: bypassing modes, devices, raw packets, low ports, chroot, file capa
 """
 PIDS = 4096
 """Maximum processes and threads of one container: more than training with its data loaders starts."""
-MEMORY_SHARE = 0.8
-"""Maximum share of this machine's memory for one container."""
 CLOUD_PLATFORM = "linux/amd64"
 _TOLD = ("Step ", "#", "Collecting ", "Installing ", "Successfully ")  # of the classic builder, BuildKit and pip
 _PORTIONS = {"core": "hosting", "training": "training", "serving": "serving"}
@@ -138,7 +137,7 @@ def limits(*given_back: str) -> list[str]:
     back, no way to gain any, a limit of processes, and a limit of memory that leaves some to this machine (without
     swap, which would only make it slow).
     """
-    memory = str(int(psutil.virtual_memory().total * MEMORY_SHARE))
+    memory = str(int(psutil.virtual_memory().total * MACHINE_SHARE))
     rights = ["--cap-drop", "ALL", *(word for right in given_back for word in ("--cap-add", right))]
     rights += ["--security-opt", "no-new-privileges"]
     return [*rights, "--pids-limit", str(PIDS), "--memory", memory, "--memory-swap", memory]

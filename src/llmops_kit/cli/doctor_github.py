@@ -8,7 +8,7 @@ doesn't list `can_admins_bypass`, which its answers have.
 """
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -16,7 +16,7 @@ from urllib.parse import quote
 from llmops_kit.cli.doctor import Diagnosis
 from llmops_kit.cli.platforms.bootstrap_steps import PROMOTE_ENVIRONMENT
 from llmops_kit.cli.platforms.github import GithubRepository
-from llmops_kit.cli.platforms.github_api import GithubApi, repository_here
+from llmops_kit.cli.platforms.github_api import GithubAnswer, GithubApi, repository_here
 from llmops_kit.core.errors import KitError
 
 _ENVIRONMENT_PAGE = f"Settings, Environments, {PROMOTE_ENVIRONMENT}"
@@ -50,6 +50,8 @@ class _Repository:
     branch: str
     with_ids: str = ""
     """OWNER@ID/REPO@ID; empty until GitHub has told it."""
+    answers: dict[str, GithubAnswer] = field(default_factory=dict)
+    """By path below the repository's: several checks read the same one."""
 
     def read(self, below: str, permission: str, *, absent: str | None = None) -> Any:
         """Returns the answer for a path below the repository's; None for a 404 that `absent` allows.
@@ -64,7 +66,9 @@ class _Repository:
             _UnreadableError: any other status than 200.
             KitError: no usable answer.
         """
-        answer = self.api.get(f"/repos/{self.path}{below}")
+        if below not in self.answers:
+            self.answers[below] = self.api.get(f"/repos/{self.path}{below}")
+        answer = self.answers[below]
         if answer.status == 200 or (answer.status == 404 and absent is not None and absent in answer.message):
             return answer.body
         why = f"GitHub answers {answer.status}" + (f": {answer.message}" if answer.message else "")

@@ -16,7 +16,7 @@ from llmops_kit.core.limits import AdmissionLimits, limit_variable
 from llmops_kit.core.models.gpu_fit import cache_of
 
 MACHINE_SHARE = 0.8
-"""Maximum share of the machine's memory for one server."""
+"""Maximum share of the machine's memory for one server or container."""
 MIB = 1 << 20
 _PROGRAMS = 256 * MIB
 _USUAL_PROGRAMS = 1536 * MIB

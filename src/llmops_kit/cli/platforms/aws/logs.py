@@ -18,6 +18,7 @@ from llmops_kit.cli.terminal.progress import parse
 from llmops_kit.clouds.aws.errors import explained, find, is_missing
 from llmops_kit.clouds.aws.names import JOB_LOGS, endpoint_logs
 from llmops_kit.core.errors import KitError, RunError
+from llmops_kit.core.expiry import utc_text
 
 _POLL_SECONDS = 1.0
 _ENDPOINT_POLL_SECONDS = 2.0
@@ -163,6 +164,6 @@ def _endpoint_events(clients: AwsClients, group: str, since: int) -> Iterator[di
 
 
 def _line(event: dict[str, Any]) -> str:
-    when = datetime.fromtimestamp(event["timestamp"] / 1000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    when = utc_text(event["timestamp"] / 1000)
     instance = event.get("logStreamName", "").rpartition("/")[2][-8:]
     return f"{when} {instance} {event['message'].rstrip()}"

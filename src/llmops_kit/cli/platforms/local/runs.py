@@ -18,7 +18,6 @@ import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,6 +26,7 @@ from llmops_kit.cli.store.store import Store, now
 from llmops_kit.cli.terminal.plain_text import EARLIER
 from llmops_kit.core.documents.run import RunJob, RunSpec, RunState
 from llmops_kit.core.errors import KitError, RunError
+from llmops_kit.core.expiry import utc_text
 from llmops_kit.core.layout import MANIFEST, SPEC, TrainingFolders
 from llmops_kit.local_runtime import confinement
 from llmops_kit.local_runtime.processes import is_running, started_at
@@ -237,7 +237,7 @@ class LocalRuns:
         confinement.end_all(folders.model.stat().st_uid)
         process = _OURS.pop(state.pid, None)
         log = folder / "log.txt"
-        ended = datetime.fromtimestamp(log.stat().st_mtime, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        ended = utc_text(log.stat().st_mtime)
         failure, stopped, job = _read_small(folders.failure), (folder / _STOPPED).exists(), state.job
         if state.job == "trainer" and not failure and not stopped and _read_small(_code_file(folders)) == "0":
             return RunState.new(id=run, status="pending", job="evaluation", started=state.started)

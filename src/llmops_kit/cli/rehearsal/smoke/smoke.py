@@ -33,6 +33,7 @@ from llmops_kit.cli.rehearsal.stage import Stage
 from llmops_kit.cli.rehearsal.steps import RehearsalStep, Result, chosen
 from llmops_kit.cli.stacks.project import Project
 from llmops_kit.core.errors import KitError, RefusedError, require_packages
+from llmops_kit.core.expiry import utc_text
 from llmops_kit.local_runtime.files import locked
 
 FOLDER = ".llmops/smoke"
@@ -293,7 +294,7 @@ def _count(progress: Progress, meter: Meter) -> None:
 
 
 def _report(stage: Stage, progress: Progress) -> Report:
-    cloud, began = stage.cloud, f"{datetime.fromtimestamp(progress.begun, UTC):%Y-%m-%dT%H:%M:%SZ}"
+    cloud, began = stage.cloud, utc_text(progress.begun)
     made = Report(cloud.target, cloud.title, began, 0.0, "", True, __version__, [], stage.timeline)
     made.kind = "smoke"
     made.recipe, made.most_steps = progress.recipe, progress.most_steps

@@ -4,12 +4,14 @@ Azure ML does not roll back on alerts: llmops_kit.infra.targets.azure.providers.
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import pulumi
 from pulumi_azure_native import monitor
 
 from llmops_kit.infra.targets.azure.deployment_metrics import LATENCY_P90
-from llmops_kit.infra.targets.azure.resources.context import AzureStack, SharedResources, as_scope
+from llmops_kit.infra.targets.azure.inventory import AzureEntry
+from llmops_kit.infra.targets.azure.resources.context import AzureRecords, AzureStack, SharedResources, as_scope
 
 LOGS = ("AmlOnlineEndpointConsoleLog", "AmlOnlineEndpointTrafficLog", "AmlOnlineEndpointEventLog")
 """Categories, and tables in Log Analytics: output of containers, requests, events of containers.
@@ -90,21 +92,52 @@ def _query_alert(
             min_failing_periods_to_alert=1, number_of_evaluation_periods=1
         ),
     )
-    entry = stack.inventory.alert(name, what)
+    return declare_log_alert(
+        stack,
+        stack.inventory.alert(name, what),
+        condition,
+        shared.records,
+        shared.action_group,
+        description=f"{what} of endpoint {name}",
+        severity=1,
+        window_size=_QUALITY_WINDOW if what == "quality" else _EVERY,
+        auto_mitigate=True,
+    )
+
+
+def declare_log_alert(
+    stack: AzureStack,
+    entry: AzureEntry,
+    condition: monitor.ConditionArgs,
+    records: AzureRecords,
+    action_group: pulumi.Input[str],
+    *,
+    window_size: str = _EVERY,
+    **others: Any,
+) -> monitor.ScheduledQueryRule:
+    """Declare an alert on a query of logs, which is asked every five minutes.
+
+    Args:
+        stack: that is declared.
+        entry: the alert in the inventory.
+        condition: when it fires.
+        records: where the logs are.
+        action_group: is notified.
+        window_size: time that a query covers, as ISO 8601.
+        others: further arguments of the rule.
+    """
     return monitor.ScheduledQueryRule(
         entry.logical,
         rule_name=entry.name,
         kind="LogAlert",
-        description=f"{what} of endpoint {name}",
         enabled=True,
-        severity=1,
-        scopes=[shared.records.logs],
+        scopes=[records.logs],
         evaluation_frequency=_EVERY,
-        window_size=_QUALITY_WINDOW if what == "quality" else _EVERY,
+        window_size=window_size,
         criteria=monitor.ScheduledQueryRuleCriteriaArgs(all_of=[condition]),
-        auto_mitigate=True,
         skip_query_validation=True,  # a table exists only once it has a row
-        actions=monitor.ActionsArgs(action_groups=[shared.action_group]),
+        actions=monitor.ActionsArgs(action_groups=[action_group]),
+        **others,
         **stack.placed,
         opts=stack.options(entry),
     )

@@ -7,10 +7,10 @@ The logs themselves are on with or without it (`observe.declare_diagnostics`); L
 import pulumi
 from pulumi_azure_native import monitor, storage
 
+from llmops_kit.infra.targets.azure.resources.alerts import declare_log_alert
 from llmops_kit.infra.targets.azure.resources.context import AzureIdentity, AzureRecords, AzureStack
 from llmops_kit.infra.targets.azure.resources.storage import declare_account, expire_appended
 
-_EVERY = "PT5M"
 _CHANGES = ("KeyCreate", "KeyDelete", "KeyImport", "KeyPurge", "KeyRestore", "KeyUpdate", "VaultDelete", "VaultPatch")
 """Operations that change keys or who may use them: https://learn.microsoft.com/azure/key-vault/general/logging"""
 _USE = ("KeySign",)
@@ -56,26 +56,18 @@ def declare_key_alerts(stack: AzureStack, records: AzureRecords, action_group: p
         ("signed", _USE, "the signing key was used"),
         ("keys", _CHANGES, "keys, or who may use them, were changed"),
     ):
-        entry = stack.inventory.audit_alert(what)
         condition = monitor.ConditionArgs(
             query=_query(vault, operations), time_aggregation="Count", operator="GreaterThan", threshold=0
         )
-        monitor.ScheduledQueryRule(
-            entry.logical,
-            rule_name=entry.name,
-            kind="LogAlert",
+        declare_log_alert(
+            stack,
+            stack.inventory.audit_alert(what),
+            condition,
+            records,
+            action_group,
             description=f"vault {vault.rpartition('/')[2]}: {words}",
-            enabled=True,
             severity=2,
-            scopes=[records.logs],
-            evaluation_frequency=_EVERY,
-            window_size=_EVERY,
-            criteria=monitor.ScheduledQueryRuleCriteriaArgs(all_of=[condition]),
             auto_mitigate=False,  # each use is told, not only the first of a series
-            skip_query_validation=True,  # a table exists only once it has a row
-            actions=monitor.ActionsArgs(action_groups=[action_group]),
-            **stack.placed,
-            opts=stack.options(entry),
         )
 
 
