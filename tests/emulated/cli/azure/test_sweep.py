@@ -81,7 +81,7 @@ def test_the_plan_prices_a_stack(stack: AzureStack) -> None:
     lines = {line["what"]: line for line in json.loads(stack.llmops("plan", "--json"))["costs"]}
     endpoint = next(line for what, line in lines.items() if what.startswith("endpoint chatbot"))
     assert (endpoint["idle"], endpoint["busy"]) == (0.272, 0.272)
-    assert endpoint["source"] == "Azure retail prices, 2023-12-18"
+    assert endpoint["source"] == "Azure retail prices, by github.com/Azure/karpenter-provider-azure, 2023-12-18"
     assert lines["container registry (Basic)"]["idle"] == pytest.approx(0.167 / 24)
     assert any(what.endswith("query alerts") and line["idle"] for what, line in lines.items())
 
