@@ -11,6 +11,7 @@ import typer
 
 from llmops_kit.cli import former_commands, help_page
 from llmops_kit.cli.commands import (
+    MARKUP,
     STACK_HELP,
     Verbs,
     api_keys,
@@ -39,7 +40,7 @@ from llmops_kit.core.errors import KitError
 
 app = Verbs(
     name="llmops",
-    rich_markup_mode="rich",
+    rich_markup_mode=MARKUP,
     pretty_exceptions_enable=False,
     add_help_option=False,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},

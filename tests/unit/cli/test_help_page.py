@@ -41,6 +41,21 @@ def test_it_names_each_command_that_is_not_hidden_once() -> None:
     assert sorted(name for commands in GROUPS.values() for name in commands) == shown
 
 
+@pytest.mark.parametrize(
+    "command", [["models", "import"], ["plan"], ["keys", "api", "issue"], ["twin", "aws", "serve"]]
+)
+def test_a_narrow_terminal_cuts_no_name_and_joins_no_examples(command: list[str]) -> None:
+    verb: Any = typer.main.get_command(app)
+    for name in command:
+        verb = verb.commands[name]
+    text = printed(*command, "--help", columns=60).stdout
+    assert [option for each in verb.params for option in each.opts if option[0] == "-" and option not in text] == []
+    examples = [line.split() for line in (verb.help or "").splitlines() if line.startswith("llmops ")]
+    assert all(" ".join(example) in " ".join(text.split()) for example in examples)
+    starts = [line for line in text.splitlines() if line.strip().startswith("llmops ")]
+    assert len(starts) == len(examples)
+
+
 def test_each_command_keeps_its_own_help() -> None:
     done = printed("status", "--help")
     assert done.returncode == 0

@@ -4,11 +4,12 @@ import functools
 import inspect
 import json
 import os
+import shutil
 import sys
 import textwrap
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -20,6 +21,12 @@ NothingAsked = Annotated[
     bool, typer.Option("--yes", "-y", help="Accepted for compatibility with Pulumi. Has no effect: nothing is asked.")
 ]
 STACK_HELP = "Stack to use."
+
+
+MARKUP: Literal["rich"] | None = "rich" if shutil.get_terminal_size().columns >= 80 else None
+"""The form of help: in a narrow terminal, rich's tables cut the names of options, while click's lists wrap."""
+_KEEP_LINES = "\b\n"
+"""Click's mark of a paragraph that is not wrapped."""
 
 
 class Verbs(typer.Typer):
@@ -64,7 +71,7 @@ def unwrapped(text: str) -> str:
 
 def _unwrapped(paragraph: str) -> str:
     if paragraph.startswith((" ", "llmops ")):
-        return textwrap.dedent(paragraph)
+        return f"{_KEEP_LINES if MARKUP is None else ''}{textwrap.dedent(paragraph)}"
     return " ".join(paragraph.split())
 
 
