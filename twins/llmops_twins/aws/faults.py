@@ -1,4 +1,4 @@
-"""Faults of the AWS twin (core/faults.py), and those that affect any call: throttling, errors, slowness, delayed
+"""Faults of the AWS twin (core/faults.py), and those that affect any call: throttling, errors, delays, late
 visibility.
 
 Code that carries out the other faults looks them up itself: `find` for lasting faults, `take` for those that happen a
@@ -45,9 +45,9 @@ def take(twin: AccountTwin, kind: str, **subject: str) -> Fault | None:
     return of(twin).take(kind, **subject)
 
 
-def delay(twin: AccountTwin, call: ApiCall) -> float:
-    """Returns the seconds by which a fault slows a call down."""
-    fault = take(twin, "slow", service=call.service, operation=call.operation)
+def delay(twin: AccountTwin, kind: str, call: ApiCall) -> float:
+    """Returns the seconds by which a fault delays a call: `slow` before its effect, `late` after it."""
+    fault = take(twin, kind, service=call.service, operation=call.operation)
     return float(fault["seconds"]) if fault else 0.0
 
 

@@ -77,6 +77,7 @@ class AwsFront:
             read = reading.read(request, caller.service)
             call = self._call(request, caller, read)
             answered = self._carry_out(call, read, environ)
+            self._delay("late", call)
             if isinstance(answered, Deferred):
                 return answering.answer(read, self._work(call, answered, environ))
             return answered
@@ -96,7 +97,7 @@ class AwsFront:
 
     def _carry_out(self, call: ApiCall, read: Reading, environ: dict[str, Any]) -> Response | Deferred:
         twin = self._twin
-        self._delay(call)
+        self._delay("slow", call)
         with twin.lock:
             try:
                 faults.meet(twin, call, lambda: _declared(read))
@@ -118,10 +119,10 @@ class AwsFront:
                     twin.changed()
         return response
 
-    def _delay(self, call: ApiCall) -> None:
+    def _delay(self, kind: str, call: ApiCall) -> None:
         if self._twin.state.get("faults"):
             with self._twin.lock:
-                seconds = faults.delay(self._twin, call)
+                seconds = faults.delay(self._twin, kind, call)
             time.sleep(seconds)
 
     def _hide(self, hiding: faults.Fault, call: ApiCall, read: Reading, response: Response | Deferred) -> None:

@@ -57,6 +57,24 @@ def find(call: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> _T | No
         raise
 
 
+def refused(call: Callable[_P, object], *codes: str) -> Callable[_P, bool]:
+    """Returns a call as a question: whether AWS refuses it with one of these codes, as delete calls do for what holds
+    something, or for lack of a permission; any other error is raised.
+    """
+    from botocore.exceptions import ClientError
+
+    def asked(*args: _P.args, **kwargs: _P.kwargs) -> bool:
+        try:
+            call(*args, **kwargs)
+        except ClientError as e:
+            if error_code(e) in codes or _is_denial(error_code(e)):
+                return True
+            raise
+        return False
+
+    return asked
+
+
 def is_missing(error: Exception) -> bool:
     """Returns whether AWS says that the resource is missing; some services have no code for it, only various
     messages.
@@ -92,10 +110,14 @@ def _part(error: Exception, name: str) -> str:
     return str(response.get("Error", {}).get(name, ""))
 
 
+def _is_denial(code: str) -> bool:
+    return "AccessDenied" in code or "Unauthorized" in code or code == "403"
+
+
 def _fix(code: str) -> str:
     if code in _CREDENTIALS:
         return "`aws sso login`, or new credentials, then repeat the command"
-    if "AccessDenied" in code or "Unauthorized" in code:
+    if _is_denial(code):
         return "`llmops plan --policy` prints the deployer's permissions"
     if code == "ResourceLimitExceeded":
         return "another instance type, or a higher quota: `llmops plan` says what is allowed, Service Quotas raises it"

@@ -114,6 +114,17 @@ def test_a_slow_call_holds_up_no_other(twin: RunningTwin) -> None:
     thread.join()
 
 
+def test_a_late_answer_comes_after_its_effect(twin: RunningTwin) -> None:
+    """So a client that ends meanwhile does not know what it made."""
+    twin.fault("late", service="sns", operation="CreateTopic", seconds=5)
+    thread = threading.Thread(target=lambda: twin.client("sns").create_topic(Name="late"))
+    thread.start()
+    while not any("late" in topic["TopicArn"] for topic in twin.client("sns").list_topics()["Topics"]):
+        time.sleep(0.01)
+    assert thread.is_alive()
+    thread.join()
+
+
 def test_what_was_just_made_is_found_after_a_while(twin: RunningTwin, once: Any) -> None:
     twin.fault("eventual", service="iam", operation="CreateRole", seconds=5)
     made_role(twin, "soon")

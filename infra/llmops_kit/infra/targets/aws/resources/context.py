@@ -11,6 +11,7 @@ from llmops_kit.clouds.aws.names import COST_TAG, stack_tags
 from llmops_kit.clouds.aws.settings import AwsSettings
 from llmops_kit.core.expiry import EXPIRES_TAG
 from llmops_kit.infra.resource_names import CloudNames
+from llmops_kit.infra.targets.aws.leftovers.hooks import leftover_hooks
 from llmops_kit.infra.targets.aws.providers.account import AwsAccount
 from llmops_kit.infra.targets.aws.providers.preparation import IN_STATE
 
@@ -42,6 +43,8 @@ class AwsContext:
     job_tags: dict[str, str]
     """The provider's default tags, for jobs, which the provider does not create."""
     provider: aws.Provider = field(repr=False)
+    hooks: pulumi.ResourceHookBinding | None = field(repr=False)
+    """Hooks of native resources: see llmops_kit.infra.targets.aws.leftovers.hooks."""
     parent: pulumi.Resource | None = field(repr=False)
     """Component that is being declared; None for resources outside of components."""
 
@@ -95,7 +98,7 @@ class AwsContext:
 
     def options(self, **given: Any) -> pulumi.ResourceOptions:
         """Returns options of a native resource, with the stack's provider."""
-        return pulumi.ResourceOptions(parent=self.parent, provider=self.provider, **given)
+        return pulumi.ResourceOptions(parent=self.parent, provider=self.provider, hooks=self.hooks, **given)
 
     def after(self, *others: pulumi.Resource) -> pulumi.ResourceOptions:
         """Returns options of a dynamic resource that comes after others."""
@@ -133,4 +136,5 @@ def declare_context(
         skip_metadata_api_check=True if url else None,
         opts=pulumi.ResourceOptions(parent=parent, depends_on=[account]),
     )
-    return AwsContext(caller, names, profile, tags, provider, parent)
+    hooks = leftover_hooks(location, names.logical("leftovers"), stack_tags(names.project, names.stack))
+    return AwsContext(caller, names, profile, tags, provider, hooks, parent)

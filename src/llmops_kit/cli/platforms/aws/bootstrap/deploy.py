@@ -16,7 +16,7 @@ _ON_ALL = [  # actions without resource-level permissions, or on resources whose
     "cloudwatch: DescribeAlarms",
     "ec2: Describe*",
     "ecr: GetAuthorizationToken",
-    "kms: ListAliases",
+    "kms: ListAliases ListKeys",
     "logs: *LogDelivery DescribeLogGroups",
     "sagemaker: ListModelPackages ListTrainingJobs",
     "servicequotas: Get* List*",
