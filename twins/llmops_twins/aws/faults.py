@@ -45,7 +45,7 @@ def take(twin: AccountTwin, kind: str, **subject: str) -> Fault | None:
     return of(twin).take(kind, **subject)
 
 
-def delay(twin: AccountTwin, kind: str, call: ApiCall) -> float:
+def delay(twin: AccountTwin, call: ApiCall, kind: str = "slow") -> float:
     """Returns the seconds by which a fault delays a call: `slow` before its effect, `late` after it."""
     fault = take(twin, kind, service=call.service, operation=call.operation)
     return float(fault["seconds"]) if fault else 0.0

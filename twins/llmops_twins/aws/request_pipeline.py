@@ -122,7 +122,7 @@ class AwsFront:
     def _delay(self, kind: str, call: ApiCall) -> None:
         if self._twin.state.get("faults"):
             with self._twin.lock:
-                seconds = faults.delay(self._twin, kind, call)
+                seconds = faults.delay(self._twin, call, kind)
             time.sleep(seconds)
 
     def _hide(self, hiding: faults.Fault, call: ApiCall, read: Reading, response: Response | Deferred) -> None:

@@ -75,6 +75,22 @@ def refused(call: Callable[_P, object], *codes: str) -> Callable[_P, bool]:
     return asked
 
 
+def denial(call: Callable[_P, object]) -> Callable[_P, str]:
+    """Returns a call as a question: AWS's words if it denies the caller access; empty if it does not."""
+    from botocore.exceptions import ClientError
+
+    def asked(*args: _P.args, **kwargs: _P.kwargs) -> str:
+        try:
+            call(*args, **kwargs)
+        except ClientError as e:
+            if _is_denial(error_code(e)):
+                return error_message(e)
+            raise
+        return ""
+
+    return asked
+
+
 def is_missing(error: Exception) -> bool:
     """Returns whether AWS says that the resource is missing; some services have no code for it, only various
     messages.

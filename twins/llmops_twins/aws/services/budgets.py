@@ -4,7 +4,9 @@ import calendar
 from datetime import UTC, datetime
 from typing import Any
 
+from llmops_twins.aws import faults
 from llmops_twins.aws.calls import ApiCall, AwsApiError
+from llmops_twins.aws.policy_evaluator import denials
 from llmops_twins.aws.service_documents import Document, implement_methods, now, page, plain, shelf, tag_list, tag_map
 from llmops_twins.aws.twin import AccountTwin, Tagged
 
@@ -17,6 +19,7 @@ _COST_TYPES = {
 }
 _UNITS = {"DAILY": 1, "MONTHLY": 31, "QUARTERLY": 92, "ANNUALLY": 366}
 _MOST_SUBSCRIBERS = 11
+_OPERATIONS = ("CreateBudget", "DeleteBudget", "DescribeBudget", "DescribeBudgets", "UpdateBudget")
 
 
 def install(twin: AccountTwin) -> None:
@@ -24,7 +27,19 @@ def install(twin: AccountTwin) -> None:
     https://docs.aws.amazon.com/aws-cost-management/latest/APIReference/API_Operations_AWS_Budgets.html.
     """
     implement_methods(twin, "budgets", _Budgets(twin))
+    for operation in _OPERATIONS:
+        twin.before("budgets", operation, lambda call: _refuse_without_billing(twin, call))
     twin.tag_sources.append(_tagged)
+
+
+def _refuse_without_billing(twin: AccountTwin, call: ApiCall) -> None:
+    """Refuses a call if the fault `no_budgets` is active: https://repost.aws/knowledge-center/iam-billing-access.
+
+    Unsure (50 %): the words; those of a policy that is missing give a reason, "because no identity-based policy …".
+    """
+    if faults.take(twin, "no_budgets"):
+        who = f"User: {call.principal} is not authorized to perform: budgets:{call.operation}"
+        raise denials.error("budgets", f"{who}: access to billing is not activated")
 
 
 def _tagged(twin: AccountTwin) -> list[Tagged]:

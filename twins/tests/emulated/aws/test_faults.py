@@ -11,6 +11,7 @@ import pytest
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
+from llmops_kit.core.twins import TWIN_ACCOUNT
 from tests.support.checkout import CHECKOUT
 from tests.support.clouds.twin_keys import root_keys
 from twins.tests.emulated.aws.test_protocols import refusal
@@ -205,3 +206,11 @@ def test_faults_by_command(twin: RunningTwin) -> None:
     assert "Traceback" not in told
     assert "MEMBER=VALUE" in command(twin, "fault", "throttle", "operation", fails=True)
     assert "cut_stream" in command(twin, "faults", "--kinds")
+
+
+def test_an_account_may_have_no_budgets(twin: RunningTwin) -> None:
+    budgets, named = twin.client("budgets"), {"AccountId": TWIN_ACCOUNT, "BudgetName": "kit"}
+    assert refusal(budgets.describe_budget, **named).response["Error"]["Code"] == "NotFoundException"
+    twin.fault("no_budgets")
+    for _ in range(2):
+        assert refusal(budgets.describe_budget, **named).response["Error"]["Code"] == "AccessDeniedException"

@@ -82,7 +82,8 @@ class ModelStore(pulumi.ComponentResource):
         self.network = declare_network(stack, given.network, found.zones, self.storage)
         signing = declare_signing_key(stack, given.signing_key_arn)
         self.topic = observe.declare_topic(stack, given.budget.emails, self.storage.key_arn)
-        observe.declare_budget(stack, given.budget, self.topic)
+        if found.budget:
+            observe.declare_budget(stack, given.budget, self.topic)
         self.audit_bucket: pulumi.Input[str] = ""
         if given.audit:
             self.audit_bucket = declare_audit(stack, given, self.storage, signing.arn, self.topic.arn)

@@ -7,6 +7,7 @@ from typing import Any
 
 import pulumi
 
+from llmops_kit.clouds.aws.budgets import refusal
 from llmops_kit.clouds.aws.errors import explained, find
 from llmops_kit.clouds.aws.job_requests import job_name
 from llmops_kit.clouds.aws.location import AwsCaller
@@ -40,6 +41,8 @@ class AwsResolved:
     """The spec of each schedule's run: the run's inputs, with the stack's image and the settings' machines."""
     zones: list[str]
     """The availability zones of the stack's own VPC; empty if it has none."""
+    budget: bool
+    """Whether it has a budget: it is wanted, and the account has budgets."""
 
 
 def resolve(settings: Settings, prefix: str = "") -> AwsResolved:
@@ -68,7 +71,8 @@ def resolve(settings: Settings, prefix: str = "") -> AwsResolved:
         for name, schedule in stack.schedules.items()
     }
     zones = (aws.network.zones or _first_zones(session)) if aws.network.mode == "own" else []
-    return AwsResolved(stack, caller, names, specs, zones)
+    budget = bool(aws.budget.monthly_usd) and _has_budgets(session, names)
+    return AwsResolved(stack, caller, names, specs, zones, budget)
 
 
 def _require_honoured(stack: ResolvedStack) -> None:
@@ -128,6 +132,19 @@ def _sha256_of_schedule(session: StackSession, names: CloudNames, name: str) -> 
 
 def _named(job: dict[str, Any]) -> str:
     return job.get("Environment", {}).get(SPEC_VARIABLE, "")
+
+
+def _has_budgets(session: StackSession, names: CloudNames) -> bool:
+    """Returns whether the account has budgets, and warns if not. A budget only notifies, so that is no error."""
+    with explained("budgets"):
+        words = refusal(session("budgets"), session.caller.account, names.of("budget"))
+    if words:
+        pulumi.log.warn(
+            f"this stack has no budget, so nobody is notified of its costs: {words}. Activate IAM access to billing as "
+            "the account's root user, or ask who manages its organisation; `llmops:aws.budget.monthly_usd: 0` turns "
+            "the budget off"
+        )
+    return not words
 
 
 def _first_zones(session: StackSession) -> list[str]:

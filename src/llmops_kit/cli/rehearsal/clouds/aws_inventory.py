@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from llmops_kit.clouds.aws.budgets import refusal
 from llmops_kit.clouds.aws.errors import error_code
 
 Client = Callable[[str], Any]
@@ -126,6 +127,8 @@ def _alarms(make: Client, _only: str) -> Described:
 def _budgets(make: Client, _only: str) -> Described:
     client = make("budgets")
     account = make("sts").get_caller_identity()["Account"]
+    if refusal(client, account, "any"):
+        return
     for budget in client.describe_budgets(AccountId=account).get("Budgets", []):
         yield budget["BudgetName"], budget
 

@@ -48,9 +48,6 @@ def declare_budget(stack: AwsContext, wanted: AwsBudgetSettings, topic: sns.Topi
     It counts resources with the stack's cost tag, once `llmops bootstrap aws` has made that a cost allocation tag of
     the account.
     """
-    if not wanted.monthly_usd:
-        return
-
     emails: Any = {"subscriber_email_addresses": wanted.emails} if wanted.emails else {}
 
     def notification(kind: str, percent: float) -> Any:

@@ -14,6 +14,7 @@ from llmops_kit.cli.platforms.aws.removal import tag_map
 from llmops_kit.cli.platforms.aws.sweep import network, removal, sagemaker
 from llmops_kit.cli.platforms.aws.sweep.look import AwsLook
 from llmops_kit.cli.platforms.sweep import Thing
+from llmops_kit.clouds.aws.budgets import refusal
 from llmops_kit.clouds.aws.errors import error_code, explained
 from llmops_kit.clouds.aws.names import ENDPOINT_LOGS, PROJECT_TAG
 
@@ -129,6 +130,8 @@ def _topics(look: AwsLook) -> Iterator[Thing]:
 def _budgets(look: AwsLook) -> Iterator[Thing]:
     caller = look.clients.caller
     account = caller.account
+    if refusal(look.clients("budgets"), account, look.prefix):
+        return
     read = look.clients("budgets").list_tags_for_resource
     for entry in look.pages("budgets", "describe_budgets", "Budgets", AccountId=account):
         name = entry["BudgetName"]
