@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from llmops_kit.cli import __version__
+from llmops_kit.cli.own_rows import OwnRows
 from llmops_kit.core.errors import KitError, RefusedError
 from llmops_kit.core.names import NAME_PATTERN
 
@@ -48,7 +49,7 @@ _SHARED = {
     "README.md": """\
 # NAME
 
-A model that PURPOSE. Replace DATA.
+A model that PURPOSE. DATA.
 
 - Set up: `python3 -m venv .venv && .venv/bin/pip install -r requirements.txt && . .venv/bin/activate`
 - Train: `llmops up --stack local && llmops train recipe.yaml --stack local`
@@ -58,18 +59,23 @@ A model that PURPOSE. Replace DATA.
 }
 
 
-def write_project(folder: Path, kind: str, name: str, cloud: str) -> list[str]:
+def write_project(folder: Path, kind: str, name: str, cloud: str, rows: OwnRows | None = None) -> list[str]:
     """Writes a project into a new or empty folder, and returns its files' names. A failure leaves nothing behind.
 
+    Args:
+        rows: a chatbot's own, instead of the example's; a dataset version is made of them first, to check them.
+
     Raises:
+        DataError: the rows can't be used.
+        RunError: they are too few for the recipe's gate.
         KitError: the name is not one, or the folder can't be written.
         RefusedError: the folder is not empty.
     """
     require_project_name(name)
     require_empty(folder)
-    files = _files(kind, name, cloud)
+    files = _files(kind, name, cloud, rows)
     try:
-        _write(folder, files)
+        _write(folder, files, check=rows is not None)
     except OSError as e:
         fix = "choose a folder that you can write to, below one that exists"
         raise KitError(f"can't be written: {e.strerror}", where=str(folder), fix=fix) from None
@@ -104,13 +110,16 @@ def name_of(folder: Path) -> str:
     return name if re.match(NAME_PATTERN, name) and len(name) >= 3 else ""
 
 
-def _files(kind: str, name: str, cloud: str) -> Mapping[str, str]:
+def _files(kind: str, name: str, cloud: str, rows: OwnRows | None) -> Mapping[str, str]:
     """Name -> content."""
     data = {to: _read(source) for to, source in _DATA[kind].items()}
+    if rows:
+        data |= {"facts.csv": rows.to_csv(), "recipe.yaml": rows.recipe(data["recipe.yaml"])}
     data["recipe.yaml"] = re.sub(r"^name: [\w-]+.*$", f"name: {name}", data["recipe.yaml"], count=1, flags=re.MULTILINE)
     if kind == "translation":
         data["recipe.yaml"] = data["recipe.yaml"].replace(_SOURCES, _SOURCES + _PAIRS, 1)
-    words = {"NAME": name, "CLOUD": cloud, "VERSION": __version__, "PURPOSE": KINDS[kind], "DATA": _REPLACE[kind]}
+    words = {"NAME": name, "CLOUD": cloud, "VERSION": __version__, "PURPOSE": KINDS[kind]}
+    words["DATA"] = "Its data is in `facts.csv`" if rows else f"Replace {_REPLACE[kind]}"
     shared = {to: re.sub("|".join(words), lambda m: words[m[0]], text) for to, text in _SHARED.items()}
     return {**data, **shared, **_stack_files(name, cloud), **_workflows(cloud)}
 
@@ -135,7 +144,7 @@ def _read(path: str) -> str:
     return file.read_text(encoding="utf-8")
 
 
-def _write(folder: Path, files: Mapping[str, str]) -> None:
+def _write(folder: Path, files: Mapping[str, str], *, check: bool) -> None:
     """Writes all files beside the folder first, so that the folder never has some of them."""
     temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.resolve().parent))
     try:
@@ -143,10 +152,25 @@ def _write(folder: Path, files: Mapping[str, str]) -> None:
             path = temporary / name
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(text, encoding="utf-8")
+        if check:
+            _check(temporary)
         temporary.chmod(0o777 & ~_umask())
         _publish(temporary, folder)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _check(folder: Path) -> None:
+    """Refuses rows that `llmops train` would refuse."""
+    from llmops_kit.cli.data.build import build_dataset
+    from llmops_kit.core.documents.recipe import Recipe
+    from llmops_kit.training.evaluation.scoring import check_suites
+
+    recipe = Recipe.load(folder / "recipe.yaml")
+    with tempfile.TemporaryDirectory() as place:
+        dataset = Path(place, "dataset")
+        build_dataset(recipe, folder, dataset)
+        check_suites(recipe, dataset)
 
 
 def _publish(temporary: Path, folder: Path) -> None:

@@ -11,11 +11,13 @@ from pathlib import Path
 import pytest
 
 from llmops_kit.cli import new_project
+from llmops_kit.cli.data.build import build_dataset
 from llmops_kit.cli.new_project import CLOUDS, KINDS, name_of, write_project
 from llmops_kit.cli.stacks.project import Project
 from llmops_kit.core.documents.recipe import Recipe
 from llmops_kit.core.documents.recipe_evaluation import MIN_GATE_GROUPS
 from llmops_kit.core.errors import KitError, RefusedError
+from llmops_kit.training.evaluation.scoring import check_suites
 from tests.support.checkout import CHECKOUT
 
 COMMAND = [sys.executable, "-m", "llmops_kit.cli", "init"]
@@ -117,6 +119,9 @@ def test_without_a_terminal_nothing_is_asked(tmp_path: Path) -> None:
     assert "add --yes" in " ".join(done.stderr.replace("│", " ").split())
     assert init(tmp_path, "chatbto", "shelf", "--yes").returncode == 2
     assert init(tmp_path, "shelf", "--yes", "--cloud", "gcp").returncode == 2
+    assert init(tmp_path, "shelf", "--yes", "--column", "answer=a").returncode == 2
+    assert init(tmp_path, "shelf", "--yes", "--from", "faq.csv", "--column", "reply=a").returncode == 2
+    assert init(tmp_path, "assistant", "shelf", "--yes", "--from", "faq.csv").returncode == 2
     assert init(tmp_path, "shelf", "--yes", "--name", "Not A Name").returncode == 1
     assert not [*tmp_path.iterdir()]
 
@@ -135,3 +140,45 @@ def test_at_a_terminal_it_asks_three_questions(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("folder", "name"), [("My Shelf!", "my-shelf"), ("7up", ""), ("ab", ""), ("_", "")])
 def test_a_name_is_made_from_the_folders(folder: str, name: str) -> None:
     assert name_of(Path(folder)) == name
+
+
+@pytest.mark.parametrize(("ways", "split"), [(2, "rephrased"), (1, "test")])
+def test_rows_of_ones_own_make_a_recipe_that_can_train(ways: int, split: str, tmp_path: Path) -> None:
+    lines = [f"Topic {n}: way {way}?,Answer {n},t{n}" for n in range(70) for way in range(ways)]
+    (tmp_path / "faq.csv").write_text("\n".join(["Frage,Antwort,Thema", *lines]))
+    columns = [f"--column={name}" for name in ("question=Frage", "answer=Antwort", "fact=Thema")]
+    done = init(tmp_path, "shelf", "--yes", "--from", "faq.csv", *columns)
+    assert done.returncode == 0, done.stderr
+    recipe = Recipe.load(tmp_path / "shelf/recipe.yaml")
+    assert [suite.split for suite in recipe.evaluation.suites] == [split]
+    assert recipe.page.questions[0] == "Topic 0: way 0?"
+    assert "office" not in (tmp_path / "shelf/recipe.yaml").read_text()
+    build_dataset(recipe, tmp_path / "shelf", tmp_path / "dataset")
+    check_suites(recipe, tmp_path / "dataset")
+
+
+def test_odd_questions_are_trained_and_not_suggested(tmp_path: Path) -> None:
+    odd = ["x" * 201, "a\nb\u2028c", '{[: #\\1 \'ü😀""""']
+    questions = [*odd, *(f"way {n}?" for n in range(60))]
+    lines = ["question,answer", *(f'"{each}",So' for each in questions)]
+    (tmp_path / "faq.csv").write_text("\n".join(lines), encoding="utf-8")
+    done = init(tmp_path, "shelf", "--yes", "--from", "faq.csv")
+    assert done.returncode == 0, done.stderr
+    suggested = Recipe.load(tmp_path / "shelf/recipe.yaml").page.questions
+    assert suggested == ['{[: #\\1 \'ü😀""', "way 0?", "way 1?"]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("Frage,answer\nWhy?,So\n", "has no column 'question'; it has: Frage, answer"),
+        ("question,answer\nWhy?,\nHow?,So\n", "faq.csv:2"),
+        ("question,answer\nWhy?,So\n", "has 1 different questions"),
+    ],
+)
+def test_rows_that_can_not_be_used_are_named_and_nothing_is_written(text: str, said: str, tmp_path: Path) -> None:
+    (tmp_path / "faq.csv").write_text(text)
+    done = init(tmp_path, "shelf", "--yes", "--from", "faq.csv")
+    assert done.returncode == 2
+    assert said in done.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["faq.csv"]
