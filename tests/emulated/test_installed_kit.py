@@ -1,6 +1,6 @@
 """The built wheels in environments that have none of our locks: each command starts with the lowest versions that the
 wheels ask for, and at night with the newest; a user's folder previews, trains and goes away again, without the twins;
-with them, a stack on each twin is deployed, read and destroyed by plain `pulumi`.
+what `llmops init` writes works; with the twins, a stack on each is deployed, read and destroyed by plain `pulumi`.
 """
 
 import json
@@ -181,6 +181,9 @@ def test_plain_pulumi_keeps_a_stack_on_a_twin(project: Path, environment: Mappin
         outputs = json.loads(pulumi("stack", "output", "--json"))
         assert outputs["endpoints"]["chat"]["sha256"] == version["sha256"]
         assert "succeeded" in _run(["python", "-"], project, environ, automation)
+        llmops("init", "shelf", "--cloud", cloud, "--yes")
+        planned = _run(["llmops", "--stack", f"{cloud}-dev", "plan"], project / "shelf", environ)
+        assert "total at least" in planned
         office = _office(project / "office", reader)
         pulumi("stack", "init", "dev", folder=office)
         pulumi("up", "--yes", "--skip-preview", folder=office)
@@ -223,6 +226,26 @@ def test_a_folder_of_ones_own_previews_and_trains(project: Path, without_twins: 
     assert "unchanged" in preview
     llmops("down", "--yes", "--data", "dev")
     assert not (project / ".llmops" / "dev" / "store").exists()
+
+
+def test_init_writes_a_project_that_works(tmp_path: Path, without_twins: Mapping[str, str]) -> None:
+    _run(["llmops", "init", "shelf", "--yes"], tmp_path, without_twins)
+    folder = tmp_path / "shelf"
+    recipe = folder / "recipe.yaml"
+    base = f"source: folder:{tiny_model()}\n"
+    recipe.write_text(re.sub(r"source: package:.*\n  revision: .*\n", base, recipe.read_text(), count=1))
+
+    def llmops(*arguments: str) -> str:
+        return _run(["llmops", "--stack", "local", *arguments], folder, without_twins)
+
+    llmops("doctor")
+    assert "40" in llmops("data", "build", "recipe.yaml")
+    llmops("plan")
+    try:
+        llmops("up", "--yes")
+        assert "this machine" in llmops("train", "recipe.yaml", "--check")
+    finally:
+        llmops("down", "--yes", "--data", "local")
 
 
 def _needs(wheel: Path, extras: list[str]) -> Iterator[str]:

@@ -21,6 +21,7 @@ from llmops_kit.cli.commands import (
     evaluate,
     export,
     images,
+    init,
     machine,
     models,
     plan,
@@ -46,6 +47,7 @@ app = Verbs(
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
 )
 for part in (
+    init,
     train,
     run,
     data,

@@ -29,6 +29,7 @@ GROUPS = {
         "serve": "Serve a model on this machine, without a stack.",
     },
     "Set-up and clouds": {
+        "init": "Write a project of your own: recipe, data, stacks, workflows.",
         "doctor": "Check this machine, or a repository's settings on GitHub.",
         "twin": "Run AWS or Azure as a local emulator.",
         "rehearse": "Run the full lifecycle on a twin, at no cost.",
@@ -42,8 +43,7 @@ GROUPS = {
 _USAGE = "Usage: llmops [OPTIONS] COMMAND [ARGS]..."
 _PURPOSE = "Train, check, sign, deploy and roll back your own language model."
 _OPTIONS = {
-    "-s, --stack NAME": "Stack to use, also after the command. Default: PULUMI_STACK, else the only stack file, else "
-    "Pulumi's selection.",
+    "-s, --stack NAME": "Default: $PULUMI_STACK, the only stack file, or Pulumi's.",
     "--cwd FOLDER": "Run as if started in this folder.",
 }
 _MORE = "  --version, --install-completion, -h, --help (also of each command), --json"

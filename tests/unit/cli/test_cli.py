@@ -115,7 +115,7 @@ def test_start_up_imports_nothing_heavy() -> None:
     assert not [m for m in status if m.startswith("pulumi")]
 
 
-BEGIN = "change into the project's folder, or give it with --cwd; to begin, `make demo` in the kit's checkout"
+BEGIN = "change into the project's folder, or give it with --cwd; to begin, `llmops init`"
 
 
 def test_errors_say_what_where_and_the_way_out_without_a_traceback(llmops: Llmops, tmp_path: Path) -> None:

@@ -35,7 +35,7 @@ class Project:
         raise NotFoundError(
             "no Pulumi.yaml here or in a folder above",
             where=str(start),
-            fix="change into the project's folder, or give it with --cwd; to begin, `make demo` in the kit's checkout",
+            fix="change into the project's folder, or give it with --cwd; to begin, `llmops init`",
         )
 
     @cached_property

@@ -11,7 +11,7 @@ def test_without_a_project_the_error_says_how_to_begin(tmp_path: Path) -> None:
         Project.find(tmp_path)
     assert refused.value.where == str(tmp_path)
     assert "--cwd" in refused.value.fix
-    assert "to begin, `make demo`" in refused.value.fix
+    assert "to begin, `llmops init`" in refused.value.fix
 
 
 def test_the_program_is_where_pulumi_looks_for_it(tmp_path: Path) -> None:
