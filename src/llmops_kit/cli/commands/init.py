@@ -70,7 +70,7 @@ def init(
     llmops init
     llmops init shelf
     llmops init assistant helpdesk --cloud azure --yes
-    llmops init shelf --from faq.csv --column question=Frage --column answer=Antwort
+    llmops init shelf --from faq.csv --column question=Frage
     """
     from llmops_kit.cli.new_project import CLOUDS, KINDS, name_of, require_empty, write_project
 
