@@ -108,8 +108,8 @@ def revoke_key(platform: Platform, file: StackFile, key: str, reason: str) -> st
             raise RefusedError(what, where=where, fix=f"`llmops models resign {ref.alias}`, or promote another version")
     signer = platform.signing_key
     entry = Revocation(kind="key", id=name, public_key=found[name], reason=reason, by=signer.signer, at=now())
+    file.set("revoked", name, reason, key=_SETTING)  # first: it may be refused
     write_revocation(store.objects, entry, keys, signer)
-    file.set("revoked", name, reason, key=_SETTING)
     file.write()
     return name
 
