@@ -132,6 +132,11 @@ def rejection_log(sha256: str) -> str:
     return f"rejections/{sha256}"
 
 
+def revocation_list_key(number: int) -> str:
+    """Returns the key of a signed list of revoked keys and versions; the one with the highest number counts."""
+    return f"revoked/{number:06d}.json"
+
+
 def endpoint_mark(endpoint: str) -> str:
     """Returns the key of the object that marks an endpoint, by its name in the cloud, as one in the stack's state."""
     return f"endpoints/{endpoint}"

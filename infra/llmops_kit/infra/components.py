@@ -13,6 +13,7 @@ from typing import Concatenate, Generic, ParamSpec, TypeVar
 import pulumi
 
 from llmops_kit.core.errors import KitError
+from llmops_kit.settings.signing import SigningSettings
 from llmops_kit.settings.stack_settings import Endpoint, Images
 
 CloudSettings = TypeVar("CloudSettings")
@@ -45,6 +46,8 @@ class ModelStoreArgs(Generic[CloudSettings]):
     """The target's settings: AwsSettings, AzureSettings or LocalSettings."""
     expires: str = ""
     """Date or time after which `llmops down --orphans` lists everything; empty: never."""
+    signing: SigningSettings = field(default_factory=SigningSettings)
+    """The keys that sign versions, and those that are trusted."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -86,14 +86,13 @@ class StackHome(NamedTuple):
         """Dataset and model versions."""
         return self.folder / "store"
 
-    @property
-    def signing_key(self) -> Path:
-        """The private key, mode 0600; the public one is beside it."""
-        return self.folder / "keys" / "signing.key"
+    def signing_key(self, number: int) -> Path:
+        """Returns the path of one of the private keys, a file of mode 0600."""
+        return self.folder / "keys" / signing_key_name(number)
 
     @property
     def public_key(self) -> Path:
-        """Path of the key that verifies the stack's signatures, in PEM."""
+        """Path of the keys that verify the stack's signatures, in PEM."""
         return self.folder / "keys" / "signing.pub"
 
     def api_key(self, endpoint_name: str) -> Path:
@@ -113,6 +112,11 @@ class StackHome(NamedTuple):
     def of_endpoint(self, name: str) -> "StackHome":
         """Returns the home of an endpoint with its own supervisor; its store and keys are the stack's."""
         return StackHome(self.folder, name)
+
+
+def signing_key_name(number: int) -> str:
+    """Returns the file name of a private key of a stack on this machine."""
+    return "signing.key" if number == 1 else f"signing-{number}.key"
 
 
 def stack_home(project: Path, home: str, stack: str) -> StackHome:

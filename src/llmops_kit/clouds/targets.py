@@ -20,6 +20,8 @@ class TargetRecord:
     """Opens `bucket/key` there: a function to an ObjectSource (clouds/objects.py) and the key."""
     traits: str = ""
     """CloudTraits by which its stacks' settings are resolved; empty: it is not a cloud."""
+    signing_key: str = ""
+    """Its setting with the reference of an existing key that signs; empty: it has none."""
     is_cloud: bool = True
     """Whether stacks are in an account, not on this machine; their settings then have a key of the target's name."""
 
@@ -40,6 +42,7 @@ TARGETS = {
             data_scheme="s3",
             data="llmops_kit.clouds.aws.objects:open_data",
             traits="llmops_kit.clouds.aws.traits:TRAITS",
+            signing_key="signing_key_arn",
         ),
         TargetRecord(
             "azure",
@@ -48,6 +51,7 @@ TARGETS = {
             data_scheme="az",
             data="llmops_kit.clouds.azure.objects:open_data",
             traits="llmops_kit.clouds.azure.traits:TRAITS",
+            signing_key="signing_key",
         ),
     )
 }

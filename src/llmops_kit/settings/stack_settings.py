@@ -20,6 +20,7 @@ from llmops_kit.core.limits import AdmissionLimits
 from llmops_kit.core.names import ModelRef, Name, parse_promoted
 from llmops_kit.core.rollout import WatchedRollout
 from llmops_kit.settings.rule_names import RULES
+from llmops_kit.settings.signing import SigningSettings
 
 InstanceType = Annotated[str, StringConstraints(pattern=r"^([A-Za-z][A-Za-z0-9_.-]*)?$")]
 """A machine type in its cloud's notation, which the target checks."""
@@ -202,6 +203,9 @@ class Settings(Part):
         description="Expiry of the stack (2026-12-31, 2026-12-31T18:00Z), seen by status and `down --orphans` (cloud).",
     )
     images: Images = Field(default=Images(), description="Images of runs and endpoints in a cloud, by digest.")
+    signing: SigningSettings = Field(
+        default=SigningSettings(), description="Keys that sign model versions; `llmops keys` writes them."
+    )
     production: bool = Field(
         default=False,
         description="on: refuse settings that are too weak for production, all at once: no permissions boundary, no "
@@ -215,3 +219,11 @@ class Settings(Part):
     )
     aws: AwsSettings = Field(default=AwsSettings(), description="Settings of target aws.")
     azure: AzureSettings = Field(default=AzureSettings(), description="Settings of target azure.")
+
+    @model_validator(mode="after")
+    def _has_made_its_keys(self) -> "Settings":
+        if self.signing.keys > 1 and (self.aws.signing_key_arn or self.azure.signing_key):
+            raise ValueError(
+                "signing.keys has no effect on an existing key: `llmops keys rotate --to KEY` names another"
+            )
+        return self

@@ -15,9 +15,12 @@ import pytest
 from llmops_kit.cli.deploying.promotion import promote
 from llmops_kit.cli.stacks.stack_file import StackFile
 from llmops_kit.cli.store.remote_objects import RemoteObjects
+from llmops_kit.cli.store.resigning import resign, revoke_version, signatures
 from llmops_kit.cli.store.versions import RemoteVersion
-from llmops_kit.core.errors import IntegrityError, KitError
+from llmops_kit.core.errors import IntegrityError, KitError, RefusedError
 from llmops_kit.core.integrity.digest import list_files
+from llmops_kit.core.integrity.envelopes import key_id
+from llmops_kit.core.integrity.signing import key_of_file, make_key, public_key_of
 from llmops_kit.core.layout import MANIFEST, SIGNATURE, model_key, rejection_log
 from tests.support.counting import received
 from tests.support.hostile import everything
@@ -66,6 +69,28 @@ class StoreContract(ABC):
         assert open_verified(folder, platform.outputs.signing.public_key, ref.sha256).name == "chatbot"
         assert platform.store().find("chatbot@latest") == ref
         assert platform.store().put_model(make_version(weights="other"), platform.sign).alias == "chatbot@2"
+
+    def test_a_version_is_signed_anew_and_revoked(
+        self, make_platform: MakePlatform, make_version: MakeVersion, tmp_path: Path
+    ) -> None:
+        platform, key = make_platform(), tmp_path / "further.key"
+        store, stacks_own = platform.store(), platform.outputs.signing.public_key
+        both = stacks_own + make_key(key)
+        ref = store.put_model(make_version(), platform.sign)
+        folder = store.model_folder(ref.sha256)
+        assert resign(store, ref, both, key_of_file(key), print)
+        found = signatures(store, ref, both)
+        assert [each.key_id for each in found] == [key_id(public_key_of(key)), key_id(stacks_own)]
+        assert found[1].signer == platform.signing_key.signer != ""
+        open_verified(store.model_folder(ref.sha256), public_key_of(key), ref.sha256)
+        revoke_version(store, ref, stacks_own, platform.signing_key, "leaked data")
+        for refused in (
+            lambda: store.verify_model(ref, stacks_own, print),
+            lambda: open_verified(store.model_folder(ref.sha256), stacks_own, ref.sha256),
+        ):
+            with pytest.raises(RefusedError, match="leaked data"):
+                refused()
+        assert (folder / SIGNATURE).read_bytes().count(b"\n") == 1, "the cached copy was fetched again"
 
     def test_writers_at_the_same_time_get_different_numbers(
         self, make_platform: MakePlatform, make_version: MakeVersion

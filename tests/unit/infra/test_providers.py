@@ -8,6 +8,8 @@ import dill
 import pytest
 
 from llmops_kit.core.errors import KitError, SettingError
+from llmops_kit.core.integrity.envelopes import read_keys
+from llmops_kit.core.integrity.signing import public_key_of
 from llmops_kit.infra.targets import dynamic as provider
 from llmops_kit.infra.targets.dynamic import KitProvider, Properties
 from llmops_kit.infra.targets.local.keys import key_files
@@ -86,6 +88,26 @@ def test_a_signing_key_is_made_once_and_only_its_public_half_told(tmp_path: Path
     assert "PRIVATE" not in str(first)
     signing_key.SigningKeyProvider().delete("", props)
     assert signing_key.SigningKeyProvider().read("id", props).id == ""
+
+
+def test_a_second_signing_key_is_made_beside_the_first_and_both_are_trusted(tmp_path: Path) -> None:
+    provider, keys = signing_key.SigningKeyProvider(), tmp_path / "keys"
+    one = {"private_key": str(keys / "signing.key"), "public_key_file": str(keys / "signing.pub")}
+    first = provider.create(one).outs
+    assert first is not None
+    two = one | {"private_key": str(keys / "signing-2.key"), "older_keys": [str(keys / "signing.key")]}
+    both = provider.update("id", one, two).outs
+    assert both is not None
+    assert both["public_key"] == public_key_of(keys / "signing-2.key") + first["public_key"]
+    assert (keys / "signing.pub").read_text() == both["public_key"]
+    (former,) = read_keys(first["public_key"], "first")
+    newest = provider.update("id", two, two | {"revoked": [former]}).outs
+    assert newest is not None
+    assert newest["public_key"] == public_key_of(keys / "signing-2.key")
+    with pytest.raises(KitError):
+        provider.update("id", two, two | {"older_keys": [str(keys / "chat.key")]})
+    provider.delete("", two)
+    assert list(keys.iterdir()) == []
 
 
 def test_a_place_for_runs_keeps_them(tmp_path: Path) -> None:

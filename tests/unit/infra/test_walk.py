@@ -25,6 +25,12 @@ SCHEDULE = {"run": RUN, "cron": "rate(7 days)"}
 ENTRY = "endpoints.chat."
 SIZE, ROLLOUT, LIMITS = f"{ENTRY}size.", f"{ENTRY}rollout.", f"{ENTRY}limits."
 AWS, WEEKLY, JOBS = "aws.", "aws.schedules.weekly.", "aws.jobs."
+TRUSTED = {
+    "sha256:dc0ce633dbcc913dafafa4b89ac44d8ce683fdfc3f60c8bdf21213b9f2b534ba": (
+        "MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAEfPJ7GI0DT36KUjgDBLUaw8CJaeJ38hs1pgtI/EdmmXgH"
+        "d1UQ247QQCk9msafdDDbun2t5jzpgimeBLedInhz0Q=="
+    )
+}
 REPEATED = {"aws.schedules": {"weekly": SCHEDULE}}
 
 # Path -> from, to, and what else must be set for it to matter.
@@ -34,6 +40,9 @@ WALK: dict[str, tuple[Any, Any, dict[str, Any]]] = {
     "local_runtime": ("process", "docker", {}),
     "expires": ("", "2026-12-31", {}),
     "production": (False, True, {}),
+    "signing.keys": (1, 2, {}),
+    "signing.trusted": ({}, TRUSTED, {}),
+    "signing.revoked": ({}, dict.fromkeys(TRUSTED, "stolen"), {"signing.trusted": TRUSTED}),
     "accepted_rules": ({}, {"encrypted": "no data of ours"}, {}),
     "images.training": ("", TRAINING, {f"{AWS}schedules": {"weekly": SCHEDULE}}),
     "images.training_tensorflow": ("", OTHER, {}),
@@ -114,6 +123,7 @@ WALK: dict[str, tuple[Any, Any, dict[str, Any]]] = {
 }
 HONOURED_LOCALLY = (
     *("target", "local_home", "local_runtime"),
+    *("signing.keys", "signing.trusted", "signing.revoked"),
     *(
         ENTRY + f
         for f in ("model", "endpoint", "engine", "precision", "prefix_cache", "port", "gate", "size.instances")

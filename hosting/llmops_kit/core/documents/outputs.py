@@ -8,6 +8,8 @@ from llmops_kit.core.document import Document, Part
 from llmops_kit.core.documents.run import Compute
 from llmops_kit.core.names import Name, Sha256
 
+_PUBLIC_KEY = "-----BEGIN PUBLIC KEY-----"
+
 
 class StoreOutput(Part):
     """Store of the stack's dataset and model versions."""
@@ -19,7 +21,13 @@ class SigningOutput(Part):
     """The key that signs model versions. `private_key` is a reference (a path, a KMS ARN), never the key."""
 
     private_key: str
-    public_key: str = Field(description="PEM.")
+    public_key: str = Field(description="PEM; several one after another, the one that signs first.")
+
+    @property
+    def signs(self) -> str:
+        """The public key of the key that signs, in PEM."""
+        head, begin, tail = self.public_key.partition(_PUBLIC_KEY)
+        return head + begin + tail.partition(_PUBLIC_KEY)[0]
 
 
 class TrainingOutput(Part):

@@ -11,6 +11,7 @@ from llmops_kit.core.documents.judgements import Judgements
 from llmops_kit.core.documents.model import ModelManifest
 from llmops_kit.core.documents.outputs import StackOutputs
 from llmops_kit.core.documents.recipe import Recipe
+from llmops_kit.core.documents.revocations import Revocations
 from llmops_kit.core.documents.run import RunSpec, RunState
 from llmops_kit.core.documents.store import Alias, StoreDocument
 
@@ -29,6 +30,7 @@ DOCUMENTS: dict[str, type[Document]] = {
         StackOutputs,
         StoreDocument,
         Alias,
+        Revocations,
     )
 }
 

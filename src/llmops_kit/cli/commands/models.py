@@ -262,6 +262,7 @@ def print_version(platform: "Platform", ref: "ModelRef", as_json: bool, more: di
 
     manifest = platform.store().manifest(ref)
     rejection = platform.store().rejection(ref.sha256)
+    signed = _signatures(platform, ref)
     waived = [each for each in waivers(platform.store()) if each["model"] == str(ref)]
     if as_json:
         print_json(
@@ -271,6 +272,7 @@ def print_version(platform: "Platform", ref: "ModelRef", as_json: bool, more: di
                 "promoted_as": str(ref),
                 "folder": platform.store().address(ref),
                 "rejected": rejection,
+                "signed": signed,
                 "waived": waived,
                 "manifest": manifest.model_dump(mode="json", by_alias=True),
                 **(more or {}),
@@ -288,6 +290,7 @@ def print_version(platform: "Platform", ref: "ModelRef", as_json: bool, more: di
         "scores": [_score(result) for result in manifest.evaluation],
         "gate": _gate(manifest),
     }
+    fields["signed"] = signed
     if rejection:
         fields["rejected"] = f"{rejection}; `llmops models clear {ref.alias}` allows promoting it again"
     if manifest.gate:
@@ -302,6 +305,16 @@ def print_version(platform: "Platform", ref: "ModelRef", as_json: bool, more: di
             f"loss {facts.first_loss:.3g} -> {facts.last_loss:.3g}, {facts.precision}"
         )
     print_fields({k: v for k, v in fields.items() if v != []}, as_json=False)
+
+
+def _signatures(platform: "Platform", ref: "ModelRef") -> list[str]:
+    from llmops_kit.cli.store.resigning import signatures
+
+    try:
+        found = signatures(platform.store(), ref, platform.outputs.signing.public_key)
+    except KitError as e:
+        return [f"no: {e.what}"]
+    return [f"by {each.signer or 'an unnamed signer'}, {each.at or 'undated'}, {each.key_id[:15]}…" for each in found]
 
 
 def _score(result: "SuiteResult") -> str:

@@ -4,7 +4,6 @@ The line is authoritative, and is reviewed and reverted like any other. The stor
 that `rollback` finds the previous version even in a checkout without history.
 """
 
-import getpass
 import re
 from dataclasses import dataclass
 
@@ -15,6 +14,7 @@ from llmops_kit.cli.store.store import Store, now
 from llmops_kit.cli.terminal.plain_text import printable
 from llmops_kit.core.documents.model import ModelManifest
 from llmops_kit.core.errors import KitError, NotFoundError, RefusedError
+from llmops_kit.core.integrity.signing import this_user
 from llmops_kit.core.layout import rejection_log
 from llmops_kit.core.names import NAME_PATTERN, ModelRef, parse_promoted
 from llmops_kit.core.validation import did_you_mean
@@ -62,7 +62,7 @@ def promote(
             pass its gate (with reasons; `reason` waives it, except in a stack with `production: true`); the endpoint's
             name is invalid; or `reason` is not a single line of at most MOST_REASON characters.
     """
-    _require_reason(reason)
+    require_line(reason, "--reason")
     store = platform.store()
     ref = store.find(version)
     written = store.manifest(ref)  # unverified: fails early, before the files are checked
@@ -136,11 +136,16 @@ def promoted(store: Store) -> dict[str, str]:
     return {name: store.read_log(promotion_log(name))[-1]["model"] for name in names}
 
 
-def _require_reason(reason: str) -> None:
+def require_line(reason: str, where: str) -> None:
+    """Checks a reason that is recorded.
+
+    Raises:
+        KitError: it is not a single line of at most MOST_REASON characters.
+    """
     if len(reason) > MOST_REASON or printable(reason) != reason or "\n" in reason or "\t" in reason:
         raise KitError(
             "is not a reason that fits on one line",
-            where="--reason",
+            where=where,
             fix=f"write one line of at most {MOST_REASON} characters, without control characters",
         )
 
@@ -221,7 +226,7 @@ def _write(platform: Platform, file: StackFile, name: str, ref: ModelRef, reason
             "gate_before": entry.gate,
             "reason": reason,
             "at": now(),
-            "by": _user(),
+            "by": this_user(),
         }
         platform.store().append(promotion_log(name), entry_of_log)
     return PromotionChange(name, before, ref, waived, diff)
@@ -274,10 +279,3 @@ def promotion_log(endpoint: str) -> str:
 
 def _short(model: str) -> str:
     return model.partition("@sha256")[0] or "it"
-
-
-def _user() -> str:
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):
-        return ""  # a user id without a name, as in containers

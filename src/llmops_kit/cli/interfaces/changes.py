@@ -13,7 +13,7 @@ from llmops_kit.policies.model import UNKNOWN, Resource, plain_type
 _ENDPOINT = "local/endpoint"
 _FILES = {
     "local/store": ("folder",),
-    "local/signing-key": ("private_key", "public_key_file"),
+    "local/signing-key": ("private_key", "public_key_file", "older_keys"),
     _ENDPOINT: ("key_file",),
 }
 """Provider of this machine -> its properties with files that it deletes."""
@@ -108,7 +108,8 @@ def _removed(step: Mapping[str, Any]) -> list[str]:
         provider = provider_guard.released_name(str(inputs.get(provider_guard.PROPERTY, "")))
     except provider_guard.RefusedProviderError:  # `up` refuses it
         return []
-    found = [str(inputs[name]) for name in _FILES.get(provider, ()) if name in inputs]
+    named = [inputs[name] for name in _FILES.get(provider, ()) if inputs.get(name)]
+    found = [str(path) for each in named for path in (each if isinstance(each, list) else [each])]
     if provider == _ENDPOINT:
         found += [str(issued_keys_file(Path(path))) for path in found]
     return found

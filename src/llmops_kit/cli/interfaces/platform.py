@@ -17,6 +17,7 @@ from llmops_kit.core.validation import did_you_mean
 if TYPE_CHECKING:
     from llmops_kit.cli.interfaces.issued_keys import IssuedKeys
     from llmops_kit.cli.interfaces.quotas import Hire
+    from llmops_kit.core.integrity.envelopes import SigningKey
 
 
 @dataclass(frozen=True)
@@ -98,6 +99,11 @@ class Platform(Protocol):
 
     def store(self) -> Store:
         """Returns the stack's store of dataset and model versions."""
+        ...
+
+    @property
+    def signing_key(self) -> "SigningKey":
+        """The stack's key, which may be in a cloud's key service."""
         ...
 
     def sign(self, folder: Path) -> None:

@@ -3,6 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from functools import cached_property
+from pathlib import Path
 from typing import Any, TypeVar
 
 from llmops_kit.cli.interfaces.platform import Run, Say, serving_endpoint
@@ -11,6 +12,8 @@ from llmops_kit.cli.store.versions import Version
 from llmops_kit.core.documents.outputs import AwsOutput, AzureOutput, EndpointOutput, StackOutputs
 from llmops_kit.core.documents.run import Compute, RunSpec
 from llmops_kit.core.errors import KitError
+from llmops_kit.core.integrity.envelopes import SigningKey
+from llmops_kit.core.integrity.signing import sign_manifest
 from llmops_kit.core.names import ModelRef
 
 Place = TypeVar("Place", AwsOutput, AzureOutput)
@@ -26,6 +29,15 @@ class CloudPlatform(ABC):
     @abstractmethod
     def place(self) -> AwsOutput | AzureOutput:
         """The stack's outputs of this cloud."""
+
+    @property
+    @abstractmethod
+    def signing_key(self) -> SigningKey:
+        """The stack's key in the cloud's key service."""
+
+    def sign(self, folder: Path) -> None:
+        """Signs the manifest of a folder with the stack's key."""
+        sign_manifest(folder, self.signing_key)
 
     @abstractmethod
     def _make_runs(self) -> CloudRuns:

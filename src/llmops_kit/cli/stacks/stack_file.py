@@ -7,6 +7,7 @@ positions, the text is edited there, and the result is parsed again to check tha
 import difflib
 import json
 import os
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from llmops_kit.settings.stack_settings import Settings
 
 _ENDPOINTS = "endpoints"
+_PLAIN = re.compile(r"[A-Za-z][\w@:./+=-]*[\w/+=-]")
 
 
 @dataclass(frozen=True)
@@ -121,16 +123,16 @@ class StackFile:
         data = self._parse(self.text) or {}
         return str(data.get("secretsprovider") or "") if isinstance(data, Mapping) else ""
 
-    def set_field(self, key: str, field: str, value: str) -> None:
+    def set_field(self, key: str, field: str, value: str | int) -> None:
         """Set a field of one of the project's own keys, such as `images` and `serving`; a missing key is added.
 
         Raises:
             KitError: the file is written in a way that can't be edited line by line.
         """
-        full = f"{self.project}:{key}"
-        config, node, line = self._node("config"), self._node("config", full), f"{field}: {value}"
+        full, text = f"{self.project}:{key}", str(value)
+        config, node, line = self._node("config"), self._node("config", full), f"{field}: {text}"
         if isinstance(node, MappingNode) and (old := _value(node, field)) is not None:
-            edited = _replace(self.text, old, value)
+            edited = _replace(self.text, old, text)
         elif isinstance(node, MappingNode) and node.value:
             edited = self._insert(node, line)
         elif isinstance(config, MappingNode) and node is not None:
@@ -139,16 +141,16 @@ class StackFile:
             edited = self._add_key(f"{full}:", [line])
         self._accept(edited, lambda e: e.__setitem__(field, value), key)
 
-    def set(self, endpoint: str, field: str, value: str) -> None:
-        """Set a field of an endpoint's entry; a missing entry is added."""
-        entry = self._find(endpoint)
-        if isinstance(entry, MappingNode) and (old := _value(entry, field)) is not None:
+    def set(self, entry: str, field: str, value: str, key: str = _ENDPOINTS) -> None:
+        """Set a field of an endpoint's entry, or of an entry of another key; a missing entry is added."""
+        node, line = self._find(entry, key), f"{field}: {_scalar(value)}"
+        if isinstance(node, MappingNode) and (old := _value(node, field)) is not None:
             edited = _replace(self.text, old, value)
-        elif isinstance(entry, MappingNode):
-            edited = self._insert(entry, f"{field}: {value}")
+        elif isinstance(node, MappingNode):
+            edited = self._insert(node, line)
         else:
-            edited = self._add_entry(endpoint, f"{field}: {value}")
-        self._accept(edited, lambda e: e.setdefault(endpoint, {}).__setitem__(field, value))
+            edited = self._add_entry(entry, line, key)
+        self._accept(edited, lambda e: e.setdefault(entry, {}).__setitem__(field, value), key)
 
     def remove(self, endpoint: str, field: str) -> None:
         """Removes a field that has its own line; a missing one is ignored."""
@@ -201,18 +203,18 @@ class StackFile:
             node = _value(node, key) if isinstance(node, MappingNode) else None
         return node
 
-    def _find(self, endpoint: str) -> Node | None:
+    def _find(self, entry: str, key: str = _ENDPOINTS) -> Node | None:
         self._endpoints()  # raises if the shape is wrong
-        return self._node("config", f"{self.project}:{_ENDPOINTS}", endpoint)
+        return self._node("config", f"{self.project}:{key}", entry)
 
-    def _add_entry(self, endpoint: str, line: str) -> str:
-        key = f"{self.project}:{_ENDPOINTS}"
-        config, endpoints = self._node("config"), self._node("config", key)
-        if isinstance(endpoints, MappingNode) and endpoints.value:
-            return self._insert(endpoints, f"{endpoint}:", [line])
-        if isinstance(config, MappingNode) and endpoints is not None:
-            return self._fill_empty(_key(config, key), endpoints, f"{endpoint}:", [line])
-        return self._add_key(f"{key}:", [f"{endpoint}:", [line]])
+    def _add_entry(self, entry: str, line: str, key: str) -> str:
+        full = f"{self.project}:{key}"
+        config, entries = self._node("config"), self._node("config", full)
+        if isinstance(entries, MappingNode) and entries.value:
+            return self._insert(entries, f"{entry}:", [line])
+        if isinstance(config, MappingNode) and entries is not None:
+            return self._fill_empty(_key(config, full), entries, f"{entry}:", [line])
+        return self._add_key(f"{full}:", [f"{entry}:", [line]])
 
     def _add_key(self, line: str, below: list[Any]) -> str:
         """Adds one of the project's keys to `config`, which is added if it is missing."""
@@ -312,6 +314,11 @@ def _content_end(node: Node) -> int:
         node = node.value[-1][1]
     items = node.value if isinstance(node.value, list) and not getattr(node, "flow_style", True) else []
     return _content_end(items[-1]) if items else node.end_mark.index
+
+
+def _scalar(value: str) -> str:
+    """Returns a value as YAML: between quotes if it has characters that could mean something else."""
+    return value if _PLAIN.fullmatch(value) else json.dumps(value, ensure_ascii=False)
 
 
 def _plain(data: Any) -> Any:

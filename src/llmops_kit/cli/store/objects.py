@@ -30,7 +30,7 @@ MOST_DOCUMENT_BYTES = 16 << 20
 
 
 class Objects(Protocol):
-    """Objects by key, with slashes. A key is written once: nothing here overwrites or deletes.
+    """Objects by key, with slashes. A key is written once: only `put` overwrites, and nothing deletes.
 
     A key that could be a path outside (core/object_keys.py) is refused with an IntegrityError, before
     anything is written.
@@ -56,6 +56,10 @@ class Objects(Protocol):
 
     def create(self, key: str, data: bytes) -> bool:
         """Writes an object unless it exists (a conditional create); returns whether this call wrote it."""
+        ...
+
+    def put(self, key: str, data: bytes) -> None:
+        """Writes an object, replacing an existing one: signatures of a version change, its files never."""
         ...
 
     def put_folder(self, key: str, folder: Path, extra: Mapping[str, bytes]) -> bool:
@@ -143,6 +147,16 @@ class FolderObjects:
                     return False
                 os.fsync(parent)
             return True
+
+    def put(self, key: str, data: bytes) -> None:
+        """Writes an object; a reader sees the old one or the new one."""
+        *parts, name = object_keys.check(key, self.url).split("/")
+        with self._incoming() as folder:
+            temporary = folder / "object"
+            _write_synced(temporary, data)
+            with folder_below(self.root, parts) as parent:
+                os.rename(temporary, name, dst_dir_fd=parent)
+                os.fsync(parent)
 
     def put_folder(self, key: str, folder: Path, extra: Mapping[str, bytes]) -> bool:
         """Writes a folder, all or nothing."""

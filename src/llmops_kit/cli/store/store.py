@@ -8,12 +8,14 @@ from pathlib import Path
 
 from llmops_kit.cli.store.objects import Objects, Say
 from llmops_kit.cli.store.remote_objects import RemoteObjects
+from llmops_kit.cli.store.revocations import read_revocations
 from llmops_kit.cli.store.versions import FolderVersion, RemoteVersion, Version
 from llmops_kit.core import rejections
 from llmops_kit.core.documents.dataset import DatasetManifest
 from llmops_kit.core.documents.model import ModelManifest
+from llmops_kit.core.documents.revocations import Revocations
 from llmops_kit.core.documents.store import Alias
-from llmops_kit.core.errors import IntegrityError, KitError, NotFoundError
+from llmops_kit.core.errors import IntegrityError, KitError, NotFoundError, RefusedError
 from llmops_kit.core.hashes import sha256_bytes
 from llmops_kit.core.integrity.digest import check_folder
 from llmops_kit.core.integrity.signing import require_signed
@@ -163,12 +165,31 @@ class Store:
         """Returns a version's manifest, which the stack signed. Its files are not checked.
 
         Raises:
-            IntegrityError: it was changed, or has another name than the alias.
-            SignatureError: it is unsigned, or signed by another key.
+            IntegrityError: it was changed, or has another name than the alias; the list of revocations can't be read.
+            SignatureError: it is unsigned, or signed by a key that is revoked, or that the stack does not trust.
+            RefusedError: it is revoked.
         """
+        revoked = self.require_not_revoked(ref, public_key)
         content, signature = (self.objects.get(f"{model_key(ref.sha256)}/{name}") for name in (MANIFEST, SIGNATURE))
-        require_signed(content, signature, public_key, f"{self.objects.url}/{model_key(ref.sha256)}/{SIGNATURE}")
+        where = f"{self.objects.url}/{model_key(ref.sha256)}/{SIGNATURE}"
+        require_signed(content, signature, public_key, where, revoked.keys)
         return self._read_manifest(ref, content)
+
+    def require_not_revoked(self, ref: ModelRef, public_key: str) -> Revocations:
+        """Returns the list of revocations, after checking that the version is not on it.
+
+        Raises:
+            IntegrityError: the list can't be read.
+            RefusedError: the version is revoked.
+        """
+        revoked = read_revocations(self.objects, public_key)
+        if entry := revoked.find("version", f"sha256:{ref.sha256}"):
+            raise RefusedError(
+                f"{ref.alias} was revoked by {entry.by or 'somebody'} at {entry.at}: {entry.reason}",
+                where=f"{self.objects.url}/revoked",
+                fix="promote another version",
+            )
+        return revoked
 
     def _read_manifest(self, ref: ModelRef, content: bytes) -> ModelManifest:
         where = f"{self.objects.url}/{model_key(ref.sha256)}/{MANIFEST}"
@@ -205,7 +226,7 @@ class Store:
 
         Args:
             ref: the version.
-            public_key: the stack's key.
+            public_key: the stack's key, or several.
             say: called with the method of checking files.
 
         Raises:

@@ -50,6 +50,10 @@ def test_a_deletion_says_the_paths_that_it_removes() -> None:
         (deleted("local/signing-key", private_key="/k", public_key_file="/p"), ["/k", "/p"]),
         (deleted("local/endpoint", key_file="/chat.key", folder="/version"), ["/chat.key", "/chat/api_keys.json"]),
         (deleted("local/endpoint", key_file="/"), ["/", "/api_keys.json"]),
+        (
+            deleted("local/signing-key", private_key="/2", public_key_file="/pub", older_keys=["/1"]),
+            ["/2", "/pub", "/1"],
+        ),
         (deleted("aws/live"), []),
         (step("delete", "llmops:Any", "any", oldState={"inputs": {"__provider": "planted", "folder": "/s"}}), []),
     ):

@@ -124,11 +124,14 @@ def test_a_missing_or_broken_signature_is_refused(version: Path, key: Path, cont
 
 
 def test_openssl_verifies_the_signature(version: Path, key: Path, tmp_path: Path) -> None:
-    public, signature = tmp_path / "pub.pem", tmp_path / "sig.der"
+    public, signature, signed = (tmp_path / name for name in ("pub.pem", "sig.der", "signed"))
     public.write_text(signing.public_key_of(key))
-    signature.write_bytes(base64.b64decode((version / SIGNATURE).read_text()))
+    envelope = json.loads((version / SIGNATURE).read_text())
+    payload = base64.b64decode(envelope["payload"])
+    signature.write_bytes(base64.b64decode(envelope["signatures"][0]["sig"]))
+    signed.write_bytes(b"DSSEv1 %d %s %d %s" % (28, b"application/vnd.in-toto+json", len(payload), payload))
     command = ["openssl", "dgst", "-sha256", "-verify", str(public), "-signature", str(signature)]
-    result = subprocess.run([*command, str(version / MANIFEST)], capture_output=True, text=True, check=False)
+    result = subprocess.run([*command, str(signed)], capture_output=True, text=True, check=False)
     assert result.stdout.strip() == "Verified OK"
 
 

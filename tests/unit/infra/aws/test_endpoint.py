@@ -7,6 +7,7 @@ import pulumi
 import pytest
 
 from llmops_kit.infra.targets.aws.limits import has_local_disks
+from llmops_kit.infra.testing import PUBLIC_KEY
 from tests.unit.infra.aws.conftest import ACCOUNT, REGION, SERVING, Account
 from tests.unit.infra.program import Declared
 
@@ -49,7 +50,7 @@ def test_a_model_loads_one_version_without_network(plain: Declared, account: Acc
         "LLMOPS_MODEL_NAME": "chatbot@1",
         "LLMOPS_MODEL_SHA256": sha256,
         "LLMOPS_PRECISION": "auto",
-        "LLMOPS_PUBLIC_KEY": "-----BEGIN PUBLIC KEY-----\n",
+        "LLMOPS_PUBLIC_KEY": PUBLIC_KEY,
     }
 
 

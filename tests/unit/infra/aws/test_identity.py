@@ -190,6 +190,16 @@ def test_signatures_are_made_by_a_key_that_only_signs(declared: Declared) -> Non
     assert "kms:*" not in statement["Action"]
 
 
+def test_a_second_key_signs_and_versions_of_the_first_stay_valid(account: Account) -> None:
+    declared = account.provision({"signing": {"keys": 2}})
+    keys = [declared.of(f"{name}-key (llmops down keeps it)") for name in ("signing", "signing-2")]
+    assert [key["keyUsage"] for key in keys] == ["SIGN_VERIFY"] * 2
+    assert keys[0]["policy"] == keys[1]["policy"]
+    aliases = [declared.of(f"{name}-key-alias (llmops down keeps it)")["name"] for name in ("signing", "signing-2")]
+    assert len(set(aliases)) == 2
+    assert "signing-2" in declared.outputs["signing"]["private_key"]
+
+
 def _reach(found: list[dict[str, Any]]) -> dict[str, set[str]]:
     """Action -> all resources that it is allowed on."""
     reach: dict[str, set[str]] = {}

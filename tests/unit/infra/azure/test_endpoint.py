@@ -19,7 +19,7 @@ from llmops_kit.infra.targets.azure.resources.context import (
     AzureIdentity,
     AzureRecords,
     AzureRegistry,
-    AzureSigningKey,
+    AzureSigningKeys,
     AzureStack,
     AzureStorage,
     AzureVault,
@@ -94,7 +94,7 @@ def _shared() -> SharedResources:
     return SharedResources(
         storage=AzureStorage(f"{GROUP_ID}/s", "data", "https://data", "store", "work", []),
         vault=AzureVault(f"{GROUP_ID}/v", "https://v", []),
-        signing=AzureSigningKey("azurekeyvault://v/keys/k/1", "-----BEGIN PUBLIC KEY-----"),
+        signing=AzureSigningKeys("azurekeyvault://v/keys/k/1", "-----BEGIN PUBLIC KEY-----"),
         registry=AzureRegistry(f"{GROUP_ID}/r", "r.azurecr.io", []),
         training=identity,
         endpoint=identity,

@@ -17,7 +17,7 @@ from llmops_kit.infra.targets.aws.resources.identity import (
     RoleScope,
     declare_endpoint_role,
     declare_scheduler_role,
-    declare_signing_key,
+    declare_signing_keys,
     declare_training_role,
 )
 from llmops_kit.infra.targets.aws.resources.images import declare_images
@@ -56,7 +56,7 @@ class ModelStore(pulumi.ComponentResource):
     signing_key: pulumi.Output[str]
     """Reference of the key that signs versions: awskms:///ARN. The private key never leaves KMS."""
     public_key: pulumi.Output[str]
-    """Public key that verifies signatures, in PEM."""
+    """Public key that verifies signatures, in PEM; several one after another."""
 
     @told_without_traceback
     def __init__(
@@ -80,18 +80,18 @@ class ModelStore(pulumi.ComponentResource):
         self.storage = declare_storage(stack, given)
         self.repositories = declare_images(stack, given.registry, self.storage.key_arn)
         self.network = declare_network(stack, given.network, found.zones, self.storage)
-        signing = declare_signing_key(stack, given.signing_key_arn)
+        signing = declare_signing_keys(stack, given.signing_key_arn, args.signing)
         self.topic = observe.declare_topic(stack, given.budget.emails, self.storage.key_arn)
         if found.budget:
             observe.declare_budget(stack, given.budget, self.topic)
         self.audit_bucket: pulumi.Input[str] = ""
         if given.audit:
-            self.audit_bucket = declare_audit(stack, given, self.storage, signing.arn, self.topic.arn)
+            self.audit_bucket = declare_audit(stack, given, self.storage, signing, self.topic.arn)
         self.url = pulumi.Output.concat("s3://", self.storage.store.name)
         self.runs = pulumi.Output.concat("s3://", self.storage.work.name, "/runs")
         self.key_arn = pulumi.Output.from_input(self.storage.key_arn)
-        self.signing_key = pulumi.Output.concat("awskms:///", signing.arn)
-        self.public_key = signing.public_key
+        self.signing_key = pulumi.Output.concat("awskms:///", signing.arns[0])
+        self.public_key = signing.public_keys
         self.register_outputs(
             {"url": self.url, "runs": self.runs, "signing_key": self.signing_key, "public_key": self.public_key}
         )

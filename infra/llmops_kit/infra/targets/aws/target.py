@@ -19,7 +19,7 @@ class AwsTarget:
     def declare(self, resolved: AwsResolved) -> OutputFields:
         """See llmops_kit.infra.targets.target.Target."""
         settings = resolved.stack.settings
-        store_args = ModelStoreArgs(settings=settings.aws, expires=settings.expires)
+        store_args = ModelStoreArgs(settings=settings.aws, expires=settings.expires, signing=settings.signing)
         store = ModelStore("store", store_args, resolved=resolved)
         training = Training("training", TrainingArgs(store=store, images=settings.images), resolved=resolved)
         of_endpoints = store.context.below(None)  # shared by all of them

@@ -53,7 +53,7 @@ class ModelStore(pulumi.ComponentResource):
     signing_key: pulumi.Output[str]
     """Reference of the key that signs versions: azurekeyvault://…. The private key never leaves the vault."""
     public_key: pulumi.Output[str]
-    """Public key that verifies signatures, in PEM."""
+    """Public key that verifies signatures, in PEM; several one after another."""
 
     @told_without_traceback
     def __init__(
@@ -74,14 +74,14 @@ class ModelStore(pulumi.ComponentResource):
         found = resolved or resolve(_settings(self), f"{name}-")
         self.twin = bool(found.twin)
         self.context = stack = declare_stack(found.inventory, found.twin, found.known, found.left, self)
-        self.shared = shared = declare_shared(stack)
+        self.shared = shared = declare_shared(stack, args.signing)
         observe.declare_budget(stack, shared.action_group)
         self._environments: dict[tuple[ImageName, str], AzureEnvironment] = {}
         self._versions: dict[ModelRef, Asset] = {}
         self.url = pulumi.Output.from_input(shared.storage.store_url)
         self.runs = pulumi.Output.concat(shared.storage.work_url, "/runs")
         self.signing_key = pulumi.Output.from_input(shared.signing.reference)
-        self.public_key = pulumi.Output.from_input(shared.signing.public_key)
+        self.public_key = pulumi.Output.from_input(shared.signing.public_keys)
         self.register_outputs(
             {"url": self.url, "runs": self.runs, "signing_key": self.signing_key, "public_key": self.public_key}
         )

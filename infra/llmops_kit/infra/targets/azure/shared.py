@@ -9,9 +9,10 @@ from llmops_kit.infra.targets.azure import grants
 from llmops_kit.infra.targets.azure.resources import audit, identity, images, observe, storage, vault, workspace
 from llmops_kit.infra.targets.azure.resources.context import AzureStack, SharedResources
 from llmops_kit.infra.targets.azure.resources.network import PrivateLinks
+from llmops_kit.settings.signing import SigningSettings
 
 
-def declare_shared(stack: AzureStack) -> SharedResources:
+def declare_shared(stack: AzureStack, keys: SigningSettings) -> SharedResources:
     """Declare the shared resources, with their private endpoints, role assignments and audit logs."""
     ids, given = stack.inventory, stack.azure
     records = observe.declare_records(stack)
@@ -30,7 +31,7 @@ def declare_shared(stack: AzureStack) -> SharedResources:
     ready |= {"storage": data.ready, "store": data.ready, "work": data.ready, "scratch": scratch.ready}
     ready |= {"vault": secrets.ready, "registry": registry.ready}
     rights = identity.grant_deployer(stack, data, ready)
-    signing = vault.declare_signing_key(stack, secrets, rights)
+    signing = vault.declare_signing_keys(stack, secrets, rights, keys)
     works_as = None
     if not given.workspace:
         works_as = identity.grant(stack, encrypts or identities["workspace"], grants.workspace(ids), ready)

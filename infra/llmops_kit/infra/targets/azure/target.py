@@ -17,7 +17,7 @@ class AzureTarget:
     def declare(self, resolved: AzureResolved) -> OutputFields:
         """See llmops_kit.infra.targets.target.Target."""
         settings = resolved.inventory.resolved.settings
-        store_args = ModelStoreArgs(settings=settings.azure, expires=settings.expires)
+        store_args = ModelStoreArgs(settings=settings.azure, expires=settings.expires, signing=settings.signing)
         store = ModelStore("store", store_args, resolved=resolved)
         training = Training("training", TrainingArgs(store=store, images=settings.images), resolved=resolved)
         endpoints = {

@@ -46,7 +46,7 @@ class ModelStore(pulumi.ComponentResource):
     signing_key: pulumi.Output[str]
     """Path of the private key."""
     public_key: pulumi.Output[str]
-    """Public key that verifies signatures, in PEM."""
+    """Public key that verifies signatures, in PEM; several one after another."""
 
     @told_without_traceback
     def __init__(
@@ -63,7 +63,7 @@ class ModelStore(pulumi.ComponentResource):
         found = resolved or resolve(_settings(self), self.folder)
         self.home, prefix = found.home, f"{self.folder}-" if self.folder else ""
         self.store = LocalStore(found.home, found.name, found.project, prefix, self)
-        self.signing = LocalSigningKey(found.home, prefix, self)
+        self.signing = LocalSigningKey(found.home, prefix, args.signing, self)
         self.prefix, self.url, self.public_key = prefix, self.store.url, self.signing.public_key
         self.runs = pulumi.Output.from_input(str(found.home.runs))
         self.signing_key = self.signing.private_key

@@ -19,7 +19,7 @@ class LocalTarget:
         """See llmops_kit.infra.targets.target.Target."""
         settings = resolved.stack.settings
         here = LocalSettings(settings.local_home, settings.local_runtime)
-        store = ModelStore("store", ModelStoreArgs(settings=here), resolved=resolved)
+        store = ModelStore("store", ModelStoreArgs(settings=here, signing=settings.signing), resolved=resolved)
         training = Training("training", TrainingArgs(store=store), resolved=resolved)
         hosting = Hosting(resolved.home, settings.endpoints)
         found: OutputFields = {}

@@ -1,12 +1,10 @@
 """Operates a stack on AWS: the store in S3, the signing key in KMS, jobs and endpoints on SageMaker."""
 
-import base64
 import hashlib
 import shutil
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from functools import cached_property
-from pathlib import Path
 from typing import Any, NoReturn
 
 from llmops_kit.cli.interfaces.platform import Access, Live, Say, endpoint_of
@@ -29,7 +27,7 @@ from llmops_kit.clouds.aws.rollbacks import version_fault
 from llmops_kit.core.documents.outputs import AwsOutput
 from llmops_kit.core.documents.run import Compute
 from llmops_kit.core.errors import KitError, UnsupportedError
-from llmops_kit.core.layout import MANIFEST, SIGNATURE
+from llmops_kit.core.integrity.envelopes import SigningKey
 from llmops_kit.core.names import ModelRef
 
 _ONE_VARIANT = "an endpoint on AWS has one variant, which takes all traffic"
@@ -67,19 +65,23 @@ class AwsPlatform(CloudPlatform):
         """Returns the store in the stack's bucket."""
         return Store(S3Objects(self._bucket, self.clients, self.aws.account))
 
-    def sign(self, folder: Path) -> None:
-        """Signs with the stack's KMS key, which never leaves KMS; the signature has the form of
-        llmops_kit.core.integrity.signing.
+    @property
+    def signing_key(self) -> SigningKey:
+        """The stack's KMS key, which never leaves KMS.
 
         https://docs.aws.amazon.com/kms/latest/APIReference/API_Sign.html
         """
         key = self.outputs.signing.private_key.removeprefix(SIGNING_SCHEME)
-        digest = hashlib.sha256((folder / MANIFEST).read_bytes()).digest()
-        with explained(key, _SIGNER):
-            answer = self.clients("kms").sign(
-                KeyId=key, Message=digest, MessageType="DIGEST", SigningAlgorithm="ECDSA_SHA_256"
-            )
-        (folder / SIGNATURE).write_text(base64.b64encode(answer["Signature"]).decode() + "\n")
+
+        def sign(message: bytes) -> bytes:
+            digest = hashlib.sha256(message).digest()
+            with explained(key, _SIGNER):
+                answer = self.clients("kms").sign(
+                    KeyId=key, Message=digest, MessageType="DIGEST", SigningAlgorithm="ECDSA_SHA_256"
+                )
+            return answer["Signature"]
+
+        return SigningKey(self.outputs.signing.signs, self.clients.caller.arn, sign)
 
     def require_machines(self, machines: Compute) -> None:
         """Raises KitError unless they are of an instance type of SageMaker."""

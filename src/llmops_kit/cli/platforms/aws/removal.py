@@ -12,7 +12,7 @@ from llmops_kit.clouds.aws.names import STACK_TAG
 from llmops_kit.core.documents.outputs import StackOutputs
 from llmops_kit.core.errors import KitError
 
-STORE_KEYS = ("aliases/", "models/", "datasets/", "promotions/", "rejections/", "endpoints/", "store.json")
+STORE_KEYS = ("aliases/", "models/", "datasets/", "promotions/", "rejections/", "revoked/", "endpoints/", "store.json")
 WORK_KEYS = ("runs/", "captures/", "async/")
 """Flow logs are not among them: other programs may write below AWSLogs/ in a shared bucket."""
 _AT_ONCE = 1000  # the limit of DeleteObjects

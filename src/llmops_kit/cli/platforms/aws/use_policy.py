@@ -7,7 +7,7 @@ from llmops_kit.clouds.aws.names import JOB_LOGS, SAGEMAKER, endpoint_logs
 from llmops_kit.clouds.aws.policies import Policy, Statement, allow, document, owned_by
 from llmops_kit.core.documents.outputs import AwsOutput, StackOutputs
 
-STORE = ("aliases", "models", "datasets", "promotions", "rejections")
+STORE = ("aliases", "models", "datasets", "promotions", "rejections", "revoked")
 RUNS = ("runs", "async")
 INVOKE = ("InvokeEndpoint", "InvokeEndpointWithResponseStream", "InvokeEndpointAsync")
 

@@ -1,12 +1,10 @@
 """Operates a stack on Azure: the store in blobs, the signing key in Key Vault, jobs and endpoints on Azure ML."""
 
-import base64
 import hashlib
 import re
 import shutil
 from collections.abc import Iterator
 from functools import cached_property
-from pathlib import Path
 from typing import Any, NoReturn
 
 from llmops_kit.cli.interfaces.platform import Access, Live, Say, endpoint_of
@@ -29,7 +27,7 @@ from llmops_kit.clouds.azure.session import AzureSession
 from llmops_kit.core.documents.outputs import AzureOutput
 from llmops_kit.core.documents.run import Compute
 from llmops_kit.core.errors import KitError, UnsupportedError
-from llmops_kit.core.layout import MANIFEST, SIGNATURE
+from llmops_kit.core.integrity.envelopes import SigningKey
 from llmops_kit.core.names import ModelRef
 
 SIGNING_SCHEME = "azurekeyvault://"
@@ -62,22 +60,27 @@ class AzurePlatform(CloudPlatform):
         """Returns the store in the stack's container."""
         return Store(BlobObjects(self.outputs.store.url, self.session))
 
-    def sign(self, folder: Path) -> None:
-        """Signs with the stack's key in Key Vault, which never leaves it; the signature has the form of
-        llmops_kit.core.integrity.signing.
+    @property
+    def signing_key(self) -> SigningKey:
+        """The stack's key in Key Vault, which never leaves it.
 
         Key Vault returns r and s concatenated (ES256 of JWA), while the kit's signatures are DER.
         https://learn.microsoft.com/rest/api/keyvault/keys/sign
         """
-        from azure.keyvault.keys.crypto import SignatureAlgorithm
-        from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
-
         key = self.outputs.signing.private_key.removeprefix(SIGNING_SCHEME)
-        digest = hashlib.sha256((folder / MANIFEST).read_bytes()).digest()
-        with explained(key, role="Key Vault Crypto User on the vault"):
-            raw = self.session.key(f"https://{key}").sign(SignatureAlgorithm.es256, digest).signature
-        r, s = (int.from_bytes(half, "big") for half in (raw[: len(raw) // 2], raw[len(raw) // 2 :]))
-        (folder / SIGNATURE).write_text(base64.b64encode(encode_dss_signature(r, s)).decode() + "\n")
+
+        def sign(message: bytes) -> bytes:
+            from azure.keyvault.keys.crypto import SignatureAlgorithm
+            from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
+
+            digest = hashlib.sha256(message).digest()
+            with explained(key, role="Key Vault Crypto User on the vault"):
+                raw = self.session.key(f"https://{key}").sign(SignatureAlgorithm.es256, digest).signature
+            r, s = (int.from_bytes(half, "big") for half in (raw[: len(raw) // 2], raw[len(raw) // 2 :]))
+            return encode_dss_signature(r, s)
+
+        caller = self.session.caller
+        return SigningKey(self.outputs.signing.signs, f"{caller.kind} {caller.object_id}", sign)
 
     def require_runs(self) -> Compute:
         """Requires an environment with the training image, in addition to what every platform requires."""

@@ -17,7 +17,7 @@ from llmops_kit.clouds.azure.names import REGISTRIES, account_id, group_id, is_s
 from llmops_kit.clouds.azure.session import AzureSession
 from llmops_kit.core.documents.outputs import AzureOutput, StackOutputs
 
-STORE_KEYS = ("aliases/", "models/", "datasets/", "promotions/", "rejections/", "store.json")
+STORE_KEYS = ("aliases/", "models/", "datasets/", "promotions/", "rejections/", "revoked/", "store.json")
 WORK_KEYS = ("runs/", "captures/", "schedules/")
 _AT_ONCE = 8
 _ROLE = "Storage Blob Data Contributor on the storage account's containers"

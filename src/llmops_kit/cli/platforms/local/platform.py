@@ -21,6 +21,7 @@ from llmops_kit.core.names import ModelRef
 
 if TYPE_CHECKING:
     from llmops_kit.cli.interfaces.issued_keys import IssuedKeys
+    from llmops_kit.core.integrity.envelopes import SigningKey
     from llmops_kit.local_runtime.host import Host
     from llmops_kit.local_runtime.spec import EndpointState, VariantState
 
@@ -36,11 +37,18 @@ class LocalPlatform:
         """Returns the store in the stack's folder."""
         return Store(open_objects(self.outputs.store.url))
 
-    def sign(self, folder: Path) -> None:
-        """Signs with the key file of this machine."""
-        from llmops_kit.core.integrity.signing import sign
+    @property
+    def signing_key(self) -> "SigningKey":
+        """The key in a file of this machine."""
+        from llmops_kit.core.integrity.signing import key_of_file
 
-        sign(folder, Path(self.outputs.signing.private_key))
+        return key_of_file(Path(self.outputs.signing.private_key))
+
+    def sign(self, folder: Path) -> None:
+        """Signs the manifest of a folder with the stack's key."""
+        from llmops_kit.core.integrity.signing import sign_manifest
+
+        sign_manifest(folder, self.signing_key)
 
     def require_runs(self) -> Compute | None:
         """Returns None: this machine can always run."""
@@ -180,7 +188,7 @@ class LocalPlatform:
     def remove_data(self) -> None:
         """Removes the runs with their processes and the store's content; not the store itself, which is a resource."""
         self._runs.remove()
-        for kind in ("aliases", "models", "datasets", "promotions", "rejections", ".incoming"):
+        for kind in ("aliases", "models", "datasets", "promotions", "rejections", "revoked", ".incoming"):
             shutil.rmtree(Path(unquote(urlsplit(self.outputs.store.url).path)) / kind, ignore_errors=True)
 
     def _host(self) -> "Host":

@@ -13,7 +13,7 @@ from llmops_kit.clouds.aws import policies
 from llmops_kit.clouds.aws.names import AUDIT_LOGS, CLOUDTRAIL, audit_path
 from llmops_kit.clouds.aws.settings import AwsSettings
 from llmops_kit.infra.targets.aws.resources.context import AwsContext
-from llmops_kit.infra.targets.aws.resources.identity import declare_role, trust
+from llmops_kit.infra.targets.aws.resources.identity import AwsSigningKeys, declare_role, trust
 from llmops_kit.infra.targets.aws.resources.storage import AwsStorage, declare_audit_bucket, trail_arn
 
 _PERIOD = 300
@@ -24,7 +24,7 @@ _BUCKETS += " PutBucketVersioning"
 
 
 def declare_audit(
-    stack: AwsContext, given: AwsSettings, storage: AwsStorage, signing: pulumi.Input[str], topic: pulumi.Input[str]
+    stack: AwsContext, given: AwsSettings, storage: AwsStorage, signing: AwsSigningKeys, topic: pulumi.Input[str]
 ) -> pulumi.Input[str]:
     """Declare the trail and its alarms; returns the name of its bucket.
 
@@ -32,7 +32,7 @@ def declare_audit(
         stack: that is declared.
         given: the target's settings.
         storage: the store, whose objects' events are recorded, and the key that encrypts the trail's files.
-        signing: ARN of the key that signs versions.
+        signing: the keys that sign versions.
         topic: ARN of the topic that alarms notify.
     """
     name, days = stack.names.of("audit"), given.log_retention_days
@@ -74,9 +74,9 @@ def declare_audit(
         ],
         opts=stack.options(protect=True, depends_on=[*bucket.ready, *role.ready]),
     )
-    keys = _one_of("$.resources[0].ARN", signing, storage.key_arn)
+    keys = _one_of("$.resources[0].ARN", *signing.arns, storage.key_arn)
     buckets = _one_of("$.requestParameters.bucketName", storage.store.name, bucket.name)
-    used = pulumi.Output.concat('($.eventName = "Sign") && ', _one_of("$.resources[0].ARN", signing))
+    used = pulumi.Output.concat('($.eventName = "Sign") && ', _one_of("$.resources[0].ARN", *signing.arns))
     of_keys = pulumi.Output.concat("(", _named(_KEYS), " && ", keys, ")")
     of_buckets = pulumi.Output.concat("(", _named(_BUCKETS), " && ", buckets, ")")
     _alarm(stack, "signed", "the signing key was used", group.name, used, topic)

@@ -5,6 +5,7 @@ allows only on `*`. https://docs.aws.amazon.com/sagemaker/latest/dg/sagemaker-ro
 """
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,11 +22,13 @@ from llmops_kit.clouds.aws.names import (
     role_path,
 )
 from llmops_kit.clouds.aws.settings import AwsSettings
+from llmops_kit.infra.signing_keys import numbered, trusted_keys
 from llmops_kit.infra.targets.aws.resources.alarms import rollout_alarm_names
 from llmops_kit.infra.targets.aws.resources.context import AwsContext
 from llmops_kit.infra.targets.aws.resources.images import Repositories
 from llmops_kit.infra.targets.aws.resources.network import AwsNetwork
 from llmops_kit.infra.targets.aws.resources.storage import AwsStorage, declare_key
+from llmops_kit.settings.signing import SigningSettings
 from llmops_kit.settings.stack_settings import Endpoint, Images
 
 ALL = "*"  # for actions that can't be limited to a resource
@@ -43,11 +46,13 @@ class AwsRole:
 
 
 @dataclass(frozen=True)
-class AwsSigningKey:
-    """The key that signs model versions; the private key never leaves KMS."""
+class AwsSigningKeys:
+    """The keys that sign model versions; the private keys never leave KMS."""
 
-    arn: pulumi.Input[str]
-    public_key: pulumi.Output[str]
+    arns: Sequence[pulumi.Input[str]]
+    """The one that signs first."""
+    public_keys: pulumi.Output[str]
+    """Those that are trusted, in PEM."""
 
 
 @dataclass(frozen=True)
@@ -77,11 +82,13 @@ def declare_scheduler_role(stack: AwsContext, aws: AwsSettings, scope: RoleScope
     return _declared(stack, "scheduler", "scheduler", aws, aws.roles.scheduler, statements)
 
 
-def declare_signing_key(stack: AwsContext, given: str) -> AwsSigningKey:
-    """Declare the key, unless one is given, and look up its public key."""
-    arn: pulumi.Input[str] = given or _signing_key(stack).arn
-    found = kms.get_public_key_output(key_id=arn, opts=pulumi.InvokeOutputOptions(provider=stack.provider))
-    return AwsSigningKey(arn, found.public_key_pem)
+def declare_signing_keys(stack: AwsContext, given: str, signing: SigningSettings) -> AwsSigningKeys:
+    """Declare the keys, unless one is given, and look up their public keys."""
+    own = [] if given else [_signing_key(stack, number).arn for number in range(signing.keys, 0, -1)]
+    arns: list[pulumi.Input[str]] = [given] if given else [*own]
+    options = pulumi.InvokeOutputOptions(provider=stack.provider)
+    found = [kms.get_public_key_output(key_id=arn, opts=options).public_key_pem for arn in arns]
+    return AwsSigningKeys(arns, trusted_keys(signing, found))
 
 
 def training_statements(stack: AwsContext, scope: RoleScope) -> list[policies.Statement]:
@@ -210,11 +217,11 @@ _ADMINISTER = (
 )
 
 
-def _signing_key(stack: AwsContext) -> kms.Key:
+def _signing_key(stack: AwsContext, number: int) -> kms.Key:
     account = {"AWS": stack.arn("iam", "root", region=False)}
     statements = [policies.grant(account, [_ADMINISTER], ALL)]
     kind = {"key_usage": "SIGN_VERIFY", "customer_master_key_spec": "ECC_NIST_P256"}  # KMS can't rotate it
-    return declare_key(stack, "signing", "Signs model versions", statements, **kind)
+    return declare_key(stack, numbered("signing", number), "Signs model versions", statements, **kind)
 
 
 def _in(bucket: pulumi.Input[str], keys: str) -> pulumi.Output[str]:

@@ -134,11 +134,11 @@ class AzureScratch:
 
 
 @dataclass(frozen=True)
-class AzureSigningKey:
-    """The key that signs model versions; the private key never leaves the vault."""
+class AzureSigningKeys:
+    """The keys that sign model versions; the private keys never leave the vault."""
 
-    reference: pulumi.Input[str]  # azurekeyvault://<vault's host>/keys/<name>/<version>
-    public_key: pulumi.Input[str]  # PEM
+    reference: pulumi.Input[str]  # of the one that signs: azurekeyvault://<vault's host>/keys/<name>/<version>
+    public_keys: pulumi.Input[str]  # those that are trusted, in PEM
 
 
 @dataclass(frozen=True)
@@ -190,7 +190,7 @@ class SharedResources:
 
     storage: AzureStorage
     vault: AzureVault
-    signing: AzureSigningKey
+    signing: AzureSigningKeys
     registry: AzureRegistry
     training: AzureIdentity
     endpoint: AzureIdentity

@@ -116,7 +116,7 @@ def _prepare(stack: AzureStack, name: str, entry: Entry, shared: SharedResources
     ids = stack.inventory
     both = {"tags": ids.all_tags, "provider": version("pulumi-azure-native")}  # which may put all with a newer API
     content = {**both, "access": _public_access(stack), "identity": shared.endpoint.id}
-    settings = {**both, "start": entry.start_seconds, "key": shared.signing.public_key}
+    settings = {**both, "start": entry.start_seconds, "key": shared.signing.public_keys}
     return AzurePreparation(
         f"preparation-{name}",
         stack.location,
@@ -174,7 +174,7 @@ def _deployment(
         environment_id=environment.id,
         environment_variables={
             **stack.inventory.serving_environment(resolved.name),
-            "LLMOPS_PUBLIC_KEY": shared.signing.public_key,
+            "LLMOPS_PUBLIC_KEY": shared.signing.public_keys,
         },
         app_insights_enabled=True,
         request_settings=ml.OnlineRequestSettingsArgs(

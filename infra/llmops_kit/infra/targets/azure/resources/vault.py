@@ -3,8 +3,10 @@
 import pulumi
 from pulumi_azure_native import keyvault
 
+from llmops_kit.infra.signing_keys import numbered, trusted_keys
 from llmops_kit.infra.targets.azure.providers.signing_key import Signing
-from llmops_kit.infra.targets.azure.resources.context import AzureSigningKey, AzureStack, AzureVault
+from llmops_kit.infra.targets.azure.resources.context import AzureSigningKeys, AzureStack, AzureVault
+from llmops_kit.settings.signing import SigningSettings
 
 _RETENTION_DAYS = 90
 
@@ -37,23 +39,30 @@ def declare_vault(stack: AzureStack) -> AzureVault:
     return AzureVault(made.id, url, [made])
 
 
-def declare_signing_key(stack: AzureStack, vault: AzureVault, after: list[pulumi.Resource]) -> AzureSigningKey:
-    """Declare the key, unless an existing one is given, and read its public key.
+def declare_signing_keys(
+    stack: AzureStack, vault: AzureVault, after: list[pulumi.Resource], signing: SigningSettings
+) -> AzureSigningKeys:
+    """Declare the keys, unless an existing one is given, and read their public keys.
 
     Args:
         stack: that is declared.
-        vault: where it is created.
-        after: role assignments, among them the one to read it.
+        vault: where they are created.
+        after: role assignments, among them the one to read them.
+        signing: the settings of keys.
     """
-    shared = bool(stack.azure.vault)
-    made = Signing(
-        stack.inventory.names.kept("signing-key"),
+    found = [_declare_key(stack, vault, after, number) for number in range(signing.keys, 0, -1)]
+    return AzureSigningKeys(found[0].reference, trusted_keys(signing, [each.public_key for each in found]))
+
+
+def _declare_key(stack: AzureStack, vault: AzureVault, after: list[pulumi.Resource], number: int) -> Signing:
+    shared, name = bool(stack.azure.vault), numbered("signing", number)
+    return Signing(
+        stack.inventory.names.kept(numbered("signing-key", number)),
         stack.location,
         stack.after(*vault.ready, *after),
         vault=stack.inventory.id_of("vault"),
-        name=stack.inventory.names.of("signing") if shared else "signing",
+        name=stack.inventory.names.of(name) if shared else name,
         given=stack.azure.signing_key,
         shared=shared,
         tags=stack.inventory.all_tags,
     )
-    return AzureSigningKey(made.reference, made.public_key)

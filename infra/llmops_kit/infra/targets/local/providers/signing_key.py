@@ -1,53 +1,67 @@
-"""The key pair that signs model versions. Only paths get into the state."""
+"""The key pairs that sign model versions. Only paths get into the state."""
 
 from pathlib import Path
 
 from pulumi import dynamic
 
 from llmops_kit.core.integrity.stack_homes import foreign, home_of
+from llmops_kit.infra.resource_names import signing_key_name
 from llmops_kit.infra.targets.dynamic import KitProvider, Properties, gone, inputs_of
 from llmops_kit.infra.targets.local.providers.home import claim, is_there, remove_file
 from llmops_kit.infra.targets.local.providers.store import require_moved
 
-_FILES = {"private_key": ("keys", "signing.key"), "public_key_file": ("keys", "signing.pub")}
+_KEYS, _PUBLIC = "keys", "signing.pub"
 
 
 class SigningKeyProvider(KitProvider):
-    """Creates an ECDSA P-256 key pair, or adopts an existing one."""
+    """Creates ECDSA P-256 key pairs, or adopts existing ones."""
 
     def create(self, props: Properties) -> dynamic.CreateResult:
-        """Creates the key pair; idempotent: an existing key is never replaced."""
-        return dynamic.CreateResult(props["private_key"], _make_pair(props))
+        """Creates the key pairs; idempotent: an existing key is never replaced."""
+        return dynamic.CreateResult(props["private_key"], _make_pairs(props))
 
     def read(self, id_: str, props: Properties) -> dynamic.ReadResult:
-        """Reports the pair as gone if the private key's file is missing."""
+        """Reports the pairs as gone if the file of the newest private key is missing."""
         exists = is_there(_home(props)) and Path(props["private_key"]).exists()
         return dynamic.ReadResult(id_, props) if exists else gone()
 
     def update(self, _id: str, _olds: Properties, _news: Properties) -> dynamic.UpdateResult:
-        """Requires that the keys were moved to the new folder."""
-        require_moved(Path(_olds["private_key"]), Path(_news["private_key"]))
-        return dynamic.UpdateResult(_make_pair(_news))
+        """Creates further pairs, and writes which are trusted. Requires that keys were moved to a new folder."""
+        require_moved(_oldest(_olds), _oldest(_news))
+        return dynamic.UpdateResult(_make_pairs(_news))
 
     def delete(self, _id: str, _props: Properties) -> None:
-        """Remove the pair. The engine asks only after the resource was unprotected."""
+        """Remove the pairs. The engine asks only after the resource was unprotected."""
         home = _home(_props)
-        for below in _FILES.values():
-            remove_file(home, *below)
+        for name in (*(Path(path).name for path in _private_keys(_props)), _PUBLIC):
+            remove_file(home, _KEYS, name)
+
+
+def _private_keys(props: Properties) -> list[str]:
+    """Returns the paths of the private keys, the newest first."""
+    return [props["private_key"], *(props.get("older_keys") or ())]
+
+
+def _oldest(props: Properties) -> Path:
+    return Path(_private_keys(props)[-1])
 
 
 def _home(props: Properties) -> Path:
-    """Returns the home that both files lie in."""
-    home, public = (home_of(props[name], *below) for name, below in _FILES.items())
-    if home != public:
-        raise foreign(props["public_key_file"])
+    """Returns the home that all files lie in."""
+    private = _private_keys(props)
+    home = home_of(props["public_key_file"], _KEYS, _PUBLIC)
+    for number, path in zip(range(len(private), 0, -1), private, strict=True):
+        if home_of(path, _KEYS, signing_key_name(number)) != home:
+            raise foreign(path)
     return home
 
 
-def _make_pair(props: Properties) -> Properties:
+def _make_pairs(props: Properties) -> Properties:
+    from llmops_kit.core.integrity.envelopes import bundle
     from llmops_kit.core.integrity.signing import make_key
 
     claim(_home(props))
-    public_key = make_key(Path(props["private_key"]))
-    Path(props["public_key_file"]).write_text(public_key)
-    return inputs_of(props) | {"public_key": public_key}
+    public_keys = [make_key(Path(path)) for path in _private_keys(props)]
+    trusted = bundle(public_keys, props.get("trusted") or {}, props.get("revoked") or ())
+    Path(props["public_key_file"]).write_text(trusted)
+    return inputs_of(props) | {"public_key": trusted}

@@ -23,6 +23,7 @@ _VERSION_METADATA = (
     "aliases/*",
     "promotions/*",
     "rejections/*",
+    "revoked/*",
     "models/*/manifest.json",
     "datasets/*/manifest.json",
     "endpoints/*",

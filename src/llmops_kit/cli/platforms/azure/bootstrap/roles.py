@@ -33,7 +33,14 @@ _ASSIGNMENTS = "Microsoft.Authorization/roleAssignments"
 _BLOBS = "Microsoft.Storage/storageAccounts/blobServices/containers/blobs"
 _KEYS = "Microsoft.KeyVault/vaults/keys"
 _BLOB_SERVICE = "Microsoft.Storage/storageAccounts/blobServices"
-_VERSION_METADATA = ("aliases/*", "promotions/*", "rejections/*", "models/*/manifest.json", "datasets/*/manifest.json")
+_VERSION_METADATA = (
+    "aliases/*",
+    "promotions/*",
+    "rejections/*",
+    "revoked/*",
+    "models/*/manifest.json",
+    "datasets/*/manifest.json",
+)
 _RUN_METADATA = ("runs/*/run.json", "runs/*/output/*/manifest.json")
 Document = dict[str, Any]
 

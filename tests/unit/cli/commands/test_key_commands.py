@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import typer
 
-from llmops_kit.cli.commands.api_keys import issue_key, list_keys, revoke_key
+from llmops_kit.cli.commands.key_commands import issue_key, list_keys, revoke_key
 from llmops_kit.cli.context import Context
 from llmops_kit.cli.interfaces.issued_keys import IssuedKeys
 from llmops_kit.core.errors import DocumentError, KitError, NotFoundError, RefusedError
