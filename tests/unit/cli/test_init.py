@@ -4,6 +4,7 @@ import json
 import os
 import pty
 import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -135,6 +136,18 @@ def test_at_a_terminal_it_asks_three_questions(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert [question in done.stderr for question in ("kind (", "name", "cloud (")] == [True] * 3
     assert (tmp_path / "glossary/Pulumi.azure-dev.yaml").is_file()
+
+
+def test_ctrl_c_at_a_question_ends_as_anywhere_else_and_writes_nothing(tmp_path: Path) -> None:
+    ours, its = pty.openpty()
+    with subprocess.Popen(COMMAND, cwd=tmp_path, stdin=its, stderr=subprocess.PIPE) as asking:
+        assert asking.stderr
+        assert asking.stderr.read(len("kind (")) == b"kind ("
+        asking.send_signal(signal.SIGINT)
+        assert asking.wait() == 130
+    os.close(ours)
+    os.close(its)
+    assert not [*tmp_path.iterdir()]
 
 
 @pytest.mark.parametrize(("folder", "name"), [("My Shelf!", "my-shelf"), ("7up", ""), ("ab", ""), ("_", "")])

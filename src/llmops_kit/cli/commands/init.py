@@ -7,6 +7,7 @@ import typer
 
 from llmops_kit.cli.commands import Json
 from llmops_kit.cli.context import Context
+from llmops_kit.cli.terminal.questions import ask
 from llmops_kit.cli.terminal.tables import print_json
 
 if TYPE_CHECKING:
@@ -83,7 +84,7 @@ def init(
     rows = _own_rows(here, source, kind, column or [])
     kind = _choice("kind", "chatbot" if rows else kind, list(KINDS), yes)
     default = name_of(here.cwd / folder) if folder else kind
-    name = name or (default if yes else typer.prompt("name", default=default or None, err=True))
+    name = name or (default if yes else ask("name", default or None))
     cloud = _choice("cloud", cloud, list(CLOUDS), yes)
     place = folder or name
     written = write_project(here.cwd / place, kind, name, cloud, rows)
@@ -118,7 +119,7 @@ def _require_terminal(yes: bool) -> None:
 def _choice(what: str, given: str, known: list[str], yes: bool) -> str:
     from llmops_kit.core.validation import did_you_mean
 
-    answer = given or (known[0] if yes else typer.prompt(f"{what} ({', '.join(known)})", default=known[0], err=True))
+    answer = given or (known[0] if yes else ask(f"{what} ({', '.join(known)})", known[0]))
     if answer not in known:
         raise typer.BadParameter(
             f"there is no {what} {answer!r}; {did_you_mean(answer, known) or 'one of: ' + ', '.join(known)}"

@@ -7,6 +7,7 @@ import typer
 
 from llmops_kit.cli.commands import progress_on_stderr
 from llmops_kit.cli.context import Context, say
+from llmops_kit.cli.terminal.questions import confirm
 from llmops_kit.cli.terminal.tables import print_json, print_rows
 from llmops_kit.core.errors import KitError
 
@@ -136,7 +137,7 @@ def _ask(question: str) -> bool:
         raise KitError(
             "--remove needs a confirmation, and standard input is not a terminal", fix="add --yes; nothing was removed"
         )
-    return typer.confirm(question)
+    return confirm(question)
 
 
 def _count(number: int) -> str:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from llmops_kit.cli.context import Context
+from llmops_kit.cli.terminal.questions import confirm
 from llmops_kit.clouds.targets import cloud_names
 from llmops_kit.core.errors import KitError
 
@@ -116,7 +117,7 @@ def _ask(test: "Smoke") -> None:
     else:
         ends = datetime.fromtimestamp(progress.ends, UTC)
         question = f"Smoke test in {where}, for at most ${usd:g}, until {ends:%H:%M} UTC?"
-    typer.confirm(question, abort=True)
+    confirm(question, abort=True)
 
 
 def _run(test: "Smoke") -> None:
