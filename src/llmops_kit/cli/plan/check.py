@@ -252,15 +252,21 @@ def _asked(machine: MachineType, hosts: int) -> MachineMemory:
 def _rows(recipe: Recipe, recipe_path: Path, platform: Platform | None, work: Path, say: Say) -> Path | None:
     """Returns the file of training rows if all sources are on this machine; None otherwise: a check fetches none."""
     from llmops_kit.cli.data.build import build_dataset, ner_folder, no_models
-    from llmops_kit.cli.data.sources import kind_of
 
-    if any(kind_of(source) not in _LOCAL_SOURCES for source in recipe.data.sources):
+    if _remote_source(recipe):
         return None
     say("preparing the recipe's rows, to count their tokens")
     target = work / "dataset"
     model = (lambda alias: ner_folder(platform, alias, say)) if platform else no_models
     build_dataset(recipe, recipe_path.parent, target, model=model, say=say)
     return target / DatasetManifest.load(target / MANIFEST).splits["train"]
+
+
+def _remote_source(recipe: Recipe) -> str:
+    """Returns the first source that isn't on this machine; "" if all are."""
+    from llmops_kit.cli.data.sources import kind_of
+
+    return next((each.source for each in recipe.data.sources if kind_of(each) not in _LOCAL_SOURCES), "")
 
 
 def _ask(model: OutlineSource, request: EstimateRequest, work: Path, say: Say) -> Estimate:
@@ -333,7 +339,9 @@ def _assumptions(answer: Estimate, recipe: Recipe) -> list[str]:
     if lengths.counted:
         rows = f"{lengths.examples} examples were counted: {lengths.tokens} tokens, the longest {lengths.longest}"
     else:
-        rows = f"rows were not counted: each is taken for {lengths.longest} tokens, and time and cost are unknown"
+        remote = _remote_source(recipe)
+        why = f", since a check downloads none, and {remote} is not on this machine" if remote else ""
+        rows = f"rows were not counted{why}: each is taken for {lengths.longest} tokens; time and cost are unknown"
     words = [rows]
     if any(each.gpus for each in answer.machines):
         words += [

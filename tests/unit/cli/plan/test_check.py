@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from llmops_kit.cli.plan.check import check_training
+from llmops_kit.cli.plan.check import _assumptions, check_training
 from llmops_kit.core.documents.estimate import Estimate, EstimateRequest, MachineFit, PeakMemory, RowLengths
 from llmops_kit.core.documents.recipe import BaseModelSource
+from llmops_kit.core.documents.recipe_data import DataSource
 from tests.support.runs.training import tiny_recipe, write_rows
 
 ANSWER = Estimate(
@@ -77,3 +78,13 @@ def test_rows_are_counted_by_a_folders_own_tokenizer(tmp_path: Path, started: St
     check(tmp_path, name)
     ((source, _, _, *template),) = started
     assert (source, template) == (tmp_path / name, [])
+
+
+def test_a_source_elsewhere_is_named_as_the_reason_why_rows_were_not_counted() -> None:
+    recipe, elsewhere = tiny_recipe(), DataSource(source="package:rows==1.0", licence="MIT")
+    data = recipe.data.model_copy(update={"sources": [*recipe.data.sources, elsewhere]})
+    unknown = ANSWER.model_copy(update={"lengths": RowLengths(counted=False, longest=64, loss_bearing=8)})
+    (said,) = _assumptions(unknown, recipe.model_copy(update={"data": data}))
+    assert said.startswith("rows were not counted, since a check downloads none, and package:rows==1.0 is not on")
+    (said,) = _assumptions(unknown, recipe)  # a run's, whose rows are in the store
+    assert said.startswith("rows were not counted: each is taken for 64 tokens")
