@@ -8,7 +8,11 @@ import pytest
 
 from llmops_kit.clouds.aws.location import AwsLocation
 from llmops_kit.clouds.aws.policies import allow, document
+from llmops_kit.clouds.aws.settings import AwsNetworkSettings
+from llmops_kit.infra.targets.aws.components import AwsSettings, ModelStore, ModelStoreArgs
 from llmops_kit.infra.targets.aws.leftovers.hooks import remove_left
+from llmops_kit.infra.testing import run_program
+from llmops_kit.settings.signing import SigningSettings
 from tests.unit.infra.aws.conftest import REGION
 
 pytestmark = pytest.mark.usefixtures("moto_account")
@@ -42,6 +46,19 @@ def test_a_key_without_an_alias_is_scheduled_for_deletion() -> None:
     assert removed("aws:kms/key:Key", **key) == [], "once"
 
 
+def test_no_two_of_a_programs_keys_and_vpcs_could_be_taken_for_each_other() -> None:
+    def program() -> None:
+        settings = AwsSettings(region=REGION, network=AwsNetworkSettings(mode="own"))
+        for name in ("models", "others"):
+            ModelStore(name, ModelStoreArgs(settings=settings, signing=SigningSettings(keys=2)))
+
+    declared = run_program(program, project="office", stack="dev")
+    described = [key["description"] for key in declared.all_of("aws:kms/key:Key")]
+    assert len(described) == len(set(described)) == 6
+    named = [vpc["tags"]["Name"] for vpc in declared.all_of("aws:ec2/vpc:Vpc")]
+    assert len(named) == len(set(named)) == 2
+
+
 def test_a_bucket_goes_until_it_has_its_policy() -> None:
     kind, s3 = "aws:s3/bucket:Bucket", client("s3")
     assert removed(kind, bucket="store") == []
@@ -68,12 +85,19 @@ def test_a_role_goes_until_it_has_its_policy(tags: dict[str, str], policies: int
 @pytest.mark.parametrize("subnets", [0, 1])
 def test_a_vpc_goes_until_it_has_subnets(subnets: int) -> None:
     ec2 = client("ec2")
-    tags = [{"ResourceType": "vpc", "Tags": [{"Key": key, "Value": value} for key, value in OURS.items()]}]
-    vpc = ec2.create_vpc(CidrBlock="10.20.0.0/16", TagSpecifications=tags)["Vpc"]["VpcId"]
+
+    def tagged(**name: str) -> str:
+        tags = [{"Key": key, "Value": value} for key, value in {**OURS, **name}.items()]
+        given = [{"ResourceType": "vpc", "Tags": tags}]
+        return ec2.create_vpc(CidrBlock="10.20.0.0/16", TagSpecifications=given)["Vpc"]["VpcId"]
+
+    vpc = tagged(Name="vpc")
+    tagged(Name="others-vpc")
     ec2.create_vpc(CidrBlock="10.20.0.0/16")
     for _ in range(subnets):
         ec2.create_subnet(VpcId=vpc, CidrBlock="10.20.0.0/18")
-    assert removed("aws:ec2/vpc:Vpc", cidrBlock="10.20.0.0/16") == ([] if subnets else [vpc])
+    declared = {"cidrBlock": "10.20.0.0/16", "tags": {"Name": "vpc"}}
+    assert removed("aws:ec2/vpc:Vpc", **declared) == ([] if subnets else [vpc])
 
 
 def test_an_alias_goes_that_names_the_same_key() -> None:

@@ -13,7 +13,7 @@ from urllib.parse import quote
 
 from moto.core.model import OperationModel, ServiceModel
 from moto.core.parse import PROTOCOL_PARSERS
-from moto.core.request import Request, determine_request_protocol
+from moto.core.request import Request
 from moto.core.routing import get_service_router
 from moto.core.serialize import SERIALIZERS
 from moto.core.utils import get_service_model
@@ -121,12 +121,28 @@ def protocol_of(request: Request, model: ServiceModel) -> str:
     """Returns the protocol of a request: its own if the twin can write it, else one that the service supports, else
     JSON.
     """
-    try:
-        protocol = determine_request_protocol(model, request.content_type)
-    except NotImplementedError:
-        protocol = str(model.protocol)
-    known = [protocol, *model.metadata.get("protocols", ())]
+    own, supported = str(model.protocol), model.metadata.get("protocols", ())
+    named = _named_protocol(request, model)
+    known = [named if named in (own, *supported) else own, *supported]
     return next((each for each in known if each in SERIALIZERS and each in PROTOCOL_PARSERS), "json")
+
+
+def _named_protocol(request: Request, model: ServiceModel) -> str:
+    """Returns the protocol that a request's headers name; empty if they name none.
+
+    https://smithy.io/2.0/additional-specs/protocols/smithy-rpc-v2.html (smithy-protocol), and the content types in
+    https://smithy.io/2.0/aws/protocols/index.html. An object of S3 has any content type.
+    """
+    kind = (request.content_type or "").partition(";")[0].strip().lower()
+    if model.service_name == "s3":
+        return ""
+    if request.headers.get("smithy-protocol") == "rpc-v2-cbor" or kind == "application/cbor":
+        return "smithy-rpc-v2-cbor"
+    if kind.startswith("application/x-amz-json"):
+        return "json"
+    if kind == "application/x-www-form-urlencoded":
+        return "ec2" if model.protocol == "ec2" else "query"
+    return "rest-json" if kind == "application/json" else ""
 
 
 def _refuse_ambiguous(request: Request, protocol: str) -> None:

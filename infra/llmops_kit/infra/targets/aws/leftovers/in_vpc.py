@@ -15,9 +15,11 @@ def _filters(left: Leftover, ours: bool = True, **wanted: str) -> list[dict[str,
 
 
 def _vpc(left: Leftover) -> list[str]:
-    """Removes VPCs without subnets."""
+    """Removes VPCs of the same name without subnets; another component of the program has one of another name."""
     ec2, gone = left.session("ec2"), []
-    for vpc in ec2.describe_vpcs(Filters=_filters(left, cidr=left.inputs["cidrBlock"]))["Vpcs"]:
+    name = {"Name": "tag:Name", "Values": [left.inputs["tags"]["Name"]]}
+    where = [name, *_filters(left, cidr=left.inputs["cidrBlock"])]
+    for vpc in ec2.describe_vpcs(Filters=where)["Vpcs"]:
         id_ = vpc["VpcId"]
         holds = ec2.describe_subnets(Filters=_filters(left, ours=False, vpc_id=id_))["Subnets"]
         if not holds and not refused(ec2.delete_vpc, "DependencyViolation")(VpcId=id_):

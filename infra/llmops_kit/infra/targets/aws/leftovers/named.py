@@ -7,7 +7,10 @@ from llmops_kit.infra.targets.aws.leftovers.leftover import Leftover, Removal, w
 
 
 def _key(left: Leftover) -> list[str]:
-    """Schedules the deletion of keys with the same description and no alias, which each key gets after its creation."""
+    """Schedules the deletion of keys with the same description and no alias, which each key gets after its creation.
+
+    No two keys that a stack declares have the same description.
+    """
     kms = left.session("kms")
     aliased = {
         alias.get("TargetKeyId") for page in kms.get_paginator("list_aliases").paginate() for alias in page["Aliases"]

@@ -22,7 +22,7 @@ from llmops_kit.clouds.aws.names import (
     role_path,
 )
 from llmops_kit.clouds.aws.settings import AwsSettings
-from llmops_kit.infra.signing_keys import numbered, trusted_keys
+from llmops_kit.infra.signing_keys import trusted_keys
 from llmops_kit.infra.targets.aws.resources.alarms import rollout_alarm_names
 from llmops_kit.infra.targets.aws.resources.context import AwsContext
 from llmops_kit.infra.targets.aws.resources.images import Repositories
@@ -221,7 +221,7 @@ def _signing_key(stack: AwsContext, number: int) -> kms.Key:
     account = {"AWS": stack.arn("iam", "root", region=False)}
     statements = [policies.grant(account, [_ADMINISTER], ALL)]
     kind = {"key_usage": "SIGN_VERIFY", "customer_master_key_spec": "ECC_NIST_P256"}  # KMS can't rotate it
-    return declare_key(stack, numbered("signing", number), "Signs model versions", statements, **kind)
+    return declare_key(stack, "signing", "Signs model versions", statements, number=number, **kind)
 
 
 def _in(bucket: pulumi.Input[str], keys: str) -> pulumi.Output[str]:

@@ -10,6 +10,7 @@ from pulumi_aws import kms, s3
 from llmops_kit.clouds.aws import policies
 from llmops_kit.clouds.aws.names import AUDIT_LOGS, CLOUDTRAIL
 from llmops_kit.clouds.aws.settings import AwsSettings
+from llmops_kit.infra.signing_keys import numbered
 from llmops_kit.infra.targets.aws.resources.context import AwsContext
 
 _NONCURRENT_DAYS = 30
@@ -52,12 +53,24 @@ def declare_storage(stack: AwsContext, given: AwsSettings) -> AwsStorage:
 
 
 def declare_key(
-    stack: AwsContext, name: str, description: str, statements: list[policies.Statement], **kind: Any
+    stack: AwsContext, name: str, purpose: str, statements: list[policies.Statement], *, number: int = 1, **kind: Any
 ) -> kms.Key:
-    """Declare a key that outlives the stack, and its alias."""
+    """Declare a key that outlives the stack, and its alias.
+
+    Args:
+        stack: that the key belongs to.
+        name: of the key.
+        purpose: how its description begins.
+        statements: of its policy.
+        number: from 1, of a name's keys.
+        kind: further arguments of the resource.
+    """
+    base, name = name, numbered(name, number)
+    # The description tells a stack's keys apart, as no key has a name: see infra.targets.aws.leftovers.named.
+    others = "" if stack.names.logical(name) == base else f": {stack.names.logical(name)}"
     key = kms.Key(
         stack.names.kept(f"{name}-key"),
-        description=f"{description} of {stack.project}, stack {stack.name}",
+        description=f"{purpose} of {stack.project}, stack {stack.name}{others}",
         deletion_window_in_days=30,
         policy=json.dumps(policies.document(statements)),
         **kind,
