@@ -18,8 +18,10 @@ USAGE_FILE = "LLMOPS_USAGE_FILE"
 """Variable of a server that names the file."""
 _MINUTE = 60.0
 _LEAST_WAIT = 0.001  # less is rounding
-_BUSY_SECONDS = 0.2
-"""How long a request waits for another server's transaction, which takes microseconds unless that server hangs."""
+_BUSY_SECONDS = 1.0
+"""How long a request waits for another server's transaction. That takes microseconds, unless its server hangs or the
+machine is busy: SQLite's waiters have no queue, and in 0.2 seconds tried some ten times."""
+_OPENING_SECONDS = 0.01  # between two attempts to open
 _RETRY_SECONDS = 5.0
 _TABLE = """\
 CREATE TABLE IF NOT EXISTS usage (
@@ -130,6 +132,22 @@ def tokens_of_day(path: Path, day: str) -> dict[str, int]:
 
 
 def _opened(path: Path) -> sqlite3.Connection:
+    """Returns the file, opened for this process, within the time that a request waits.
+
+    SQLite itself waits for no lock while another process changes the journal's mode or creates the table: servers that
+    begin at once meet there.
+    """
+    until = time.monotonic() + _BUSY_SECONDS
+    while True:
+        try:
+            return _connection(path)
+        except sqlite3.OperationalError as e:
+            if e.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > until:
+                raise
+            time.sleep(_OPENING_SECONDS)
+
+
+def _connection(path: Path) -> sqlite3.Connection:
     file = sqlite3.connect(path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False)
     try:
         # No table of the file may call functions by itself: other programs can write it.

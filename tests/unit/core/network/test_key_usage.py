@@ -4,6 +4,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -17,6 +18,7 @@ DAY, NEXT_DAY = "2026-12-02", "2026-12-03"
 NOON = 1_764_676_800.0
 ADDS = """\
 import sys
+import threading
 from pathlib import Path
 from llmops_kit.core.network.key_usage import KeyUsage
 usage = KeyUsage(Path(sys.argv[1]), print)
@@ -48,6 +50,19 @@ def test_processes_that_begin_at_once_lose_no_token(path: Path) -> None:
     assert [process.communicate()[0] for process in processes] == [""] * 4, "none counted for itself"
     assert usage(path).tokens("search", DAY) == 4 * 200 * 3
     assert tokens_of_day(path, DAY) == {"search": 2400}
+
+
+def test_opening_waits_for_a_server_that_is_creating_the_file(path: Path) -> None:
+    """Its lock is one for which SQLite doesn't wait where the mode of the journal is changed."""
+    said = list[str]()
+    other = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+    other.execute("BEGIN IMMEDIATE")
+    created = threading.Timer(0.1, other.close)
+    created.start()
+    usage(path, said).add("search", DAY, 3)
+    created.join()
+    assert said == []
+    assert tokens_of_day(path, DAY) == {"search": 3}
 
 
 @pytest.mark.scorecard("api-keys")
