@@ -89,7 +89,9 @@ def test_a_server_far_above_its_limit_is_killed_and_the_other_one_serves(
     state = host.apply(limited(spec))
     large, small = ports(state)
     eventually(lambda: watcher(host))
+    os.kill(watcher(host), signal.SIGSTOP)  # else it may look while the server is between the limit and its half more
     pid = grow(large, f"mb={2 * LIMIT}")
+    os.kill(watcher(host), signal.SIGCONT)
     while psutil.pid_exists(pid):
         assert ask(state.url) == "1"
     eventually(lambda: host.state("echo").memory.killed == 1)
