@@ -39,21 +39,21 @@ def signed(service: str) -> str:
 
 
 @pytest.mark.parametrize(
-    ("service", "headers", "protocol"),
+    ("service", "content_type", "protocol"),
     [
-        ("sagemaker", {"content_type": "application/x-amz-json-1.1"}, "json"),
-        ("sagemaker", {}, "json"),
-        ("iam", {"content_type": "application/x-www-form-urlencoded; charset=utf-8"}, "query"),
-        ("ec2", {"content_type": "application/x-www-form-urlencoded"}, "ec2"),
-        ("cloudwatch", {"content_type": "application/x-www-form-urlencoded"}, "query"),
-        ("cloudwatch", {"content_type": "application/x-amz-json-1.0"}, "json"),
-        ("scheduler", {"content_type": "application/json"}, "rest-json"),
-        ("s3", {"content_type": "application/json"}, "rest-xml"),
-        ("iam", {"content_type": "application/x-amz-json-1.1"}, "query"),
+        ("sagemaker", "application/x-amz-json-1.1", "json"),
+        ("sagemaker", "", "json"),
+        ("iam", "application/x-www-form-urlencoded; charset=utf-8", "query"),
+        ("ec2", "application/x-www-form-urlencoded", "ec2"),
+        ("cloudwatch", "application/x-www-form-urlencoded", "query"),
+        ("cloudwatch", "application/x-amz-json-1.0", "json"),
+        ("scheduler", "application/json", "rest-json"),
+        ("s3", "application/json", "rest-xml"),
+        ("iam", "application/x-amz-json-1.1", "query"),
     ],
 )
-def test_headers_name_the_protocol(service: str, headers: dict[str, str], protocol: str) -> None:
-    request = reading.request_of(environ(**headers))
+def test_headers_name_the_protocol(service: str, content_type: str, protocol: str) -> None:
+    request = reading.request_of(environ(content_type=content_type))
     assert reading.protocol_of(request, reading.model_of(service)) == protocol
 
 
