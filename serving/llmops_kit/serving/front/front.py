@@ -29,7 +29,7 @@ from llmops_kit.serving.front.exchange import (
 from llmops_kit.serving.front.keys import Caller, ExpiredKeyError, Keys
 from llmops_kit.serving.front.openapi import description
 from llmops_kit.serving.front.readiness import Readiness
-from llmops_kit.serving.front.routes import ROUTES, AllowList, Route
+from llmops_kit.serving.front.routes import HEALTH, ROUTES, AllowList, Route
 from llmops_kit.serving.front.vllm import VllmApp
 from llmops_kit.serving.front.vllm_requests import PARAMETERS
 from llmops_kit.serving.log import log_json, say
@@ -193,7 +193,7 @@ class Front:
                 caller.count(exchange.usage.total)
 
     def _log(self, exchange: HttpExchange) -> None:
-        if exchange.route == "/ping":
+        if exchange.route in HEALTH:
             # Routers and clouds poll it several times a second. A 503 while a model loads is no failed request.
             return
         self.metrics.requests.labels(exchange.route, str(exchange.status)).inc()

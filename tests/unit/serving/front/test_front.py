@@ -90,13 +90,29 @@ def test_until_it_is_ready_nothing_is_asked_of_the_app() -> None:
     assert ask(server, "GET", "/", key="").status == 200
 
 
-def test_a_health_check_is_no_request_of_the_metrics() -> None:
+@pytest.mark.parametrize("engine", ["own", "vllm"])
+def test_health_answers_as_ping_does(engine: str, of_vllm: Front) -> None:
+    server = front() if engine == "own" else of_vllm
+    told = [ask(server, "GET", path, key="") for path in ("/ping", "/health")]
+    assert [(each.status, each.body) for each in told] == [(200, told[0].body)] * 2
+    assert json.loads(told[0].body)["status"] == "ready"
+    assert ask(server, "HEAD", "/health", key="").status == 200
+    server.readiness.enter("stopping")
+    stopping = ask(server, "GET", "/health", key="")
+    assert (stopping.status, json.loads(stopping.body)["status"]) == (503, "stopping")
+    assert ask(server, "POST", "/health", b"{}").status == 405
+
+
+def test_a_health_check_is_no_request_of_the_metrics_or_the_log(capsys) -> None:
     server = front()
     server.readiness.open = False
     assert ask(server, "GET", "/ping", key="").status == 503
+    assert ask(server, "GET", "/health", key="").status == 503
+    assert capsys.readouterr().out == ""
     assert ask(server, "POST", "/invocations", BODY).status == 503
     metrics = ask(server, "GET", "/metrics").body.decode()
     assert 'route="/ping"' not in metrics
+    assert 'route="/health"' not in metrics
     assert 'llmops_requests_total{route="/invocations",status="503"} 1.0' in metrics
 
 
@@ -215,7 +231,8 @@ def test_a_stream_that_waits_is_told_so_and_then_answered_in_frames(monkeypatch:
 
 # --- 10,000 malformed requests
 
-PATHS = ["/v1/chat/completions", "/invocations", "/", "/v1/models", "/..%2f", "/v1/\x00", "/v1/models/../x", "/ping"]
+PATHS = ["/v1/chat/completions", "/invocations", "/", "/v1/models", "/..%2f", "/v1/\x00", "/v1/models/../x", "/ping",
+         "/health"]  # fmt: skip
 
 
 def malformed(generator: random.Random) -> Asking:
