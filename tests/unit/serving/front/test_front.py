@@ -229,6 +229,44 @@ def test_a_stream_that_waits_is_told_so_and_then_answered_in_frames(monkeypatch:
     asyncio.run(scenario())
 
 
+@pytest.mark.parametrize("engine", ["own", "vllm"])
+@pytest.mark.parametrize(
+    ("fields", "code", "param"),
+    [
+        ({"n": 10**6}, "invalid_value", "n"),
+        ({"prompt_embeds": "gASV"}, "unknown_parameter", "prompt_embeds"),
+        ({"sk0secret": 1}, "unknown_parameter", "?"),
+        ({"tools": [{"type": "function", "function": {"name": "secret", "sk0secret": 1}}]}, "unknown_parameter",
+         "tools[0].function.?"),
+        ({"response_format": {"type": "json_schema", "json_schema": {"name": "a"}}}, "missing_required_parameter",
+         "response_format.json_schema.schema"),
+    ],
+)  # fmt: skip
+def test_the_log_says_why_a_request_was_refused_but_nothing_of_the_callers(
+    engine: str, fields: dict[str, Any], code: str, param: str, of_vllm: Front, capsys
+) -> None:
+    server = front() if engine == "own" else of_vllm
+    body = {"messages": [{"role": "user", "content": "secret"}]} | fields
+    asked = ask(server, "POST", "/invocations", json.dumps(body).encode())
+    written = capsys.readouterr().out
+    line = json.loads(written)
+    assert (line["status"], line["code"], line["param"]) == (400, code, param)
+    assert json.loads(asked.body)["error"]["code"] == code
+    assert "secret" not in written
+
+
+def test_the_log_tells_errors_without_a_parameter_apart_and_says_nothing_of_answers(capsys) -> None:
+    server = front(max_running=1, max_queue=0)
+    with server.admission.admitted("", 1):
+        assert ask(server, "POST", "/invocations", BODY).status == 429
+    assert ask(server, "POST", "/invocations", BODY, key="wrong").status == 401
+    assert ask(server, "POST", "/invocations", BODY).status == 200
+    assert ask(front(None), "POST", "/invocations", BODY).status == 500  # an app that can't be called
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [line.get("code") for line in lines] == ["overloaded", "invalid_api_key", None, "fault"]
+    assert not any("param" in line for line in lines)
+
+
 # --- 10,000 malformed requests
 
 PATHS = ["/v1/chat/completions", "/invocations", "/", "/v1/models", "/..%2f", "/v1/\x00", "/v1/models/../x", "/ping",
