@@ -98,6 +98,19 @@ class StreamOptions(StrictBody):
     include_obfuscation: bool = False
 
 
+class TextStreamOptions(StreamOptions):
+    """`stream_options` of chats and texts: vLLM's `continuous_usage_stats` adds the usage so far to every chunk of a
+    stream with `include_usage`, and nothing without, as with vLLM.
+    """
+
+    continuous_usage_stats: bool | None = None
+
+    @property
+    def continuous(self) -> bool:
+        """Whether every chunk has its answer's usage so far."""
+        return self.include_usage and bool(self.continuous_usage_stats)
+
+
 Stop = Annotated[str, Field(min_length=1, max_length=256)]
 Stops = Annotated[list[Stop], Field(max_length=4)]
 Input = Annotated[str, Field(min_length=1)]
@@ -118,7 +131,7 @@ class GenerationOptions(StrictBody):
     stop: Stops | None = None
     seed: int | None = Field(default=None, ge=-_INT64, lt=_INT64)
     stream: bool | None = None
-    stream_options: StreamOptions | None = None
+    stream_options: TextStreamOptions | None = None
     frequency_penalty: Penalty | None = None
     presence_penalty: Penalty | None = None
     logit_bias: Annotated[Any, Only(({},))] = None
@@ -139,6 +152,11 @@ class GenerationOptions(StrictBody):
     def longest(self) -> int | None:
         """Requested maximum tokens of an answer."""
         return self.max_tokens
+
+    @property
+    def continuous_usage(self) -> bool:
+        """Whether every chunk of the stream has its answer's usage so far."""
+        return bool(self.stream_options and self.stream_options.continuous)
 
     @property
     def answers(self) -> int:

@@ -256,6 +256,26 @@ def test_a_stream_is_framed_as_openai_does(with_usage: bool) -> None:
         assert "usage" not in role
 
 
+@pytest.mark.parametrize(("kind", "chat"), [(Frames, True), (CompletionFrames, False)])
+def test_every_frame_has_the_usage_so_far_if_it_was_asked_for(kind: type[Frames], chat: bool) -> None:
+    frames = kind("m@1", "fp", with_usage=True, continuous=3)
+    deltas = [Delta("a", tokens=1), Delta("b", finish="stop", tokens=4)]
+    written = frames.role() + b"".join(map(frames.delta, deltas)) + frames.end(usage_of(3, 4))
+    told = [frame["usage"] for frame in frames_of(written)]
+    assert told == [usage_of(3, tokens) for tokens in ([0] if chat else []) + [1, 4, 4, 4]]
+
+
+def test_the_usage_so_far_needs_the_usage_and_has_a_type() -> None:
+    for options, continuous in (
+        ({"include_usage": True, "continuous_usage_stats": True}, True),
+        ({"include_usage": True, "continuous_usage_stats": None}, False),
+        ({"continuous_usage_stats": True}, False),
+    ):
+        assert parse(stream=True, stream_options=options).continuous_usage == continuous
+    error = refusal(json.dumps({"messages": HELLO, "stream_options": {"continuous_usage_stats": 1}}).encode())
+    assert error["param"] == "stream_options.continuous_usage_stats"
+
+
 CALLING = [
     Delta("Wait. ", chances=[TokenChance("W", b"W", -0.5, (TokenChance("V", b"V", -1.0),))]),
     Delta(calls=[CallDelta(0, "now", ""), CallDelta(0, "", '{"a":')], choice=1),
