@@ -113,6 +113,12 @@ class TextStreamOptions(StreamOptions):
 
 Stop = Annotated[str, Field(min_length=1, max_length=256)]
 Stops = Annotated[list[Stop], Field(max_length=4)]
+
+
+def _one_stop(value: Any) -> Any:
+    return [value] if isinstance(value, str) else value
+
+
 Input = Annotated[str, Field(min_length=1)]
 Inputs = Annotated[list[Input], Field(min_length=1, max_length=2048)]
 Penalty = Annotated[float, Field(ge=-2, le=2, allow_inf_nan=False)]
@@ -128,19 +134,14 @@ class GenerationOptions(StrictBody):
     temperature: float | None = Field(default=None, ge=0, le=2, allow_inf_nan=False)
     top_p: float | None = Field(default=None, ge=0, le=1, allow_inf_nan=False)
     n: int | None = Field(default=None, ge=1, le=MAX_ANSWERS)
-    stop: Stops | None = None
+    stop: Annotated[Stops | None, BeforeValidator(_one_stop, json_schema_input_type=Stop | Stops | None)] = None
     seed: int | None = Field(default=None, ge=-_INT64, lt=_INT64)
     stream: bool | None = None
     stream_options: TextStreamOptions | None = None
     frequency_penalty: Penalty | None = None
     presence_penalty: Penalty | None = None
     logit_bias: Annotated[Any, Only(({},))] = None
-    user: Any = None  # has no effect on answers
-
-    @field_validator("stop", mode="before", json_schema_input_type=Stop | Stops | None)
-    @classmethod
-    def _one_stop(cls, value: Any) -> Any:
-        return [value] if isinstance(value, str) else value
+    user: str | None = None  # has no effect on answers
 
     @model_validator(mode="after")
     def _bounds_in_order(self) -> Self:
@@ -181,11 +182,11 @@ class ChatRequest(GenerationOptions):
     modalities: Annotated[Any, Only((["text"],))] = None
 
     # These have no effect on answers.
-    metadata: Any = None
-    store: Any = None
-    service_tier: Any = None
-    safety_identifier: Any = None
-    prompt_cache_key: Any = None
+    metadata: dict[str, str] | None = Field(default=None, max_length=16)
+    store: bool | None = None
+    service_tier: str | None = None
+    safety_identifier: str | None = None
+    prompt_cache_key: str | None = None
 
     @model_validator(mode="after")
     def _fields_fit(self) -> Self:
@@ -254,7 +255,7 @@ class EmbeddingRequest(StrictBody):
     input: Inputs
     encoding_format: Literal["float", "base64"] | None = None
     dimensions: int | None = Field(default=None, ge=1, lt=_INT64)
-    user: Any = None  # has no effect on answers
+    user: str | None = None  # has no effect on answers
 
     @field_validator("input", mode="before", json_schema_input_type=Input | Inputs)
     @classmethod
@@ -320,7 +321,7 @@ def parse_body(body: bytes, kind: type[_Body]) -> _Body:
     if fault == "unknown":
         raise ApiError(400, f"{place} is not supported by this server", code="unknown_parameter", param=place)
     message = "it is missing" if fault == "missing" else message
-    code = _CODES.get(fault, "invalid_value")
+    code = "invalid_type" if place and fault.endswith("_type") else _CODES.get(fault, "invalid_value")
     raise ApiError(400, f"{place or 'the body'}: {message}", code=code, param=place)
 
 

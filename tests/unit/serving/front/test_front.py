@@ -7,16 +7,19 @@ import os
 import random
 import sys
 from collections import Counter
+from collections.abc import Callable
 from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from llmops_kit.core.documents.model import EmbeddingForm
 from llmops_kit.core.limits import RequestLimits
 from llmops_kit.core.network.api_key import key_digest
 from llmops_kit.core.network.http_guard import error_body
-from llmops_kit.serving.api.openai import parse_chat
+from llmops_kit.serving.api.openai import parse_chat, parse_completion, parse_embedding
+from llmops_kit.serving.api.responses import parse_responses
 from llmops_kit.serving.errors import ApiError
 from llmops_kit.serving.front import Front
 from llmops_kit.serving.front.exchange import EXCHANGE, Receive, Scope, Send
@@ -27,13 +30,19 @@ from tests.support.servers.in_process import KEY, Asking
 from tests.support.servers.vllm_stand_in import as_loaded
 
 BODY = json.dumps({"messages": [{"role": "user", "content": "Hello"}], "max_tokens": 1}).encode()
+CHAT, COMPLETIONS, RESPONSES, EMBEDDINGS = (
+    "/v1/chat/completions", "/v1/completions", "/v1/responses", "/v1/embeddings",
+)  # fmt: skip
+PARSERS: dict[str, Callable[[bytes], Any]] = {
+    COMPLETIONS: parse_completion, RESPONSES: parse_responses, EMBEDDINGS: parse_embedding,
+}  # fmt: skip
 
 
 async def parsing(scope: Scope, receive: Receive, send: Send) -> None:
     """An engine's app: says what it got."""
     body = (await receive())["body"] if scope["method"] == "POST" else b""
     if body:
-        parse_chat(body)
+        PARSERS.get(scope["path"], parse_chat)(body)
     scope[EXCHANGE].usage.read(3)
     scope[EXCHANGE].usage.generated(4)
     await scope[EXCHANGE].answer_json(200, {"path": scope["path"], "body": body.decode(errors="replace")})
@@ -227,6 +236,38 @@ def test_a_stream_that_waits_is_told_so_and_then_answered_in_frames(monkeypatch:
         assert (b"engine_error" in frames[0]) == (ends == "error")
 
     asyncio.run(scenario())
+
+
+WRONG_TYPES: dict[str, tuple[dict[str, Any], ...]] = {
+    CHAT: (
+        {"temperature": "0.5"}, {"temperature": True}, {"top_p": [1]}, {"stream": "true"}, {"stream": 1},
+        {"max_tokens": 5.5}, {"max_tokens": 5.0}, {"max_completion_tokens": "5"}, {"n": 1.5}, {"n": "1"},
+        {"seed": "1"}, {"stop": 5}, {"presence_penalty": "1"}, {"frequency_penalty": "1"}, {"logprobs": "true"},
+        {"top_logprobs": "1"}, {"parallel_tool_calls": "false"}, {"stream_options": "x"}, {"user": 5}, {"store": "yes"},
+        {"metadata": ["a"]}, {"service_tier": 1}, {"ignore_eos": 1}, {"min_tokens": 1.5}, {"tools": "x"},
+    ),
+    COMPLETIONS: ({"temperature": "0.5"}, {"max_tokens": 5.0}, {"stream": "true"}, {"n": 1.5}, {"user": 5}),
+    RESPONSES: ({"temperature": "0.5"}, {"max_output_tokens": 5.0}, {"stream": "true"}, {"instructions": 5},
+                {"metadata": "x"}, {"user": 5}),
+    EMBEDDINGS: ({"dimensions": "32"}, {"user": 5}),
+}  # fmt: skip
+PROMPTS: dict[str, dict[str, Any]] = {
+    CHAT: {"messages": [{"role": "user", "content": "Hello"}]}, COMPLETIONS: {"prompt": "Hello"},
+    RESPONSES: {"input": "Hello"}, EMBEDDINGS: {"input": "Hello"},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("engine", ["own", "vllm"])
+@pytest.mark.parametrize("path", PROMPTS)
+def test_a_parameter_of_another_type_is_refused_by_name(engine: str, path: str, of_vllm: Front) -> None:
+    server = front() if engine == "own" else of_vllm
+    if path == EMBEDDINGS and server._foreign:
+        server._foreign._embedding = EmbeddingForm(pooling="mean", normalize=True, dimensions=32, max_tokens=16)
+    for fields in WRONG_TYPES[path]:
+        asked = ask(server, "POST", path, json.dumps(PROMPTS[path] | fields).encode())
+        error = json.loads(asked.body)["error"]
+        assert (asked.status, error["code"], error["type"]) == (400, "invalid_type", "invalid_request_error"), fields
+        assert error["param"] == next(iter(fields))
 
 
 @pytest.mark.parametrize("engine", ["own", "vllm"])
