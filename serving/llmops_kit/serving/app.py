@@ -119,7 +119,8 @@ def _frames(
         return ResponseFrames(request, model.name, generation)
     kind = Frames if isinstance(request, ChatRequest) else CompletionFrames
     with_usage = bool(request.stream_options and request.stream_options.include_usage)
-    return kind(model.name, _fingerprint(model), answers=request.answers, with_usage=with_usage)
+    continuous = len(generation.prompt) if request.continuous_usage else None
+    return kind(model.name, _fingerprint(model), answers=request.answers, with_usage=with_usage, continuous=continuous)
 
 
 def _floats(vector: str) -> list[float]:

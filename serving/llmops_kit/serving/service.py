@@ -184,7 +184,7 @@ class Service:
     ) -> AsyncGenerator[list[Delta], None]:
         if self.engine is None:
             raise unavailable(self.readiness.phase)
-        one = Answer(choice, request, model.prompts)
+        one, done = Answer(choice, request, model.prompts), 0
         try:
             async with aclosing(self.engine.generate(generation)) as items:
                 async for tokens in items:
@@ -194,7 +194,11 @@ class Service:
                         if delta.finish:
                             break
                     usage.finish = deltas[-1].finish or usage.finish
-                    usage.generated(min(len(deltas), len(tokens.ids)))
+                    new = min(len(deltas), len(tokens.ids))
+                    usage.generated(new)
+                    if request.continuous_usage:
+                        deltas = [d._replace(tokens=done + min(n, new)) for n, d in enumerate(deltas, 1)]
+                        done += new
                     if shown := [d for d in deltas if d.text or d.calls or d.chances or d.finish]:
                         yield shown
                     if deltas[-1].finish:

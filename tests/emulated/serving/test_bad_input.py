@@ -33,6 +33,7 @@ BAD: list[tuple[dict[str, Any] | bytes, int, str, str, str]] = [
     ({"messages": [{"role": "user", "content": "x" * 2100}]}, 400, "context_length_exceeded", "messages",
      "context has 2048 tokens; the messages take 21"),
     ({"messages": []}, 400, "invalid_value", "messages", "messages"),
+    ({"temperature": "0.5"}, 400, "invalid_type", "temperature", "number"),
     (b'{"messages": [', 400, "invalid_json", "", "JSON"),
     (b"", 400, "invalid_json", "", "JSON"),
 ]  # fmt: skip

@@ -39,6 +39,30 @@ def test_a_stream_has_the_text_of_the_whole_answer(client: OpenAI) -> None:
     assert whole.usage.completion_tokens == 40
 
 
+def test_the_usage_so_far_is_in_every_chunk_that_asks_for_it_of_each_answer_alone(
+    shared_server: ServingProcess,
+) -> None:
+    options = {"include_usage": True, "continuous_usage_stats": True}
+    with shared_server.stream(max_tokens=20, n=2, stream_options=options) as events:
+        *chunks, last = [event for event in events if event != "[DONE]"]
+    prompt, total = last["usage"]["prompt_tokens"], last["usage"]["completion_tokens"]
+    assert (last["choices"], total) == ([], 40)
+    for index in (0, 1):
+        usages = [chunk["usage"] for chunk in chunks if chunk["choices"][0]["index"] == index]
+        counts = [usage["completion_tokens"] for usage in usages]
+        assert (counts[0], counts[-1]) == (0, 20)
+        assert counts == sorted(counts)
+        assert len(set(counts)) > 10
+        assert all(
+            usage["prompt_tokens"] == prompt == usage["total_tokens"] - usage["completion_tokens"] for usage in usages
+        )
+    with shared_server.stream(max_tokens=2, stream_options={"continuous_usage_stats": True}) as events:
+        assert not any("usage" in event for event in events if event != "[DONE]")
+    body = {"messages": HELLO, "stream_options": {"continuous_usage_stats": True}}
+    status, answer = shared_server.ask("POST", "/v1/chat/completions", body)
+    assert (status, answer["error"]["param"]) == (400, "stream_options")
+
+
 def test_tokens_come_while_the_rest_is_computed(shared_server: ServingProcess) -> None:
     with shared_server.stream(max_tokens=1500) as events:
         seen = [next(events) for _ in range(5)]

@@ -44,7 +44,7 @@ def test_every_route_needs_the_key(shared_server: ServingProcess, path: str) -> 
 
 
 def test_health_and_page_need_none(shared_server: ServingProcess) -> None:
-    for path in ("/ping", "/", "/chat.css", "/chat.js", "/markdown.js"):
+    for path in ("/ping", "/health", "/", "/chat.css", "/chat.js", "/markdown.js"):
         assert shared_server.ask("GET", path, key=None)[0] == 200
     assert "default-src 'none'" in shared_server.headers["Content-Security-Policy"]
 

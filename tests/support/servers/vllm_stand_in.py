@@ -9,6 +9,7 @@ A prompt's words are its tokens. tests/engines runs vLLM itself.
 import asyncio
 import enum
 import json
+from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from types import SimpleNamespace
 from typing import Any, NamedTuple
@@ -207,20 +208,28 @@ class StandInVllm:
     async def _frames(self, path: str, body: dict[str, Any]) -> AsyncIterator[bytes]:
         """Yields the frames of a chat's or a text's stream."""
         chat = path == "/v1/chat/completions"
-        prompt = completion = 0
+        options, counts = body.get("stream_options") or {}, Counter[int]()
+        usage = bool(options.get("include_usage"))
+        continuous = usage and bool(options.get("continuous_usage_stats"))  # entrypoints/.../should_include_usage
+
+        def frame(prompt: int, index: int, **shown: Any) -> bytes:
+            more = {"usage": _usage(path, prompt, counts[index])} if continuous else {}
+            return _frame([{"index": index, **shown}], **more)
+
+        prompt = 0
         try:
             async for output in self._generate(path, body):
-                if chat and not prompt:
-                    yield _frame([{"index": each.index, "delta": {"role": "assistant"}} for each in output.outputs])
-                prompt = len(output.prompt_token_ids)
+                first, prompt = not prompt, len(output.prompt_token_ids)
+                for each in output.outputs if chat and first else ():
+                    yield frame(prompt, each.index, delta={"role": "assistant"})
                 for each in output.outputs:
-                    completion += len(each.token_ids)
+                    counts[each.index] += len(each.token_ids)
                     if chat and not each.text and not each.finish_reason:
                         continue
                     shown = {"delta": {"content": each.text}} if chat else {"text": each.text}
-                    yield _frame([{"index": each.index, **shown, "finish_reason": each.finish_reason}])
-            if (body.get("stream_options") or {}).get("include_usage"):
-                yield _frame([], usage=_usage(path, prompt, completion))
+                    yield frame(prompt, each.index, **shown, finish_reason=each.finish_reason)
+            if usage:
+                yield _frame([], usage=_usage(path, prompt, counts.total()))
         except EngineDeadError:
             error = {"message": "EngineCore encountered an issue.", "type": "InternalServerError", "code": 500}
             yield b"data: " + json.dumps({"error": error}).encode() + b"\n\n"

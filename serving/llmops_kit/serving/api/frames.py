@@ -37,6 +37,8 @@ class Delta(NamedTuple):
     finish: str = ""
     """Set in the last piece of each answer."""
     choice: int = 0
+    tokens: int = 0
+    """Tokens of its answer so far, for a stream with the usage in every chunk."""
 
 
 @dataclass
@@ -63,9 +65,27 @@ class Frames:
 
     ID, WHOLE, CHUNK = "chatcmpl", "chat.completion", "chat.completion.chunk"
 
-    def __init__(self, model: str, fingerprint: str, *, answers: int = 1, with_usage: bool = False) -> None:
+    def __init__(
+        self,
+        model: str,
+        fingerprint: str,
+        *,
+        answers: int = 1,
+        with_usage: bool = False,
+        continuous: int | None = None,
+    ) -> None:
+        """Begins a response.
+
+        Args:
+            model: its name.
+            fingerprint: of the system.
+            answers: number of answers.
+            with_usage: whether a stream ends with the usage.
+            continuous: tokens of the prompt, for a stream whose chunks each have their answer's usage so far.
+        """
         self._answers = answers
         self._with_usage = with_usage
+        self._continuous = continuous
         self._head = {
             "id": f"{self.ID}-{uuid4().hex}",
             "created": int(time.time()),
@@ -86,16 +106,20 @@ class Frames:
         frames: list[bytes] = []
         chances = _logprobs(delta.chances)
         if delta.text or (delta.chances and not delta.calls):
-            frames.append(self._frame(delta.choice, f'"delta":{{"content":{json.dumps(delta.text)}}}', chances))
+            frames.append(
+                self._frame(
+                    delta.choice, f'"delta":{{"content":{json.dumps(delta.text)}}}', chances, tokens=delta.tokens
+                )
+            )
             chances = "null"
         for call in delta.calls:
             shown = {"index": call.call, **_call(call.name)} if call.name else {"index": call.call, "function": {}}
             shown["function"]["arguments"] = call.arguments
             content = json.dumps({"tool_calls": [shown]}, separators=_COMPACT)
-            frames.append(self._frame(delta.choice, f'"delta":{content}', chances))
+            frames.append(self._frame(delta.choice, f'"delta":{content}', chances, tokens=delta.tokens))
             chances = "null"
         if delta.finish:
-            frames.append(self._frame(delta.choice, '"delta":{}', finish=delta.finish))
+            frames.append(self._frame(delta.choice, '"delta":{}', finish=delta.finish, tokens=delta.tokens))
         return b"".join(frames)
 
     def end(self, usage: dict[str, int]) -> bytes:
@@ -117,11 +141,14 @@ class Frames:
         ]
         return {**self._head, "object": self.WHOLE, "choices": shown, "usage": usage}
 
-    def _frame(self, choice: int, content: str, chances: str = "null", finish: str = "") -> bytes:
+    def _frame(self, choice: int, content: str, chances: str = "null", finish: str = "", tokens: int = 0) -> bytes:
         end = json.dumps(finish) if finish else "null"
+        usage = self._usage
+        if self._continuous is not None:
+            usage = f',"usage":{json.dumps(usage_of(self._continuous, tokens), separators=_COMPACT)}'
         return (
             f'data: {self._chunk},"choices":[{{"index":{choice},{content},"logprobs":{chances},"finish_reason":{end}}}]'
-            f"{self._usage}}}\n\n"
+            f"{usage}}}\n\n"
         ).encode()
 
     def _shown(self, choice: _Choice) -> dict[str, Any]:
@@ -142,8 +169,9 @@ class CompletionFrames(Frames):
 
     def delta(self, delta: Delta) -> bytes:
         """Returns the frames of one delta: its text, and its end."""
-        frames = self._frame(delta.choice, f'"text":{json.dumps(delta.text)}') if delta.text else b""
-        return frames + (self._frame(delta.choice, '"text":""', finish=delta.finish) if delta.finish else b"")
+        choice, done = delta.choice, delta.tokens
+        frames = self._frame(choice, f'"text":{json.dumps(delta.text)}', tokens=done) if delta.text else b""
+        return frames + (self._frame(choice, '"text":""', finish=delta.finish, tokens=done) if delta.finish else b"")
 
     def _shown(self, choice: _Choice) -> dict[str, Any]:
         return {"text": choice.text, "logprobs": None}

@@ -98,8 +98,27 @@ class StreamOptions(StrictBody):
     include_obfuscation: bool = False
 
 
+class TextStreamOptions(StreamOptions):
+    """`stream_options` of chats and texts: vLLM's `continuous_usage_stats` adds the usage so far to every chunk of a
+    stream with `include_usage`, and nothing without, as with vLLM.
+    """
+
+    continuous_usage_stats: bool | None = None
+
+    @property
+    def continuous(self) -> bool:
+        """Whether every chunk has its answer's usage so far."""
+        return self.include_usage and bool(self.continuous_usage_stats)
+
+
 Stop = Annotated[str, Field(min_length=1, max_length=256)]
 Stops = Annotated[list[Stop], Field(max_length=4)]
+
+
+def _one_stop(value: Any) -> Any:
+    return [value] if isinstance(value, str) else value
+
+
 Input = Annotated[str, Field(min_length=1)]
 Inputs = Annotated[list[Input], Field(min_length=1, max_length=2048)]
 Penalty = Annotated[float, Field(ge=-2, le=2, allow_inf_nan=False)]
@@ -115,19 +134,14 @@ class GenerationOptions(StrictBody):
     temperature: float | None = Field(default=None, ge=0, le=2, allow_inf_nan=False)
     top_p: float | None = Field(default=None, ge=0, le=1, allow_inf_nan=False)
     n: int | None = Field(default=None, ge=1, le=MAX_ANSWERS)
-    stop: Stops | None = None
+    stop: Annotated[Stops | None, BeforeValidator(_one_stop, json_schema_input_type=Stop | Stops | None)] = None
     seed: int | None = Field(default=None, ge=-_INT64, lt=_INT64)
     stream: bool | None = None
-    stream_options: StreamOptions | None = None
+    stream_options: TextStreamOptions | None = None
     frequency_penalty: Penalty | None = None
     presence_penalty: Penalty | None = None
     logit_bias: Annotated[Any, Only(({},))] = None
-    user: Any = None  # has no effect on answers
-
-    @field_validator("stop", mode="before", json_schema_input_type=Stop | Stops | None)
-    @classmethod
-    def _one_stop(cls, value: Any) -> Any:
-        return [value] if isinstance(value, str) else value
+    user: str | None = None  # has no effect on answers
 
     @model_validator(mode="after")
     def _bounds_in_order(self) -> Self:
@@ -139,6 +153,11 @@ class GenerationOptions(StrictBody):
     def longest(self) -> int | None:
         """Requested maximum tokens of an answer."""
         return self.max_tokens
+
+    @property
+    def continuous_usage(self) -> bool:
+        """Whether every chunk of the stream has its answer's usage so far."""
+        return bool(self.stream_options and self.stream_options.continuous)
 
     @property
     def answers(self) -> int:
@@ -163,11 +182,11 @@ class ChatRequest(GenerationOptions):
     modalities: Annotated[Any, Only((["text"],))] = None
 
     # These have no effect on answers.
-    metadata: Any = None
-    store: Any = None
-    service_tier: Any = None
-    safety_identifier: Any = None
-    prompt_cache_key: Any = None
+    metadata: dict[str, str] | None = Field(default=None, max_length=16)
+    store: bool | None = None
+    service_tier: str | None = None
+    safety_identifier: str | None = None
+    prompt_cache_key: str | None = None
 
     @model_validator(mode="after")
     def _fields_fit(self) -> Self:
@@ -236,7 +255,7 @@ class EmbeddingRequest(StrictBody):
     input: Inputs
     encoding_format: Literal["float", "base64"] | None = None
     dimensions: int | None = Field(default=None, ge=1, lt=_INT64)
-    user: Any = None  # has no effect on answers
+    user: str | None = None  # has no effect on answers
 
     @field_validator("input", mode="before", json_schema_input_type=Input | Inputs)
     @classmethod
@@ -302,7 +321,7 @@ def parse_body(body: bytes, kind: type[_Body]) -> _Body:
     if fault == "unknown":
         raise ApiError(400, f"{place} is not supported by this server", code="unknown_parameter", param=place)
     message = "it is missing" if fault == "missing" else message
-    code = _CODES.get(fault, "invalid_value")
+    code = "invalid_type" if place and fault.endswith("_type") else _CODES.get(fault, "invalid_value")
     raise ApiError(400, f"{place or 'the body'}: {message}", code=code, param=place)
 
 

@@ -194,12 +194,12 @@ class ResponsesRequest(StrictBody):
     truncation: Annotated[Any, Only(("disabled",))] = None
 
     # These have no effect on answers.
-    prompt_cache_key: Any = None
+    prompt_cache_key: str | None = None
     prompt_cache_options: Any = None
     prompt_cache_retention: Any = None
-    safety_identifier: Any = None
-    service_tier: Any = None
-    user: Any = None
+    safety_identifier: str | None = None
+    service_tier: str | None = None
+    user: str | None = None
 
     @model_validator(mode="after")
     def _fields_fit(self) -> Self:

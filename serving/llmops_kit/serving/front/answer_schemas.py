@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from llmops_kit.serving.front.routes import CHAT, COMPLETIONS, EMBEDDINGS, PAGE, RESPONSES, Kind
+from llmops_kit.serving.front.routes import CHAT, COMPLETIONS, EMBEDDINGS, HEALTH, PAGE, RESPONSES, Kind
 
 Schema = dict[str, Any]
 
@@ -105,7 +105,7 @@ _ANSWERS = {
     COMPLETIONS: "Completion",
     RESPONSES: "Response",
     EMBEDDINGS: "EmbeddingList",
-    "/ping": "Health",
+    **dict.fromkeys(HEALTH, "Health"),
     "/v1/models": "ModelList",
     "/v1/models/{name}": "Model",
 }

@@ -29,7 +29,8 @@ from llmops_kit.serving.front.exchange import (
 from llmops_kit.serving.front.keys import Caller, ExpiredKeyError, Keys
 from llmops_kit.serving.front.openapi import description
 from llmops_kit.serving.front.readiness import Readiness
-from llmops_kit.serving.front.routes import ROUTES, AllowList, Route
+from llmops_kit.serving.front.refusals import log_fields
+from llmops_kit.serving.front.routes import HEALTH, ROUTES, AllowList, Route
 from llmops_kit.serving.front.vllm import VllmApp
 from llmops_kit.serving.front.vllm_requests import PARAMETERS
 from llmops_kit.serving.log import log_json, say
@@ -90,12 +91,15 @@ class Front:
         except ApiError as e:
             if isinstance(e, ExpiredKeyError):
                 exchange.note(key=e.name, expired=True)
+            exchange.note(**log_fields(e))
             await exchange.fail(e)
         except ClientGoneError:
             exchange.status = 499
         except Exception:
             say("a fault of the server:\n" + traceback.format_exc())
-            await exchange.fail(ApiError(500, "a fault of the server; it is in its log", code="fault"))
+            fault = ApiError(500, "a fault of the server; it is in its log", code="fault")
+            exchange.note(**log_fields(fault))
+            await exchange.fail(fault)
         finally:
             self._log(exchange)
 
@@ -193,7 +197,7 @@ class Front:
                 caller.count(exchange.usage.total)
 
     def _log(self, exchange: HttpExchange) -> None:
-        if exchange.route == "/ping":
+        if exchange.route in HEALTH:
             # Routers and clouds poll it several times a second. A 503 while a model loads is no failed request.
             return
         self.metrics.requests.labels(exchange.route, str(exchange.status)).inc()

@@ -8,7 +8,7 @@ from typing import Any
 
 @dataclass
 class Readiness:
-    """One server's state, as reported by /ping."""
+    """One server's state, as reported by /ping and /health."""
 
     phase: str = "starting"
     """`ready`, or the current phase."""
@@ -32,7 +32,7 @@ class Readiness:
         self.phase, self.progress, self.since = phase, progress, time.monotonic()
 
     def describe(self) -> tuple[int, dict[str, Any]]:
-        """Returns status and body of /ping."""
+        """Returns status and body of /ping and /health."""
         if self.ready:
             return 200, {"status": "ready", **self.model}
         body = {"status": self.phase, "seconds": round(time.monotonic() - self.since, 1)}

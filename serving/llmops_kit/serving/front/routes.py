@@ -15,6 +15,8 @@ RESPONSES = "/v1/responses"
 EMBEDDINGS = "/v1/embeddings"
 MODELS = "/v1/models"
 OPENAPI = "/openapi.json"
+HEALTH = ("/ping", "/health")
+"""SageMaker's route of readiness, and that of vLLM and load balancers, with the same answer."""
 _SCRIPTS = ("chat.js", "conversation.js", "elements.js", "markdown.js", "server.js", "tools.js", "vendor/marked.js")
 PAGE = {"/": ("index.html", "text/html"), "/chat.css": ("chat.css", "text/css")} | {
     f"/{name}": (name, "text/javascript") for name in _SCRIPTS
@@ -46,7 +48,7 @@ class AllowList:
         # SageMaker sends to /invocations; Azure ML's scoring address is the root.
         self._exact["/"] = Route("/", {"GET": "page", "POST": "generate"}, CHAT)
         self._exact["/invocations"] = Route("/invocations", {"POST": "generate"}, CHAT)
-        self._exact["/ping"] = Route("/ping", {"GET": "ping"})
+        self._exact |= {path: Route(path, {"GET": "ping"}) for path in HEALTH}
         self._exact[OPENAPI] = Route(OPENAPI, {"GET": "description"})
         self._exact["/metrics"] = Route("/metrics", {"GET": "metrics"})
         self._exact[MODELS] = Route(MODELS, {"GET": "forward"})
@@ -66,7 +68,7 @@ class AllowList:
     @staticmethod
     def is_open(path: str, method: str) -> bool:
         """Returns whether a request needs no key: health, the description, and the chat page, which asks for one."""
-        return method != "POST" and (path in ("/ping", OPENAPI) or path in PAGE)
+        return method != "POST" and (path in HEALTH or path == OPENAPI or path in PAGE)
 
 
 ROUTES = AllowList((CHAT, COMPLETIONS, RESPONSES, EMBEDDINGS))

@@ -42,6 +42,7 @@ from llmops_kit.serving.front.vllm_requests import (
 )
 from llmops_kit.serving.front.vllm_schemas import AskedSchemas
 from llmops_kit.serving.front.vllm_tools import CALL_FORMS
+from llmops_kit.serving.front.vllm_types import check_types
 from llmops_kit.serving.front.vllm_usage import count_tokens, counting
 from llmops_kit.serving.golden import QualityWatch
 from llmops_kit.serving.log import say
@@ -131,6 +132,7 @@ class VllmApp:
         """
         card = self._serving()
         request = with_served_name(check(body), card)
+        check_types(request, path)
         if (path == EMBEDDINGS) != bool(self._embedding):
             raise wrong_kind(card.name, embeds=bool(self._embedding))
         if self._embedding:

@@ -125,7 +125,7 @@ def check(body: bytes) -> dict[str, Any]:
         if isinstance(value, (int, float)) and not isinstance(value, bool) and value > most:
             raise ApiError(400, f"{name}: at most {most}", code="invalid_value", param=name)
     stops = request.get("stop")
-    stops = [stops] if isinstance(stops, str) else stops or []
+    stops = stops if isinstance(stops, list) else [stops] if isinstance(stops, str) else []
     if len(stops) > _MOST_STOPS or any(isinstance(s, str) and len(s) > _LONGEST_STOP for s in stops):
         what = f"stop: at most {_MOST_STOPS} of {_LONGEST_STOP} characters"
         raise ApiError(400, what, code="invalid_value", param="stop")

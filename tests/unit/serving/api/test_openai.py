@@ -84,7 +84,7 @@ def test_one_stop_string_is_a_list_of_one() -> None:
     ("fields", "param", "code"),
     [
         ({"n": 9}, "n", "invalid_value"),
-        ({"n": True}, "n", "invalid_value"),
+        ({"n": True}, "n", "invalid_type"),
         ({"top_logprobs": 5}, "top_logprobs", "invalid_value"),
         ({"logprobs": True, "top_logprobs": 21}, "top_logprobs", "invalid_value"),
         ({"min_tokens": 5, "max_tokens": 4}, "min_tokens", "invalid_value"),
@@ -124,19 +124,19 @@ def test_one_stop_string_is_a_list_of_one() -> None:
         ({"best_of": 4}, "best_of", "unknown_parameter"),
         ({"top_k": 4}, "top_k", "unknown_parameter"),
         ({"temperature": 3}, "temperature", "invalid_value"),
-        ({"temperature": "1"}, "temperature", "invalid_value"),
+        ({"temperature": "1"}, "temperature", "invalid_type"),
         ({"top_p": 1.5}, "top_p", "invalid_value"),
         ({"max_tokens": 0}, "max_tokens", "invalid_value"),
         ({"max_tokens": 10**30}, "max_tokens", "invalid_value"),
-        ({"max_tokens": 1.5}, "max_tokens", "invalid_value"),
+        ({"max_tokens": 1.5}, "max_tokens", "invalid_type"),
         ({"seed": 2**63}, "seed", "invalid_value"),
         ({"stop": ["a"] * 5}, "stop", "invalid_value"),
         ({"stop": ["a" * 257]}, "stop[0]", "invalid_value"),
         ({"stop": ""}, "stop[0]", "invalid_value"),
-        ({"stream": "yes"}, "stream", "invalid_value"),
+        ({"stream": "yes"}, "stream", "invalid_type"),
         ({"frequency_penalty": -3}, "frequency_penalty", "invalid_value"),
         ({"messages": []}, "messages", "invalid_value"),
-        ({"messages": "Hello"}, "messages", "invalid_value"),
+        ({"messages": "Hello"}, "messages", "invalid_type"),
         ({"messages": [{"role": "robot", "content": "x"}]}, "messages[0].role", "invalid_value"),
         (
             {"messages": [{"role": "user", "content": "x", "tool_calls": [call()]}]},
@@ -254,6 +254,26 @@ def test_a_stream_is_framed_as_openai_does(with_usage: bool) -> None:
     else:
         assert not usage
         assert "usage" not in role
+
+
+@pytest.mark.parametrize(("kind", "chat"), [(Frames, True), (CompletionFrames, False)])
+def test_every_frame_has_the_usage_so_far_if_it_was_asked_for(kind: type[Frames], chat: bool) -> None:
+    frames = kind("m@1", "fp", with_usage=True, continuous=3)
+    deltas = [Delta("a", tokens=1), Delta("b", finish="stop", tokens=4)]
+    written = frames.role() + b"".join(map(frames.delta, deltas)) + frames.end(usage_of(3, 4))
+    told = [frame["usage"] for frame in frames_of(written)]
+    assert told == [usage_of(3, tokens) for tokens in ([0] if chat else []) + [1, 4, 4, 4]]
+
+
+def test_the_usage_so_far_needs_the_usage_and_has_a_type() -> None:
+    for options, continuous in (
+        ({"include_usage": True, "continuous_usage_stats": True}, True),
+        ({"include_usage": True, "continuous_usage_stats": None}, False),
+        ({"continuous_usage_stats": True}, False),
+    ):
+        assert parse(stream=True, stream_options=options).continuous_usage == continuous
+    error = refusal(json.dumps({"messages": HELLO, "stream_options": {"continuous_usage_stats": 1}}).encode())
+    assert error["param"] == "stream_options.continuous_usage_stats"
 
 
 CALLING = [

@@ -7,16 +7,19 @@ import os
 import random
 import sys
 from collections import Counter
+from collections.abc import Callable
 from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from llmops_kit.core.documents.model import EmbeddingForm
 from llmops_kit.core.limits import RequestLimits
 from llmops_kit.core.network.api_key import key_digest
 from llmops_kit.core.network.http_guard import error_body
-from llmops_kit.serving.api.openai import parse_chat
+from llmops_kit.serving.api.openai import parse_chat, parse_completion, parse_embedding
+from llmops_kit.serving.api.responses import parse_responses
 from llmops_kit.serving.errors import ApiError
 from llmops_kit.serving.front import Front
 from llmops_kit.serving.front.exchange import EXCHANGE, Receive, Scope, Send
@@ -27,13 +30,19 @@ from tests.support.servers.in_process import KEY, Asking
 from tests.support.servers.vllm_stand_in import as_loaded
 
 BODY = json.dumps({"messages": [{"role": "user", "content": "Hello"}], "max_tokens": 1}).encode()
+CHAT, COMPLETIONS, RESPONSES, EMBEDDINGS = (
+    "/v1/chat/completions", "/v1/completions", "/v1/responses", "/v1/embeddings",
+)  # fmt: skip
+PARSERS: dict[str, Callable[[bytes], Any]] = {
+    COMPLETIONS: parse_completion, RESPONSES: parse_responses, EMBEDDINGS: parse_embedding,
+}  # fmt: skip
 
 
 async def parsing(scope: Scope, receive: Receive, send: Send) -> None:
     """An engine's app: says what it got."""
     body = (await receive())["body"] if scope["method"] == "POST" else b""
     if body:
-        parse_chat(body)
+        PARSERS.get(scope["path"], parse_chat)(body)
     scope[EXCHANGE].usage.read(3)
     scope[EXCHANGE].usage.generated(4)
     await scope[EXCHANGE].answer_json(200, {"path": scope["path"], "body": body.decode(errors="replace")})
@@ -90,13 +99,29 @@ def test_until_it_is_ready_nothing_is_asked_of_the_app() -> None:
     assert ask(server, "GET", "/", key="").status == 200
 
 
-def test_a_health_check_is_no_request_of_the_metrics() -> None:
+@pytest.mark.parametrize("engine", ["own", "vllm"])
+def test_health_answers_as_ping_does(engine: str, of_vllm: Front) -> None:
+    server = front() if engine == "own" else of_vllm
+    told = [ask(server, "GET", path, key="") for path in ("/ping", "/health")]
+    assert [(each.status, each.body) for each in told] == [(200, told[0].body)] * 2
+    assert json.loads(told[0].body)["status"] == "ready"
+    assert ask(server, "HEAD", "/health", key="").status == 200
+    server.readiness.enter("stopping")
+    stopping = ask(server, "GET", "/health", key="")
+    assert (stopping.status, json.loads(stopping.body)["status"]) == (503, "stopping")
+    assert ask(server, "POST", "/health", b"{}").status == 405
+
+
+def test_a_health_check_is_no_request_of_the_metrics_or_the_log(capsys) -> None:
     server = front()
     server.readiness.open = False
     assert ask(server, "GET", "/ping", key="").status == 503
+    assert ask(server, "GET", "/health", key="").status == 503
+    assert capsys.readouterr().out == ""
     assert ask(server, "POST", "/invocations", BODY).status == 503
     metrics = ask(server, "GET", "/metrics").body.decode()
     assert 'route="/ping"' not in metrics
+    assert 'route="/health"' not in metrics
     assert 'llmops_requests_total{route="/invocations",status="503"} 1.0' in metrics
 
 
@@ -213,9 +238,80 @@ def test_a_stream_that_waits_is_told_so_and_then_answered_in_frames(monkeypatch:
     asyncio.run(scenario())
 
 
+WRONG_TYPES: dict[str, tuple[dict[str, Any], ...]] = {
+    CHAT: (
+        {"temperature": "0.5"}, {"temperature": True}, {"top_p": [1]}, {"stream": "true"}, {"stream": 1},
+        {"max_tokens": 5.5}, {"max_tokens": 5.0}, {"max_completion_tokens": "5"}, {"n": 1.5}, {"n": "1"},
+        {"seed": "1"}, {"stop": 5}, {"presence_penalty": "1"}, {"frequency_penalty": "1"}, {"logprobs": "true"},
+        {"top_logprobs": "1"}, {"parallel_tool_calls": "false"}, {"stream_options": "x"}, {"user": 5}, {"store": "yes"},
+        {"metadata": ["a"]}, {"service_tier": 1}, {"ignore_eos": 1}, {"min_tokens": 1.5}, {"tools": "x"},
+    ),
+    COMPLETIONS: ({"temperature": "0.5"}, {"max_tokens": 5.0}, {"stream": "true"}, {"n": 1.5}, {"user": 5}),
+    RESPONSES: ({"temperature": "0.5"}, {"max_output_tokens": 5.0}, {"stream": "true"}, {"instructions": 5},
+                {"metadata": "x"}, {"user": 5}),
+    EMBEDDINGS: ({"dimensions": "32"}, {"user": 5}),
+}  # fmt: skip
+PROMPTS: dict[str, dict[str, Any]] = {
+    CHAT: {"messages": [{"role": "user", "content": "Hello"}]}, COMPLETIONS: {"prompt": "Hello"},
+    RESPONSES: {"input": "Hello"}, EMBEDDINGS: {"input": "Hello"},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("engine", ["own", "vllm"])
+@pytest.mark.parametrize("path", PROMPTS)
+def test_a_parameter_of_another_type_is_refused_by_name(engine: str, path: str, of_vllm: Front) -> None:
+    server = front() if engine == "own" else of_vllm
+    if path == EMBEDDINGS and server._foreign:
+        server._foreign._embedding = EmbeddingForm(pooling="mean", normalize=True, dimensions=32, max_tokens=16)
+    for fields in WRONG_TYPES[path]:
+        asked = ask(server, "POST", path, json.dumps(PROMPTS[path] | fields).encode())
+        error = json.loads(asked.body)["error"]
+        assert (asked.status, error["code"], error["type"]) == (400, "invalid_type", "invalid_request_error"), fields
+        assert error["param"] == next(iter(fields))
+
+
+@pytest.mark.parametrize("engine", ["own", "vllm"])
+@pytest.mark.parametrize(
+    ("fields", "code", "param"),
+    [
+        ({"n": 10**6}, "invalid_value", "n"),
+        ({"prompt_embeds": "gASV"}, "unknown_parameter", "prompt_embeds"),
+        ({"sk0secret": 1}, "unknown_parameter", "?"),
+        ({"tools": [{"type": "function", "function": {"name": "secret", "sk0secret": 1}}]}, "unknown_parameter",
+         "tools[0].function.?"),
+        ({"response_format": {"type": "json_schema", "json_schema": {"name": "a"}}}, "missing_required_parameter",
+         "response_format.json_schema.schema"),
+    ],
+)  # fmt: skip
+def test_the_log_says_why_a_request_was_refused_but_nothing_of_the_callers(
+    engine: str, fields: dict[str, Any], code: str, param: str, of_vllm: Front, capsys
+) -> None:
+    server = front() if engine == "own" else of_vllm
+    body = {"messages": [{"role": "user", "content": "secret"}]} | fields
+    asked = ask(server, "POST", "/invocations", json.dumps(body).encode())
+    written = capsys.readouterr().out
+    line = json.loads(written)
+    assert (line["status"], line["code"], line["param"]) == (400, code, param)
+    assert json.loads(asked.body)["error"]["code"] == code
+    assert "secret" not in written
+
+
+def test_the_log_tells_errors_without_a_parameter_apart_and_says_nothing_of_answers(capsys) -> None:
+    server = front(max_running=1, max_queue=0)
+    with server.admission.admitted("", 1):
+        assert ask(server, "POST", "/invocations", BODY).status == 429
+    assert ask(server, "POST", "/invocations", BODY, key="wrong").status == 401
+    assert ask(server, "POST", "/invocations", BODY).status == 200
+    assert ask(front(None), "POST", "/invocations", BODY).status == 500  # an app that can't be called
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [line.get("code") for line in lines] == ["overloaded", "invalid_api_key", None, "fault"]
+    assert not any("param" in line for line in lines)
+
+
 # --- 10,000 malformed requests
 
-PATHS = ["/v1/chat/completions", "/invocations", "/", "/v1/models", "/..%2f", "/v1/\x00", "/v1/models/../x", "/ping"]
+PATHS = ["/v1/chat/completions", "/invocations", "/", "/v1/models", "/..%2f", "/v1/\x00", "/v1/models/../x", "/ping",
+         "/health"]  # fmt: skip
 
 
 def malformed(generator: random.Random) -> Asking:

@@ -235,7 +235,7 @@ def test_tools_of_responses_that_vllm_would_not_honour_are_refused(fields: dict[
         ({"prompt": [5, 6, 7]}, 1),  # the tokens of one
         ({"prompt": ["a", "b", "c"]}, 3),
         ({"prompt": [[5, 6], [7]], "n": 2}, 4),
-        ({"prompt": "a", "n": 4.0}, 4),
+        ({"prompt": "a", "n": 4}, 4),
         ({"prompt": ["a"] * 5}, "prompt"),
         ({"prompt": ["a", "b"], "n": 16}, "prompt"),
         ({"prompt": [[5]] * 2000}, "prompt"),

@@ -31,6 +31,14 @@ BODIES: dict[str, dict[str, Any]] = {
 }
 EMBEDDING = EmbeddingForm(pooling="mean", normalize=True, dimensions=1, max_tokens=16)
 
+REFUSED_OPTIONS: list[tuple[dict[str, Any], str]] = [
+    ({"stream_options": {"continuous_usage_stats": True}}, "stream_options"),
+    ({"stream_options": {"continuous_usage_stats": True}, "stream": False}, "stream_options"),
+    ({"stream_options": {"continuous_usage_stats": "true"}, "stream": True}, "stream_options.continuous_usage_stats"),
+    ({"stream_options": {"continuous": True}, "stream": True}, "stream_options.continuous"),
+]
+"""Fields of a request, and the parameter that is refused."""
+
 Serve = Callable[..., Any]
 
 
@@ -163,6 +171,37 @@ def test_a_client_gets_a_streams_usage_if_it_asks_for_it_and_else_no_frame_more(
             assert [frame.get("usage") for frame in silent[:-1]] == [None] * 4
             text = "".join(frame["choices"][0]["delta"].get("content", "") for frame in silent[:-1])
             assert text == ANSWER
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.parametrize("path", [CHAT, COMPLETIONS])
+def test_the_usage_is_in_every_frame_if_a_client_asks_for_it(serve: Serve, path: str) -> None:
+    async def scenario() -> None:
+        async with serve(StandInEngine()) as (front, app):
+            options = {"include_usage": True, "continuous_usage_stats": True}
+            *frames, _ = (await asking(path, stream=True, stream_options=options).by(front)).frames
+            counts = [frame["usage"]["completion_tokens"] for frame in frames]
+            assert {frame["usage"]["prompt_tokens"] for frame in frames} == {PROMPT}
+            assert counts == sorted(counts)
+            assert counts[-2:] == [TOKENS, TOKENS]
+            options = {"continuous_usage_stats": True}  # of nothing, as with vLLM
+            *frames, _ = (await asking(path, stream=True, stream_options=options).by(front)).frames
+            assert not any("usage" in frame for frame in frames)
+            app.asked.clear()
+            for fields, param in REFUSED_OPTIONS:
+                refused = await asking(path, **fields).by(front)
+                assert (refused.status, json.loads(refused.body)["error"]["param"]) == (400, param), fields
+            assert app.asked == []
+
+    asyncio.run(scenario())
+
+
+def test_responses_whose_streams_tell_the_usage_always_know_no_continuous_one(serve: Serve) -> None:
+    async def scenario() -> None:
+        async with serve(StandInEngine()) as (front, _):
+            refused = await asking(RESPONSES, stream=True, stream_options={"continuous_usage_stats": True}).by(front)
+            assert json.loads(refused.body)["error"]["param"] == "stream_options.continuous_usage_stats"
 
     asyncio.run(scenario())
 

@@ -26,7 +26,7 @@ KEY = "a-key-for-tests-0123456789"
 BODY = {"messages": [{"role": "user", "content": "Hello"}]}
 # Of vLLM's own routes, and of other servers that were attacked through them.
 HIDDEN = [
-    "/docs", "/health", "/version", "/load", "/server_info", "/scale_elastic_ep", "/tokenize",
+    "/docs", "/version", "/load", "/server_info", "/scale_elastic_ep", "/tokenize",
     "/detokenize", "/inference/v1/generate", "/inference/v1/abort_requests", "/v1/load_lora_adapter",
     "/v1/unload_lora_adapter", "/start_profile", "/stop_profile", "/sleep", "/wake_up", "/collective_rpc",
     "/reset_prefix_cache", "/v1/messages", "/pooling", "/adapters", "/pause", "/v2/repository/index", "/.env",
@@ -128,6 +128,7 @@ def test_vllm_is_reached_with_the_key_by_listed_routes_and_checked_bodies_alone(
             for path in ("/v1/chat/completions", "/invocations", "/v1/completions", "/v1/responses"):
                 for fields in refused:
                     assert (await ask(port, "POST", path, BODY | fields))[0] == 400, fields
+            assert (await ask(port, "GET", "/health", key=""))[0] == 200  # the front's own
             assert app.reached == []
             assert await ask(port, "POST", "/invocations", BODY) == (200, "reached")
             assert app.reached == ["/v1/chat/completions"]
