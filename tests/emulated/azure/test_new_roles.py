@@ -85,7 +85,11 @@ def deployer_of(owner: Subscription) -> Subscription:
     somebody = owner.application("deployer")
     root = f"/subscriptions/{owner.info.subscription}/providers/Microsoft.Authorization"
     for role in DEPLOYER.values():
-        properties = {"principalId": somebody.object_id, "roleDefinitionId": f"{root}/roleDefinitions/{role}"}
+        properties = {
+            "principalId": somebody.object_id,
+            "principalType": "ServicePrincipal",
+            "roleDefinitionId": f"{root}/roleDefinitions/{role}",
+        }
         change(owner, "PUT", f"{root}/roleAssignments/{uuid.uuid4()}", {"properties": properties})
     with owner.entered(), somebody.credential() as credential:
         client = owner.arm(credential)

@@ -219,7 +219,8 @@ def _print(made: "Plan") -> None:
             quota.code or "code unknown",
             f"unknown ({quota.why})" if quota.allowed is None else quota.allowed,
         )
-        print(f"quota {code}, {quota.name}: {quota.needs} {quota.needed}, allowed {allowed}")
+        taken = f", used by others {quota.taken}" if quota.taken else ""
+        print(f"quota {code}, {quota.name}: {quota.needs} {quota.needed}, allowed {allowed}{taken}")
     _print_trainings(made)
     for warning in made.warnings:
         print(f"warning: {warning}")

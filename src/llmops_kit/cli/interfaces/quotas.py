@@ -33,17 +33,20 @@ class QuotaNeed:
     why: str = ""  # why `allowed` is not known
     fix: str = ""  # how to raise it
     needs: str = "the update needs"  # the consumer, in words
+    taken: int = 0  # what others than the stack use of it, where the cloud tells
 
     @property
     def enough(self) -> bool | None:
         """Whether the quota suffices; None if unknown."""
-        return None if self.allowed is None else self.needed <= self.allowed
+        return None if self.allowed is None else self.needed + self.taken <= self.allowed
 
     @property
     def words(self) -> str:
         """The quota, how much it allows and how much is needed, as a line of the plan."""
         allowed = "unknown" if self.allowed is None else self.allowed
-        return f"quota {self.code or '(code unknown)'}: {self.name} allows {allowed}, {self.needs} {self.needed}"
+        taken = f", and others use {self.taken}" if self.taken else ""
+        code = self.code or "(code unknown)"
+        return f"quota {code}: {self.name} allows {allowed}, {self.needs} {self.needed}{taken}"
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,7 @@ from llmops_kit.cli.platforms.azure.bootstrap.bootstrap import BootstrappedSubsc
 from llmops_kit.cli.platforms.azure.bootstrap.github import ISSUER
 from llmops_kit.clouds.account_names import named_after
 from llmops_kit.clouds.azure.errors import explained
+from llmops_kit.clouds.azure.roles import BUILT_IN
 from llmops_kit.clouds.azure.session import AzureSession
 from llmops_kit.core.errors import KitError
 from llmops_twins.azure import control
@@ -252,14 +253,29 @@ def test_what_an_earlier_version_gave_on_the_subscription_is_taken_back(
     made: BootstrappedSubscription, session: AzureSession
 ) -> None:
     principal = session.arm.get(made.roles["deploy"])["properties"]["principalId"]
-    given.assign(session, principal, "Role Based Access Control Administrator")
-    given.assign(session, principal, "Contributor")
+    given.assign(session, principal, "Reader")
+    scope = made.names.scope
+    given_now = _of(session, scope, principal)
+    by_hand = next(a["id"] for a in given_now if a["properties"]["roleDefinitionId"].endswith(BUILT_IN["Reader"]))
+    for role in ("Role Based Access Control Administrator", "Contributor"):
+        name = uuid.uuid5(uuid.NAMESPACE_URL, f"{scope} {BUILT_IN[role]} {principal}")
+        root = f"{scope}/providers/Microsoft.Authorization"
+        properties = {
+            "principalId": principal,
+            "principalType": "ServicePrincipal",
+            "roleDefinitionId": f"{root}/roleDefinitions/{BUILT_IN[role]}",
+        }
+        session.arm.put(f"{root}/roleAssignments/{name}", {"properties": properties})
     again = bootstrap(session, "llmops", lambda _: None, github="acme/ci", stacks=("ci",))
     changed = [row["what"] for row in again.rows if row["state"].startswith("changed: removed")]
     assert [what.partition(" of ")[0] for what in sorted(changed)] == [
         "role Contributor",
         "role Role Based Access Control Administrator",
     ]
+    assert [row["what"].partition(" of ")[0] for row in again.rows if "did not assign" in row["state"]] == [
+        "role Reader"
+    ]
+    session.arm.delete(by_hand)  # it was still there
     left = _of(session, made.names.scope, principal)
     assert {each["properties"]["scope"] for each in left if "/resourceGroups/" not in each["properties"]["scope"]}
     assert not [each for each in left if each["properties"]["roleDefinitionId"].endswith(CONTRIBUTOR)

@@ -125,7 +125,11 @@ def allow(session: AzureSession, principal: str, role: dict[str, Any], name: str
     blocks = [{"actions": role["Actions"], "dataActions": role["DataActions"]}]
     properties = {"roleName": f"exact-{name}", "permissions": blocks, "assignableScopes": [SUBSCRIPTION]}
     session.arm.put(f"{ROOT}/roleDefinitions/{guid}", {"properties": properties}, "2022-04-01")
-    assigned = {"principalId": principal, "roleDefinitionId": f"{ROOT}/roleDefinitions/{guid}"}
+    assigned = {
+        "principalId": principal,
+        "principalType": "ServicePrincipal",
+        "roleDefinitionId": f"{ROOT}/roleDefinitions/{guid}",
+    }
     session.arm.put(f"{ROOT}/roleAssignments/{uuid.uuid4()}", {"properties": assigned})
 
 

@@ -89,7 +89,11 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
         world = World(made, owner, "", "")
         root = f"/subscriptions/{owner.info.subscription}/providers/Microsoft.Authorization"
         for role in _DEPLOYER.values():
-            properties = {"principalId": deployer.object_id, "roleDefinitionId": f"{root}/roleDefinitions/{role}"}
+            properties = {
+                "principalId": deployer.object_id,
+                "principalType": "ServicePrincipal",
+                "roleDefinitionId": f"{root}/roleDefinitions/{role}",
+            }
             world.change("PUT", f"{root}/roleAssignments/{uuid.uuid4()}", {"properties": properties})
         made.up()
         write_rows(folder / "rows")

@@ -303,6 +303,7 @@ def test_a_schedule_starts_the_runs_job() -> None:
     job = found["action"]["jobDefinition"]
     assert job["limits"] == {"jobLimitsType": "Command", "timeout": "PT2H"}
     assert job["jobType"] == "Command"
+    assert job["resources"] == {"instanceCount": 1, "shmSize": "8g"}
     assert job["identity"] == {"identityType": "Managed", "clientId": "client"}
     assert SCHEDULED_RUN in job["outputs"]["model"]["uri"]
     assert job["inputs"]["spec"]["uri"] == "azureml://datastores/work/paths/schedules/weekly/chat-1/"

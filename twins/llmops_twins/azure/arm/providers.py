@@ -3,6 +3,7 @@
 https://learn.microsoft.com/rest/api/resources/providers
 """
 
+import time
 from typing import Any
 
 from llmops_twins.azure.protocol import locations
@@ -23,6 +24,9 @@ https://learn.microsoft.com/answers/questions/2129910
 and https://github.com/MicrosoftLearning/mslearn-mlops/issues/72, where it is the operation that fails.
 """
 
+REGISTER_SECONDS = 120.0
+"""Delay until a provider is registered in all locations; Microsoft names none, users report minutes."""
+
 
 def namespaces(twin: TenantTwin) -> dict[str, list[str]]:
     """Returns types by namespace, in Azure's spelling."""
@@ -35,11 +39,14 @@ def namespaces(twin: TenantTwin) -> dict[str, list[str]]:
 
 def is_registered(twin: TenantTwin, namespace: str) -> bool:
     """Returns whether a provider is registered: on a new twin all are."""
-    return namespace.lower() in ALWAYS or namespace.lower() not in twin.state.get("unregistered", [])
+    return _state(twin, namespace) == "Registered"
 
 
 def require_registered(twin: TenantTwin, namespace: str) -> None:
-    """Refuses a change of a resource whose provider is not registered.
+    """Refuses a change of a resource whose provider is not registered, or still registers: in a location that isn't
+    done yet (70 % sure: Azure finishes one location after the other, this twin all at once).
+
+    https://learn.microsoft.com/azure/azure-resource-manager/management/resource-providers-and-types#register-resource-provider
 
     Raises:
         ArmError: 409 MissingSubscriptionRegistration.
@@ -90,15 +97,23 @@ def document(twin: TenantTwin, namespace: str) -> dict[str, Any]:
     """
     for known, types in namespaces(twin).items():
         if known.lower() == namespace.lower():
-            state = "Registered" if is_registered(twin, known) else "NotRegistered"
             return {
                 "id": f"/subscriptions/{twin.subscription}/providers/{known}",
                 "namespace": known,
                 "registrationPolicy": "RegistrationFree" if known.lower() in ALWAYS else "RegistrationRequired",
-                "registrationState": state,
+                "registrationState": _state(twin, known),
                 "resourceTypes": [_type(twin, known, type_) for type_ in sorted(types)],
             }
     raise ArmError(404, "InvalidResourceNamespace", f"The resource namespace '{namespace}' is invalid.")
+
+
+def _state(twin: TenantTwin, namespace: str) -> str:
+    name = namespace.lower()
+    if name in ALWAYS:
+        return "Registered"
+    if name in twin.state.get("unregistered", []):
+        return "NotRegistered"
+    return "Registering" if time.time() < twin.state.get("registering", {}).get(name, 0.0) else "Registered"
 
 
 def _type(twin: TenantTwin, namespace: str, type_: str) -> dict[str, Any]:
@@ -112,6 +127,8 @@ def _register(twin: TenantTwin, namespace: str, *, registered: bool) -> dict[str
     without: list[str] = twin.state.setdefault("unregistered", [])
     if registered and namespace.lower() in without:
         without.remove(namespace.lower())
+        done: dict[str, float] = twin.state.setdefault("registering", {})
+        done[namespace.lower()] = time.time() + twin.scaled(REGISTER_SECONDS)
     elif not registered and namespace.lower() not in (*ALWAYS, *without):
         without.append(namespace.lower())
     twin.changed()

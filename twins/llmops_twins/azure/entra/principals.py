@@ -2,6 +2,7 @@
 applications.
 """
 
+import time
 import uuid
 from typing import Any
 
@@ -13,6 +14,8 @@ OWNER_ID = "00000000-0000-0000-0000-00000000000a"
 OWNER_APP = "00000000-0000-0000-0000-00000000000b"
 OWNER_PURPOSE = "azure client secret"
 """Purpose of the derived key that is the owner's client secret."""
+KNOWN_SECONDS = 60.0
+"""Delay until the directory knows a new principal everywhere; Microsoft names none."""
 OWNER = Principal(OWNER_ID, OWNER_APP, "owner", "application")
 
 
@@ -22,7 +25,7 @@ def install(twin: TenantTwin) -> None:
 
 
 def of(twin: TenantTwin) -> dict[str, dict[str, Any]]:
-    """Returns all principals by object id: app_id, name, kind, secret."""
+    """Returns all principals by object id: app_id, name, kind, secret, resource, known_from."""
     return twin.state.setdefault("principals", {})
 
 
@@ -37,8 +40,14 @@ def add(
 ) -> Principal:
     """Adds a principal to the tenant; `resource` is the id of the resource that a managed identity belongs to."""
     caller = Principal(object_id or str(uuid.uuid4()), app_id or str(uuid.uuid4()), name, kind)
-    known = {"app_id": caller.app_id, "name": name, "kind": kind, "secret": secret, "resource": resource}
-    of(twin)[caller.object_id] = known
+    of(twin)[caller.object_id] = {
+        "app_id": caller.app_id,
+        "name": name,
+        "kind": kind,
+        "secret": secret,
+        "resource": resource,
+        "known_from": time.time() + twin.scaled(KNOWN_SECONDS),
+    }
     twin.changed()
     return caller
 
@@ -53,6 +62,11 @@ def find(twin: TenantTwin, object_id: str) -> Principal | None:
     """Returns a principal by its object id."""
     found = of(twin).get(object_id)
     return Principal(object_id, found["app_id"], found["name"], found["kind"]) if found else None
+
+
+def is_new(twin: TenantTwin, object_id: str) -> bool:
+    """Returns whether the directory does not know a principal everywhere yet."""
+    return object_id != OWNER_ID and time.time() < of(twin).get(object_id, {}).get("known_from", 0.0)
 
 
 def by_app(twin: TenantTwin, app_id: str) -> Principal | None:

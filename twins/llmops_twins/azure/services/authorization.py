@@ -182,7 +182,8 @@ def _check_role(twin: TenantTwin, role_definition_id: str, scope: str) -> None:
 def _check_principal(twin: TenantTwin, given: Document) -> str:
     """Returns the type of a principal. A principal whose type is given need not exist, since it may be too new to be
     known everywhere: https://learn.microsoft.com/azure/role-based-access-control/troubleshooting (for one that never
-    existed: 75 % sure).
+    existed: 75 % sure). Without a type, a new one is refused:
+    https://learn.microsoft.com/azure/role-based-access-control/troubleshooting#symptom---assigning-a-role-sometimes-fails-with-rest-api-or-arm-templates
 
     InvalidPrincipalId: https://github.com/Azure/azure-powershell/issues/16627
 
@@ -196,7 +197,7 @@ def _check_principal(twin: TenantTwin, given: Document) -> str:
     found = principals.find(twin, object_id)
     if found is None and asked:
         return asked
-    if found is None:
+    if found is None or (not asked and principals.is_new(twin, object_id)):
         raise ArmError(
             400,
             "PrincipalNotFound",

@@ -119,7 +119,11 @@ def test_an_application_without_roles_reads_nothing_until_it_has_one(tmp_path: P
             assert refused.value.status_code == 403
             arm = running.arm()
             reader = "{sub}/providers/Microsoft.Authorization/roleDefinitions/2a2b9908-6ea1-4ae2-8e65-a410df84e7d1"
-            properties = {"principalId": application.object_id, "roleDefinitionId": reader.replace("{sub}", arm.root)}
+            properties = {
+                "principalId": application.object_id,
+                "principalType": "ServicePrincipal",
+                "roleDefinitionId": reader.replace("{sub}", arm.root),
+            }
             scope = f"{ACCOUNT}/blobServices/default/containers/store"
             name = f"{scope}/providers/Microsoft.Authorization/roleAssignments/{application.object_id}"
             arm.change("PUT", name, "2022-04-01", {"properties": properties})

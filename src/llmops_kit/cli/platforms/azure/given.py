@@ -60,9 +60,13 @@ def application(name: str) -> tuple[dict[str, str], str]:
 
 
 def assign(session: AzureSession, principal: str, role: str) -> None:
-    """Assigns a built-in role on the whole subscription to a principal."""
+    """Assigns a built-in role on the whole subscription to an application or identity, also to one that is new."""
     root = f"/subscriptions/{TWIN_SUBSCRIPTION}/providers/Microsoft.Authorization"
-    properties = {"principalId": principal, "roleDefinitionId": f"{root}/roleDefinitions/{BUILT_IN[role]}"}
+    properties = {
+        "principalId": principal,
+        "principalType": "ServicePrincipal",
+        "roleDefinitionId": f"{root}/roleDefinitions/{BUILT_IN[role]}",
+    }
     session.arm.put(f"{root}/roleAssignments/{uuid.uuid4()}", {"properties": properties})
 
 

@@ -19,6 +19,11 @@ from llmops_kit.core.errors import RunError
 
 # user_logs/std_log.txt of one node, user_logs/std_log_process_0.txt and so on of several.
 _STDOUT = re.compile(r"user_logs/std_log\D*(?P<node>\d*)\D*\.txt")
+# Storage's codes for a request without credentials: with anonymous access disallowed for the account, and without.
+# https://learn.microsoft.com/azure/storage/blobs/anonymous-read-access-prevent
+_ANONYMOUS = ("PublicAccessNotPermitted", "NoAuthenticationInformation")
+# https://learn.microsoft.com/azure/storage/common/shared-key-authorization-prevent
+_KEYS_DISABLED = "KeyBasedAuthenticationNotPermitted"
 _SHOWN_SECONDS = 120  # seconds for which a new job may not be listed yet
 
 
@@ -106,24 +111,38 @@ class _UnreadLines:
             except HttpResponseError as e:
                 if e.status_code in (404, 416) or error_code(e) == "InvalidRange":
                     return b""  # nothing was written yet, or nothing new
-                if e.status_code != 403:
+                if e.status_code != 403 and error_code(e) not in _ANONYMOUS:
                     raise
                 # The job continues, and costs money, so its states are still followed.
                 told = name in self._closed
                 self._closed.add(name)
-                return b"" if told else f"{name} can't be read: {error_code(e)}; {_missing(url)}\n".encode()
+                return b"" if told else f"{name} can't be read: {_refusal(error_code(e), url)}\n".encode()
         self._read[name] = offset + len(found)
         return found
 
 
-def _missing(url: str) -> str:
-    """Returns a message with the roles that are required to read and write a job's log."""
+def _refusal(code: str, url: str) -> str:
+    """Returns a message with storage's code, its cause, and what makes a job's log readable."""
     parts = urlsplit(url)
     container = parts.path.lstrip("/").partition("/")[0]
-    return (
-        f"reading requires Storage Blob Data Reader on container {container} of {parts.hostname}, and writing requires "
-        "Storage Blob Data Contributor there for the jobs' identity; the job continues, and its states are shown"
-    )
+    reader = f"Storage Blob Data Reader on container {container}"
+    if code in (*_ANONYMOUS, _KEYS_DISABLED):
+        what = (
+            "is signed with the account's key, and the account's keys are disabled"
+            if code == _KEYS_DISABLED
+            else "has no signature, and the account takes no anonymous requests"
+        )
+        fix = (
+            f"with {reader}, `az storage blob download --auth-mode login --blob-url '{url.partition('?')[0]}' --file "
+            "log.txt` reads it"
+        )
+        why = f"the link that Azure ML gave {what} ({parts.hostname}); {fix}"
+    else:
+        why = (
+            f"reading requires {reader} of {parts.hostname}, and writing requires Storage Blob Data Contributor there "
+            "for the jobs' identity"
+        )
+    return f"{code}; {why}; the job continues, and its states are shown"
 
 
 def _with_cost(text: str, jobs: list[Job], clusters: dict[str, AzureCompute], prices: Prices) -> str:

@@ -98,7 +98,8 @@ class AzurePlatform(CloudPlatform):
         prices.
         """
         choose_cluster(machines, self.azure.computes)
-        quotas = quotas_for(self.session, self.azure.location, {machines_of(machines): machines.instances})
+        needed = {machines_of(machines): machines.instances}
+        quotas = quotas_for(self.session, self.azure.location, needed, self.azure)
         kind = "spot" if machines.spot else "training"
         price = load_prices(self.azure.location).instance(kind, machines.instance_type)
         return Hire(self.azure.location, quotas, price, not_counted="the cluster's `idle_minutes`")

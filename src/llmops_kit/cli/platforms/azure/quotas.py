@@ -10,8 +10,10 @@ from typing import Any
 from llmops_kit.cli.interfaces.quotas import Needed, QuotaNeed
 from llmops_kit.cli.platforms.azure.preflight import clients_of, region_of
 from llmops_kit.cli.stacks.stack import PulumiStack
-from llmops_kit.clouds.azure.names import ML_API
+from llmops_kit.clouds.azure.arm import ResourceManager
+from llmops_kit.clouds.azure.names import ML_API, workspace_id
 from llmops_kit.clouds.azure.session import AzureSession
+from llmops_kit.core.documents.outputs import AzureOutput
 from llmops_kit.core.errors import KitError
 
 _SPARE = 1.2  # quota that Azure ML requires in addition, for updates of a deployment
@@ -21,18 +23,26 @@ _MORE = "request more on the portal's Quotas page, Azure Machine Learning"
 
 def quotas_of(stack: PulumiStack, needed: Needed) -> list[QuotaNeed]:
     """Returns `quotas_for` of a stack's subscription and location."""
-    return quotas_for(clients_of(stack), region_of(stack), needed)
+    try:
+        deployed = stack.outputs().azure
+    except KitError:
+        deployed = None  # never deployed
+    return quotas_for(clients_of(stack), region_of(stack), needed, deployed)
 
 
-def quotas_for(session: AzureSession, location: str, needed: Needed) -> list[QuotaNeed]:
+def quotas_for(
+    session: AzureSession, location: str, needed: Needed, deployed: AzureOutput | None = None
+) -> list[QuotaNeed]:
     """Returns the subscription's quota of each family of sizes; unknown if Azure does not return it.
 
-    Low-priority machines have one quota for all families.
+    Low-priority machines have one quota for all families. The machines that a stack has already are part of what it
+    needs, so they don't count as taken.
 
     Args:
         session: of the subscription.
         location: such as westeurope.
         needed: of endpoints, and of clusters or runs.
+        deployed: the stack's resources; None: it has none.
     """
     root = f"/subscriptions/{session.subscription}/providers/Microsoft.MachineLearningServices/locations/{location}"
     sizes, usages, refused = {}, {}, ""
@@ -52,7 +62,39 @@ def quotas_for(session: AzureSession, location: str, needed: Needed) -> list[Quo
         family = _LOW_PRIORITY if machines.use == "spot training job" else str(size["family"])
         spare = _SPARE if machines.use == "endpoint" else 1
         cores[family] = cores.get(family, 0) + math.ceil(count * int(size["vCPUs"]) * spare)
-    return [_need(family, count, usages.get(family.lower()), refused) for family, count in cores.items()] + unknown
+    own = _own_cores(session.arm, needed, deployed, sizes) if usages else None
+    known = [_need(family, count, usages.get(family.lower()), refused, own) for family, count in cores.items()]
+    return known + unknown
+
+
+def _own_cores(
+    arm: ResourceManager, needed: Needed, deployed: AzureOutput | None, sizes: dict[str, Any]
+) -> dict[str, int] | None:
+    """Returns the cores of each family that a stack's clusters and endpoints have now, as far as needs name such uses;
+    None if they can't be read.
+    """
+    found: dict[str, int] = {}
+    if deployed is None or not deployed.workspace:
+        return found
+    uses, workspace = {machines.use for machines in needed}, workspace_id(deployed)
+
+    def add(size: str, count: int, *, low_priority: bool = False) -> None:
+        if known := sizes.get(size.lower()):
+            family = (_LOW_PRIORITY if low_priority else str(known["family"])).lower()
+            found[family] = found.get(family, 0) + count * int(known["vCPUs"])
+
+    try:
+        for name in deployed.computes if uses != {"endpoint"} else ():
+            cluster = ((arm.find(f"{workspace}/computes/{name}") or {}).get("properties") or {}).get("properties") or {}
+            nodes, low = int(cluster.get("currentNodeCount") or 0), cluster.get("vmPriority") == "LowPriority"
+            add(str(cluster.get("vmSize")), nodes, low_priority=low)
+        for name in deployed.endpoints.values() if "endpoint" in uses else ():
+            for each in arm.list(f"{workspace}/onlineEndpoints/{name}/deployments"):
+                capacity = int((each.get("sku") or {}).get("capacity") or 1)
+                add(str(each["properties"].get("instanceType")), math.ceil(_SPARE * capacity))
+    except KitError:
+        return None
+    return found
 
 
 def _family(usage: dict[str, Any]) -> str:
@@ -62,8 +104,10 @@ def _family(usage: dict[str, Any]) -> str:
     return _LOW_PRIORITY if total and "lowpriority" in f"{value} {words}".replace("-", "") else value
 
 
-def _need(family: str, count: int, usage: dict[str, Any] | None, refused: str) -> QuotaNeed:
+def _need(family: str, count: int, usage: dict[str, Any] | None, refused: str, own: dict[str, int] | None) -> QuotaNeed:
     name = f"vCPUs of {family} for Azure ML"
     if usage is None:
         return QuotaNeed(name, family, count, None, refused or "Azure lists no such quota")
-    return QuotaNeed(name, family, count, int(str(usage["limit"])), "", _MORE)
+    used = int(usage.get("currentValue") or 0)
+    taken = 0 if own is None else max(0, used - own.get(family.lower(), 0))
+    return QuotaNeed(name, family, count, int(str(usage["limit"])), "", _MORE, taken=taken)

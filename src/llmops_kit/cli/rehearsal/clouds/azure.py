@@ -171,7 +171,7 @@ class Azure(Cloud):
         return QUESTIONS
 
     def remove_bootstrapped(self, project: str) -> None:
-        """Removes the resource group of the states; its vault can be recovered for some days."""
+        """Removes the custom roles and the resource group of the states; its vault can be recovered for some days."""
         from llmops_kit.cli.platforms.azure.bootstrap.removal import remove
 
         remove(self._session, project)

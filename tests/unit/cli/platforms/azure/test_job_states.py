@@ -5,12 +5,13 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from azure.core.exceptions import HttpResponseError
+from azure.core.exceptions import ClientAuthenticationError, HttpResponseError
 
 from llmops_kit.cli.machines.prices import Prices
 from llmops_kit.cli.platforms.azure import job_log
 from llmops_kit.cli.platforms.azure.job_states import DETAILS, FAILURE, bill, cost, run_state
 from llmops_kit.core.documents.outputs import AzureCompute
+from llmops_kit.core.errors import KitError
 
 CLUSTERS = {
     "cpu": AzureCompute(vm_size="Standard_DS3_v2"),
@@ -133,32 +134,75 @@ def test_the_story_is_told_around_the_lines_and_ends_with_the_bill(monkeypatch: 
     assert told[7] == "2 x Standard_DS3_v2, for 100 s: $0.0200"
 
 
-def test_a_log_that_nobody_may_read_is_told_once_and_the_job_followed(monkeypatch: pytest.MonkeyPatch) -> None:
+def followed_with_a_closed_log(monkeypatch: pytest.MonkeyPatch, status: int, code: str) -> list[str]:
+    """The lines of a run whose log storage refuses to everybody."""
+
     class Closed:
         @classmethod
         def from_blob_url(cls, url: str) -> "Closed":
             return cls()
 
         def download_blob(self, offset: int | None) -> Any:
-            error = HttpResponseError("no role")
-            error.status_code, error.error_code = 403, "AuthorizationPermissionMismatch"  # type: ignore[attr-defined]
+            kind = ClientAuthenticationError if status == 401 else HttpResponseError
+            error = kind("refused")
+            error.status_code, error.error_code = status, code  # type: ignore[attr-defined]
             raise error
 
     monkeypatch.setattr(job_log, "BlobClient", Closed)
     monkeypatch.setattr(job_log, "POLL_SECONDS", 0)
-    name = "user_logs/std_log.txt"
-    url = "https://kitscratch.blob.core.windows.net/azureml/ExperimentRun/dcid.x?sig=secret"
-    looks = iter([printing(status, {name: url}) for status in ("Running", "Running", "Running", "Completed")])
-    last = printing("Completed", {name: url})
-    lines = list(job_log.follow_jobs(lambda: [next(looks, last)], CLUSTERS, PRICES))
-    told = [line for line in lines if "can't be read" in line]
-    assert len(told) == 1
-    assert told[0].startswith(
-        f"{name} can't be read: AuthorizationPermissionMismatch; reading requires Storage Blob Data "
-    )
-    assert "Reader on container azureml of kitscratch.blob.core.windows.net" in told[0]
-    assert "secret" not in told[0]
+    looks = iter([printing(status, {LOG: LOG_URL}) for status in ("Running", "Running", "Running", "Completed")])
+    last = printing("Completed", {LOG: LOG_URL})
+    return list(job_log.follow_jobs(lambda: [next(looks, last)], CLUSTERS, PRICES))
+
+
+LOG = "user_logs/std_log.txt"
+LOG_URL = "https://kitscratch.blob.core.windows.net/azureml/ExperimentRun/dcid.x/user_logs/std_log.txt?sig=secret"
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "words"),
+    [
+        (403, "AuthorizationPermissionMismatch", "reading requires Storage Blob Data Reader on container azureml of "),
+        (
+            409,
+            "PublicAccessNotPermitted",
+            "link that Azure ML gave has no signature, and the account takes no anonymous ",
+        ),
+        (401, "NoAuthenticationInformation", "link that Azure ML gave has no signature, and the account takes no anon"),
+        (
+            403,
+            "KeyBasedAuthenticationNotPermitted",
+            "signed with the account's key, and the account's keys are disabled",
+        ),
+    ],
+)
+def test_a_log_that_nobody_may_read_is_told_once_and_the_job_followed(
+    monkeypatch: pytest.MonkeyPatch, status: int, code: str, words: str
+) -> None:
+    lines = followed_with_a_closed_log(monkeypatch, status, code)
+    (told,) = [line for line in lines if "can't be read" in line]
+    assert told.startswith(f"{LOG} can't be read: {code}; ")
+    assert words in told
+    assert "kitscratch.blob.core.windows.net" in told
+    assert "Storage Blob Data Reader on container azureml" in told
+    assert "secret" not in told
     assert lines[-2].endswith("job completed")
+
+
+def test_a_link_that_storage_does_not_take_comes_with_the_command_that_reads_the_log(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for status, code in ((409, "PublicAccessNotPermitted"), (403, "KeyBasedAuthenticationNotPermitted")):
+        (told,) = [line for line in followed_with_a_closed_log(monkeypatch, status, code) if code in line]
+        command = (
+            f"`az storage blob download --auth-mode login --blob-url '{LOG_URL.partition('?')[0]}' --file log.txt`"
+        )
+        assert command in told
+
+
+def test_a_conflict_that_is_not_about_access_ends_the_following(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(KitError, match="BlobArchived"):
+        followed_with_a_closed_log(monkeypatch, 409, "BlobArchived")
 
 
 def test_other_nodes_lines_begin_with_their_name(monkeypatch: pytest.MonkeyPatch) -> None:

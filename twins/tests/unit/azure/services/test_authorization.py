@@ -93,6 +93,18 @@ def test_a_principal_whose_type_is_told_is_not_looked_for(arm: Arm) -> None:
     assert (made.status, made.body["properties"]["principalType"]) == (201, "ServicePrincipal")
 
 
+def test_a_new_principal_is_unknown_for_a_while_unless_its_type_is_told(tmp_path: Path, arm: Arm) -> None:
+    home = tmp_path / "slow"
+    home.mkdir()
+    slow = Arm(local_twin(home, authorization.install, pace=3600.0))
+    new = principals.add(slow.twin, "job", "identity").object_id
+    refused = slow.put(place(slow), VERSION, body(slow, new))
+    assert (refused.status, refused.code) == (400, "PrincipalNotFound")
+    assert slow.put(place(slow), VERSION, body(slow, new, principalType="ServicePrincipal")).status == 201
+    known = principals.add(arm.twin, "job", "identity").object_id
+    assert arm.put(place(arm), VERSION, body(arm, known)).body["properties"]["principalType"] == "ServicePrincipal"
+
+
 def test_who_may_give_some_roles_gives_and_takes_no_others(arm: Arm) -> None:
     dev, other = (principals.add(arm.twin, name, "application") for name in ("dev", "other"))
     group, administrator = arm.group(), "f58310d9-a9f6-439a-9e8d-f62e7b41a168"

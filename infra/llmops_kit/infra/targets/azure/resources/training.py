@@ -211,7 +211,9 @@ def _arguments(job: dict[str, Any]) -> ml.CommandJobArgs:
         identity=ml.ManagedIdentityArgs(
             identity_type=job["identity"]["identityType"], client_id=job["identity"]["clientId"]
         ),
-        resources=ml.JobResourceConfigurationArgs(instance_count=job["resources"]["instanceCount"]),
+        resources=ml.JobResourceConfigurationArgs(
+            instance_count=job["resources"]["instanceCount"], shm_size=job["resources"]["shmSize"]
+        ),
         limits=ml.CommandJobLimitsArgs(job_limits_type="Command", timeout=job["limits"]["timeout"]),
         distribution=ml.PyTorchArgs(
             distribution_type="PyTorch", process_count_per_instance=distribution["processCountPerInstance"]

@@ -10,6 +10,7 @@ from typing import Any
 from llmops_kit.cli.platforms.azure.bootstrap.names import AzureBootstrapSteps
 from llmops_kit.clouds.azure.names import unique_in_tenant
 from llmops_kit.clouds.azure.roles import BUILT_IN
+from llmops_kit.clouds.azure.session import AzureSession
 
 GRANTED = tuple(
     BUILT_IN[name]
@@ -77,7 +78,7 @@ def assign(
     if any((a.get("condition") or "") == condition for a in found):
         work.there(what)
         return
-    name = ours["name"] if ours else str(uuid.uuid5(uuid.NAMESPACE_URL, f"{scope.lower()} {guid} {principal}"))
+    name = ours["name"] if ours else _own_name(scope, guid, principal)
     properties = {
         "roleDefinitionId": f"{names.scope}/providers/{_DEFINITIONS}/{guid}",
         "principalId": principal,
@@ -94,7 +95,8 @@ def assign(
 
 
 def take_back(work: AzureBootstrapSteps, who: str, principal: str, kept: Collection[str]) -> None:
-    """Removes a principal's assignments on the whole subscription, which earlier versions of the kit made.
+    """Removes a principal's assignments on the whole subscription that earlier versions of the kit made. Those of an
+    administrator stay, and are reported.
 
     Args:
         work: of bootstrap.
@@ -109,13 +111,51 @@ def take_back(work: AzureBootstrapSteps, who: str, principal: str, kept: Collect
     listed = arm.list(f"{scope}/providers/{_ASSIGNMENTS}", **{"$filter": f"principalId eq '{principal}'"})
     for each in listed:
         guid = str(each["properties"]["roleDefinitionId"]).rpartition("/")[2].lower()
-        if str(each["properties"]["scope"]).lower() == scope.lower() and guid not in kept_ids:
-            role = next((name for name, id_ in BUILT_IN.items() if id_ == guid), guid)
-            work.change(
-                f"role {role} of {who} on {scope.rpartition('/')[2]}",
-                "removed: narrower roles in the stacks' groups replace it",
-                lambda id_=each["id"]: arm.delete(id_),
-            )
+        if str(each["properties"]["scope"]).lower() != scope.lower() or guid in kept_ids:
+            continue
+        role = next((name for name, id_ in BUILT_IN.items() if id_ == guid), guid)
+        what = f"role {role} of {who} on {scope.rpartition('/')[2]}"
+        if _is_own(each, scope, guid, principal):
+            done = "removed: narrower roles in the stacks' groups replace it"
+            work.change(what, done, lambda id_=each["id"]: arm.delete(id_))
+        else:
+            work.keep(what, "bootstrap did not assign it; narrower roles in the stacks' groups suffice")
+
+
+def _own_name(scope: str, guid: str, principal: str) -> str:
+    """Returns the name that bootstrap gives an assignment."""
+    return str(uuid.uuid5(uuid.NAMESPACE_URL, f"{scope.lower()} {guid} {principal}"))
+
+
+def _is_own(assignment: Document, scope: str, guid: str, principal: str) -> bool:
+    """Returns whether bootstrap made an assignment: its first versions wrote no description, but the same names."""
+    own = _own_name(scope, guid, principal)
+    return assignment["properties"].get("description") == MADE or str(assignment["name"]).lower() == own
+
+
+def remove_roles(session: AzureSession, project: str, scope: str) -> None:
+    """Removes a project's custom roles from a subscription, and bootstrap's assignments of them. A role that somebody
+    else assigned too stays, since Azure keeps roles that are in use.
+
+    https://learn.microsoft.com/azure/role-based-access-control/custom-roles#custom-role-limits
+    """
+    arm = session.arm
+    listed = arm.list(f"{scope}/providers/{_DEFINITIONS}", **{"$filter": "type eq 'CustomRole'"})
+    own = {
+        str(each["name"]).lower(): each["id"]
+        for each in listed
+        if each["properties"].get("description") == MADE
+        and str(each["properties"]["roleName"]).startswith(f"{project} ")
+        and [place.lower() for place in each["properties"]["assignableScopes"]] == [scope.lower()]
+    }
+    for each in arm.list(f"{scope}/providers/{_ASSIGNMENTS}") if own else ():
+        guid = str(each["properties"]["roleDefinitionId"]).rpartition("/")[2].lower()
+        if each["properties"].get("description") == MADE and guid in own:
+            arm.delete(each["id"])
+        else:
+            own.pop(guid, None)
+    for id_ in own.values():
+        arm.delete(id_)
 
 
 def role_id(work: AzureBootstrapSteps, name: str) -> str:

@@ -1,6 +1,8 @@
 """Creates the storage of states and the key for secrets, step by step. Each step changes only what differs."""
 
 import os
+import time
+from collections.abc import Iterable
 from typing import Any
 
 from llmops_kit.cli.platforms.azure.bootstrap.names import CONTAINER, KEY, TAGS, AzureBootstrapSteps
@@ -26,6 +28,9 @@ PROVIDERS = (
 Microsoft.PolicyInsights the first endpoint fails, with an error that names neither
 (https://learn.microsoft.com/answers/questions/2129910). A new subscription has none of them.
 """
+_REGISTERING = "Registering"
+_REGISTER_SECONDS = 15 * 60
+_POLL_SECONDS = 2.0
 _DELETED_DAYS = 90
 _OLD_DAYS = 365
 _WANTED = {
@@ -40,22 +45,52 @@ Document = dict[str, Any]
 
 
 def providers(work: AzureBootstrapSteps) -> None:
-    """Registers the resource providers in the subscription."""
-    arm, missing = work.session.arm, []
-    for name in PROVIDERS:
-        found = arm.find(f"{work.names.scope}/providers/{name}") or {}
-        if found.get("registrationState") not in ("Registered", "Registering"):
-            missing.append(name)
+    """Registers the resource providers in the subscription, and waits until they are registered everywhere. Azure
+    would create resources where a provider is done already, but names no locations:
+    https://learn.microsoft.com/azure/azure-resource-manager/management/resource-providers-and-types#register-resource-provider
+
+    Raises:
+        KitError: one is not registered in time.
+    """
+    arm, pending = work.session.arm, _unregistered(work, PROVIDERS)
+    missing = [name for name, state in pending.items() if state != _REGISTERING]
     what = "resource providers of the subscription"
-    if not missing:
+    if not pending:
         work.there(what)
         return
-    ids = [f"{work.names.scope}/providers/{name}" for name in missing]
-    work.change(
-        what,
-        f"{', '.join(missing)} registered",
-        lambda: [arm.post(id_, "register") for id_ in ids],
-    )
+
+    def register() -> None:
+        for name in missing:
+            arm.post(f"{work.names.scope}/providers/{name}", "register")
+        _wait_for(work, pending)
+
+    words = f"{', '.join(missing)} registered" if missing else f"{', '.join(pending)} registering -> registered"
+    work.change(what, words, register)
+
+
+def _unregistered(work: AzureBootstrapSteps, names: Iterable[str]) -> dict[str, str]:
+    """Returns the state of each provider that is not registered."""
+    found = {name: work.session.arm.find(f"{work.names.scope}/providers/{name}") or {} for name in names}
+    states = {name: str(each.get("registrationState", "")) for name, each in found.items()}
+    return {name: state for name, state in states.items() if state != "Registered"}
+
+
+def _wait_for(work: AzureBootstrapSteps, names: Iterable[str]) -> None:
+    deadline, told = time.monotonic() + _REGISTER_SECONDS, 0
+    while pending := _unregistered(work, names):
+        if time.monotonic() > deadline:
+            states = ", ".join(f"{name} ({state})" for name, state in pending.items())
+            raise KitError(
+                f"not registered after {_REGISTER_SECONDS // 60} minutes: {states}",
+                where=work.names.scope,
+                fix=f"wait until `az provider show --namespace {next(iter(pending))} --query registrationState` says "
+                "Registered, then repeat the command: it resumes",
+            )
+        if len(pending) != told:
+            told = len(pending)
+            work.say(f"waiting until Azure has registered {', '.join(pending)}, which takes minutes")
+        time.sleep(_POLL_SECONDS)
+        names = pending
 
 
 def resource_group(work: AzureBootstrapSteps, location: str) -> str:

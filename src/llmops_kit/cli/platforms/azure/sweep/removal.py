@@ -11,8 +11,12 @@ from llmops_kit.clouds.azure.assets import archived
 from llmops_kit.clouds.azure.session import AzureSession
 from llmops_kit.core.errors import KitError
 
-# Resources that Azure itself creates in the group of an Application Insights component, and doesn't remove.
-_AZURES_OWN = ("microsoft.alertsmanagement/smartdetectoralertrules",)
+# Resources that Azure itself creates in the group of an Application Insights component, and doesn't remove: a rule for
+# each component, and the action group that they notify
+# (https://learn.microsoft.com/azure/azure-monitor/alerts/proactive-failure-diagnostics,
+# https://github.com/hashicorp/terraform-provider-azurerm/issues/10563).
+_DETECTION_RULES = "microsoft.alertsmanagement/smartdetectoralertrules"
+_DETECTION_GROUP = "/microsoft.insights/actiongroups/application insights smart detection"
 
 
 def remove(session: AzureSession, things: Collection[Thing], say: Say) -> list[str]:
@@ -69,14 +73,14 @@ def _group(arm: ResourceManager, thing: Thing) -> None:
     Raises:
         KitError: it holds something else.
     """
-    left = [
-        line["id"].rpartition("/")[2]
-        for line in arm.list(f"{thing.id}/resources")
-        if line["type"].lower() not in _AZURES_OWN
-    ]
+    left = [line["id"].rpartition("/")[2] for line in arm.list(f"{thing.id}/resources") if not _is_azures_own(line)]
     if left:
         raise KitError(f"it still holds {', '.join(left[:5])}", where=thing.id)
     arm.delete(thing.id)
+
+
+def _is_azures_own(line: dict[str, Any]) -> bool:
+    return line["type"].lower() == _DETECTION_RULES or line["id"].lower().endswith(_DETECTION_GROUP)
 
 
 _REMOVALS: dict[str, Callable[[ResourceManager, Thing], None]] = dict(

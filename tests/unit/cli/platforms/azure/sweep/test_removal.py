@@ -81,6 +81,20 @@ def test_the_last_version_takes_its_container_along() -> None:
     assert (several.done, alone.done) == (["archive 1"], ["archive 1", "archive m"])
 
 
+def test_a_group_with_azures_own_action_group_goes_and_one_with_somebodys_stays() -> None:
+    kind = "microsoft.insights/actionGroups"
+    at = f"{GROUP}/providers/{kind}"
+    own = {"id": f"{at}/Application Insights Smart Detection", "type": kind}
+    theirs = {"id": f"{at}/on-call", "type": kind}
+    group = Thing("resource group", "g", GROUP)
+    alone = Subscription({f"{GROUP}/resources": [own]})
+    assert removed(alone, group) == []
+    assert alone.done == ["g"]
+    assert removed(Subscription({f"{GROUP}/resources": [own, theirs]}), group) == [
+        "resource group g: it still holds on-call"
+    ]
+
+
 def test_a_group_that_holds_something_stays_and_what_is_refused_is_told() -> None:
     things = f"{GROUP}/resources"
     own = {"id": f"{GROUP}/x/Failure Anomalies", "type": "microsoft.alertsmanagement/smartDetectorAlertRules"}
