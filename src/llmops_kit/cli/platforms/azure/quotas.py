@@ -16,7 +16,9 @@ from llmops_kit.clouds.azure.session import AzureSession
 from llmops_kit.core.documents.outputs import AzureOutput
 from llmops_kit.core.errors import KitError
 
-_SPARE = 1.2  # quota that Azure ML requires in addition, for updates of a deployment
+# Quota that Azure ML requires in addition, for updates of a deployment, in whole instances:
+# https://learn.microsoft.com/azure/machine-learning/how-to-manage-quotas#virtual-machine-quota-allocation-for-deployment
+_SPARE = 1.2
 _LOW_PRIORITY = "all low-priority machines"
 _MORE = "request more on the portal's Quotas page, Azure Machine Learning"
 
@@ -61,7 +63,7 @@ def quotas_for(
             continue
         family = _LOW_PRIORITY if machines.use == "spot training job" else str(size["family"])
         spare = _SPARE if machines.use == "endpoint" else 1
-        cores[family] = cores.get(family, 0) + math.ceil(count * int(size["vCPUs"]) * spare)
+        cores[family] = cores.get(family, 0) + math.ceil(count * spare) * int(size["vCPUs"])
     own = _own_cores(session.arm, needed, deployed, sizes) if usages else None
     known = [_need(family, count, usages.get(family.lower()), refused, own) for family, count in cores.items()]
     return known + unknown
