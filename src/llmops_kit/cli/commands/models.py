@@ -287,14 +287,14 @@ def print_version(platform: "Platform", ref: "ModelRef", as_json: bool, more: di
         "from": _made_from(manifest),
         "size": _megabytes(_bytes(manifest)),
         "engines": ", ".join(manifest.engines),
+        "signed": signed,
         "scores": [_score(result) for result in manifest.evaluation],
         "gate": _gate(manifest),
     }
-    fields["signed"] = signed
-    if rejection:
-        fields["rejected"] = f"{rejection}; `llmops models clear {ref.alias}` allows promoting it again"
     if manifest.gate:
         fields[""] = manifest.gate.reasons
+    if rejection:
+        fields["rejected"] = f"{rejection}; `llmops models clear {ref.alias}` allows promoting it again"
     fields["gate waived"] = [
         f"endpoint {each['endpoint']}, by {each['by']}, {each['at']}: {each['reason'] or 'no reason recorded'}"
         for each in waived

@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from llmops_kit.cli.commands.models import list_models
+from llmops_kit.cli.commands.models import list_models, print_version
 from llmops_kit.cli.runs.runs import plan_run
+from llmops_kit.core.layout import rejection_log
 from tests.support.tiny_models.versions import write_output
 from tests.unit.cli.conftest import MakeVersion
 from tests.unit.cli.runs.test_runs import deploy, write_recipe
@@ -41,3 +42,23 @@ def test_versions_are_listed_with_bytes_and_scores(
         for name, score in scores.items():
             assert f"{name} {score['value']:.2f}" in line
         assert f"{rows[line.split()[0]]['bytes'] / 1e6:.0f} MB" in line
+
+
+def test_the_reasons_of_the_gate_follow_it(
+    tmp_path: Path, make_version: MakeVersion, capsys: pytest.CaptureFixture[str]
+) -> None:
+    platform = deploy(tmp_path, "")
+    store = platform.store()
+    store.put_model(make_version("other", "weights", passed=False), platform.sign)
+    ref = store.find("other@1")
+    rejection = {"action": "rejected", "why": "5xx alarm", "when": "now"}
+    store.append(rejection_log(ref.sha256), rejection)
+    print_version(platform, ref, as_json=False)
+    lines = capsys.readouterr().out.splitlines()
+    gate = next(number for number, line in enumerate(lines) if line.startswith("gate "))
+    assert lines[gate + 1].strip() == "new-phrasings 0.10 < 0.80"
+    assert [line.split()[0] for line in lines if line.startswith(("signed", "gate", "rejected"))] == [
+        "signed",
+        "gate",
+        "rejected",
+    ]
