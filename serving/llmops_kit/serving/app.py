@@ -11,6 +11,7 @@ from llmops_kit.serving.api.openai import (
     LONG_BODY,
     ChatRequest,
     CompletionRequest,
+    check_stream_options,
     parse_chat,
     parse_completion,
     parse_embedding,
@@ -76,8 +77,7 @@ class App:
             model.card.check_name(asked.model)
         if model.manifest.embedding:
             raise wrong_kind(model.name, embeds=True)
-        if asked.stream_options and not asked.stream:
-            raise ApiError(400, "stream_options needs stream", code="invalid_value", param="stream_options")
+        check_stream_options(asked.stream_options, asked.stream)
         with exchange.more_places(asked.answers - 1):
             try:
                 generation = await service.prepare(asked, model, exchange.caller)

@@ -12,7 +12,7 @@ import pytest
 
 from tests.emulated.azure.test_given import given_by
 from tests.emulated.azure.test_ground import held
-from tests.support.clouds.azure_twin import AzureStack, Subscription, make_stack, running_twin
+from tests.support.clouds.azure_twin import AzureStack, Subscription, make_stack, role_assignment, running_twin
 from tests.support.servers.serving import until
 
 ROLES = "2022-04-01"
@@ -85,12 +85,8 @@ def deployer_of(owner: Subscription) -> Subscription:
     somebody = owner.application("deployer")
     root = f"/subscriptions/{owner.info.subscription}/providers/Microsoft.Authorization"
     for role in DEPLOYER.values():
-        properties = {
-            "principalId": somebody.object_id,
-            "principalType": "ServicePrincipal",
-            "roleDefinitionId": f"{root}/roleDefinitions/{role}",
-        }
-        change(owner, "PUT", f"{root}/roleAssignments/{uuid.uuid4()}", {"properties": properties})
+        body = role_assignment(somebody.object_id, f"{root}/roleDefinitions/{role}")
+        change(owner, "PUT", f"{root}/roleAssignments/{uuid.uuid4()}", body)
     with owner.entered(), somebody.credential() as credential:
         client = owner.arm(credential)
         until(lambda: client.send("GET", "{sub}/resourceGroups", "2024-03-01").status_code == 200)

@@ -42,3 +42,9 @@ def trusted(home: Path) -> dict[str, str]:
     """
     authority = str(certificates.make(home) / certificates.AUTHORITY)
     return dict.fromkeys(("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"), authority)
+
+
+def role_assignment(principal: str, role_definition: str) -> dict[str, Any]:
+    """The body that assigns a role to an application or identity, which may be new."""
+    properties = {"principalId": principal, "principalType": "ServicePrincipal", "roleDefinitionId": role_definition}
+    return {"properties": properties}

@@ -99,27 +99,23 @@ class Frames:
     def role(self) -> bytes:
         """Returns the frames that open a stream: an empty delta with the role for each answer."""
         empty = '"delta":{"role":"assistant","content":""}'
-        return b"".join(self._frame(choice, empty) for choice in range(self._answers))
+        return b"".join(self._frame(Delta(choice=choice), empty) for choice in range(self._answers))
 
     def delta(self, delta: Delta) -> bytes:
         """Returns the frames of one delta: its text with log probabilities, its pieces of calls, and its end."""
         frames: list[bytes] = []
         chances = _logprobs(delta.chances)
         if delta.text or (delta.chances and not delta.calls):
-            frames.append(
-                self._frame(
-                    delta.choice, f'"delta":{{"content":{json.dumps(delta.text)}}}', chances, tokens=delta.tokens
-                )
-            )
+            frames.append(self._frame(delta, f'"delta":{{"content":{json.dumps(delta.text)}}}', chances))
             chances = "null"
         for call in delta.calls:
             shown = {"index": call.call, **_call(call.name)} if call.name else {"index": call.call, "function": {}}
             shown["function"]["arguments"] = call.arguments
             content = json.dumps({"tool_calls": [shown]}, separators=_COMPACT)
-            frames.append(self._frame(delta.choice, f'"delta":{content}', chances, tokens=delta.tokens))
+            frames.append(self._frame(delta, f'"delta":{content}', chances))
             chances = "null"
         if delta.finish:
-            frames.append(self._frame(delta.choice, '"delta":{}', finish=delta.finish, tokens=delta.tokens))
+            frames.append(self._frame(delta, '"delta":{}', finish=delta.finish))
         return b"".join(frames)
 
     def end(self, usage: dict[str, int]) -> bytes:
@@ -141,14 +137,14 @@ class Frames:
         ]
         return {**self._head, "object": self.WHOLE, "choices": shown, "usage": usage}
 
-    def _frame(self, choice: int, content: str, chances: str = "null", finish: str = "", tokens: int = 0) -> bytes:
+    def _frame(self, delta: Delta, content: str, chances: str = "null", finish: str = "") -> bytes:
         end = json.dumps(finish) if finish else "null"
         usage = self._usage
         if self._continuous is not None:
-            usage = f',"usage":{json.dumps(usage_of(self._continuous, tokens), separators=_COMPACT)}'
+            usage = f',"usage":{json.dumps(usage_of(self._continuous, delta.tokens), separators=_COMPACT)}'
         return (
-            f'data: {self._chunk},"choices":[{{"index":{choice},{content},"logprobs":{chances},"finish_reason":{end}}}]'
-            f"{usage}}}\n\n"
+            f'data: {self._chunk},"choices":[{{"index":{delta.choice},{content},"logprobs":{chances},'
+            f'"finish_reason":{end}}}]{usage}}}\n\n'
         ).encode()
 
     def _shown(self, choice: _Choice) -> dict[str, Any]:
@@ -169,9 +165,8 @@ class CompletionFrames(Frames):
 
     def delta(self, delta: Delta) -> bytes:
         """Returns the frames of one delta: its text, and its end."""
-        choice, done = delta.choice, delta.tokens
-        frames = self._frame(choice, f'"text":{json.dumps(delta.text)}', tokens=done) if delta.text else b""
-        return frames + (self._frame(choice, '"text":""', finish=delta.finish, tokens=done) if delta.finish else b"")
+        frames = self._frame(delta, f'"text":{json.dumps(delta.text)}') if delta.text else b""
+        return frames + (self._frame(delta, '"text":""', finish=delta.finish) if delta.finish else b"")
 
     def _shown(self, choice: _Choice) -> dict[str, Any]:
         return {"text": choice.text, "logprobs": None}

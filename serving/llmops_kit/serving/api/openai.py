@@ -105,11 +105,6 @@ class TextStreamOptions(StreamOptions):
 
     continuous_usage_stats: bool | None = None
 
-    @property
-    def continuous(self) -> bool:
-        """Whether every chunk has its answer's usage so far."""
-        return self.include_usage and bool(self.continuous_usage_stats)
-
 
 Stop = Annotated[str, Field(min_length=1, max_length=256)]
 Stops = Annotated[list[Stop], Field(max_length=4)]
@@ -157,7 +152,8 @@ class GenerationOptions(StrictBody):
     @property
     def continuous_usage(self) -> bool:
         """Whether every chunk of the stream has its answer's usage so far."""
-        return bool(self.stream_options and self.stream_options.continuous)
+        options = self.stream_options
+        return bool(options and options.include_usage and options.continuous_usage_stats)
 
     @property
     def answers(self) -> int:
@@ -323,6 +319,16 @@ def parse_body(body: bytes, kind: type[_Body]) -> _Body:
     message = "it is missing" if fault == "missing" else message
     code = "invalid_type" if place and fault.endswith("_type") else _CODES.get(fault, "invalid_value")
     raise ApiError(400, f"{place or 'the body'}: {message}", code=code, param=place)
+
+
+def check_stream_options(options: object, stream: object) -> None:
+    """Refuses the options of a stream for an answer that is none.
+
+    Raises:
+        ApiError: 400, naming the parameter.
+    """
+    if options is not None and not stream:
+        raise ApiError(400, "stream_options needs stream", code="invalid_value", param="stream_options")
 
 
 def longest_body(text: int) -> int:

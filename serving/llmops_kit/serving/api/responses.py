@@ -12,7 +12,14 @@ from pydantic_core import PydanticCustomError
 
 from llmops_kit.core.json_schema.bounds import LIMITS
 from llmops_kit.core.json_values import read_json
-from llmops_kit.serving.api.openai import ChatMessage, ChatRequest, StreamOptions, joined_parts, parse_body
+from llmops_kit.serving.api.openai import (
+    ChatMessage,
+    ChatRequest,
+    StreamOptions,
+    check_stream_options,
+    joined_parts,
+    parse_body,
+)
 from llmops_kit.serving.api.request_bodies import Only, StrictBody
 from llmops_kit.serving.api.tools import (
     MAX_TOOLS,
@@ -307,7 +314,6 @@ def parse_responses(body: bytes) -> ResponsesRequest:
         ApiError: 400, naming the parameter.
     """
     request = parse_body(body, ResponsesRequest)
-    if request.stream_options and not request.stream:
-        raise ApiError(400, "stream_options needs stream", code="invalid_value", param="stream_options")
+    check_stream_options(request.stream_options, request.stream)
     _ = request.chat  # cached now: for a long body this runs on a thread
     return request

@@ -9,6 +9,7 @@ from typing import Any
 from uuid import uuid4
 
 from llmops_kit.serving.errors import ApiError
+from llmops_kit.serving.front.refusals import log_fields
 from llmops_kit.serving.metrics import Metrics
 from llmops_kit.serving.usage import Usage
 
@@ -138,7 +139,8 @@ class HttpExchange:
         await self.answer(status, json.dumps(value).encode(), "application/json; charset=utf-8", headers)
 
     async def fail(self, error: ApiError) -> None:
-        """Reports an error: as a response, or as the last frame of a stream that has begun."""
+        """Reports an error: in the log line, and as a response or as the last frame of a stream that has begun."""
+        self.note(**log_fields(error))
         if not self._begun:
             headers = [(b"retry-after", b"%d" % error.retry_after)] if error.retry_after else []
             if error.allow:

@@ -29,7 +29,6 @@ from llmops_kit.serving.front.exchange import (
 from llmops_kit.serving.front.keys import Caller, ExpiredKeyError, Keys
 from llmops_kit.serving.front.openapi import description
 from llmops_kit.serving.front.readiness import Readiness
-from llmops_kit.serving.front.refusals import log_fields
 from llmops_kit.serving.front.routes import HEALTH, ROUTES, AllowList, Route
 from llmops_kit.serving.front.vllm import VllmApp
 from llmops_kit.serving.front.vllm_requests import PARAMETERS
@@ -91,15 +90,12 @@ class Front:
         except ApiError as e:
             if isinstance(e, ExpiredKeyError):
                 exchange.note(key=e.name, expired=True)
-            exchange.note(**log_fields(e))
             await exchange.fail(e)
         except ClientGoneError:
             exchange.status = 499
         except Exception:
             say("a fault of the server:\n" + traceback.format_exc())
-            fault = ApiError(500, "a fault of the server; it is in its log", code="fault")
-            exchange.note(**log_fields(fault))
-            await exchange.fail(fault)
+            await exchange.fail(ApiError(500, "a fault of the server; it is in its log", code="fault"))
         finally:
             self._log(exchange)
 

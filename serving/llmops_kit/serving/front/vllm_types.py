@@ -9,10 +9,15 @@ from typing import Any
 
 from pydantic import create_model
 
-from llmops_kit.serving.api.openai import ChatRequest, CompletionRequest, EmbeddingRequest, parse_body
+from llmops_kit.serving.api.openai import (
+    ChatRequest,
+    CompletionRequest,
+    EmbeddingRequest,
+    check_stream_options,
+    parse_body,
+)
 from llmops_kit.serving.api.request_bodies import Only, StrictBody
 from llmops_kit.serving.api.responses import ResponsesRequest
-from llmops_kit.serving.errors import ApiError
 from llmops_kit.serving.front.routes import CHAT, COMPLETIONS, EMBEDDINGS, RESPONSES
 
 
@@ -26,13 +31,10 @@ def check_types(request: Mapping[str, Any], path: str) -> None:
     Raises:
         ApiError: 400, naming the parameter.
     """
-    kind = _KINDS.get(path)
-    if kind is None:
-        return
+    kind = _KINDS[path]
     given = {name: request[name] for name in kind.model_fields if request.get(name) is not None}
     parse_body(json.dumps(given).encode(), kind)
-    if request.get("stream_options") is not None and not request.get("stream"):
-        raise ApiError(400, "stream_options needs stream", code="invalid_value", param="stream_options")
+    check_stream_options(request.get("stream_options"), request.get("stream"))
 
 
 def _types(kind: type[StrictBody]) -> type[StrictBody]:

@@ -31,7 +31,7 @@ from tests.emulated.cli.azure.conftest import entered
 from tests.emulated.cli.azure.test_policy import ROOT, STACK, put_version
 from tests.emulated.cli.conftest import Kit
 from tests.support.clients import client_environ
-from tests.support.clouds.azure_twin import LOCATION
+from tests.support.clouds.azure_twin import LOCATION, role_assignment
 from tests.support.servers.serving import until
 from tests.support.workflows import commit, load, outputs
 
@@ -260,12 +260,8 @@ def test_what_an_earlier_version_gave_on_the_subscription_is_taken_back(
     for role in ("Role Based Access Control Administrator", "Contributor"):
         name = uuid.uuid5(uuid.NAMESPACE_URL, f"{scope} {BUILT_IN[role]} {principal}")
         root = f"{scope}/providers/Microsoft.Authorization"
-        properties = {
-            "principalId": principal,
-            "principalType": "ServicePrincipal",
-            "roleDefinitionId": f"{root}/roleDefinitions/{BUILT_IN[role]}",
-        }
-        session.arm.put(f"{root}/roleAssignments/{name}", {"properties": properties})
+        body = role_assignment(principal, f"{root}/roleDefinitions/{BUILT_IN[role]}")
+        session.arm.put(f"{root}/roleAssignments/{name}", body)
     again = bootstrap(session, "llmops", lambda _: None, github="acme/ci", stacks=("ci",))
     changed = [row["what"] for row in again.rows if row["state"].startswith("changed: removed")]
     assert [what.partition(" of ")[0] for what in sorted(changed)] == [

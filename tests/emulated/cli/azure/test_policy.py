@@ -21,7 +21,7 @@ from llmops_twins.azure import control
 from tests.emulated.cli.azure.conftest import MakePlatform, add_workspace
 from tests.emulated.cli.conftest import Kit
 from tests.support.clients import client_environ
-from tests.support.clouds.azure_twin import LOCATION, SERVING, TRAINING
+from tests.support.clouds.azure_twin import LOCATION, SERVING, TRAINING, role_assignment
 from tests.support.tiny_models.versions import write_version
 
 STACK = f"""\
@@ -125,12 +125,8 @@ def allow(session: AzureSession, principal: str, role: dict[str, Any], name: str
     blocks = [{"actions": role["Actions"], "dataActions": role["DataActions"]}]
     properties = {"roleName": f"exact-{name}", "permissions": blocks, "assignableScopes": [SUBSCRIPTION]}
     session.arm.put(f"{ROOT}/roleDefinitions/{guid}", {"properties": properties}, "2022-04-01")
-    assigned = {
-        "principalId": principal,
-        "principalType": "ServicePrincipal",
-        "roleDefinitionId": f"{ROOT}/roleDefinitions/{guid}",
-    }
-    session.arm.put(f"{ROOT}/roleAssignments/{uuid.uuid4()}", {"properties": assigned})
+    assigned = role_assignment(principal, f"{ROOT}/roleDefinitions/{guid}")
+    session.arm.put(f"{ROOT}/roleAssignments/{uuid.uuid4()}", assigned)
 
 
 def roll_out_at_once(path: Path) -> None:

@@ -26,7 +26,7 @@ from llmops_kit.core.documents.outputs import StackOutputs
 from llmops_kit.core.documents.run import Compute, Pinned, RunSpec
 from llmops_kit.core.errors import KitError
 from llmops_kit.core.names import parse_promoted
-from tests.support.clouds.azure_twin import AzureStack, Subscription, make_stack, running_twin
+from tests.support.clouds.azure_twin import AzureStack, Subscription, make_stack, role_assignment, running_twin
 from tests.support.runs.training import tiny_recipe, write_rows
 from tests.support.servers.serving import until
 
@@ -89,12 +89,8 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
         world = World(made, owner, "", "")
         root = f"/subscriptions/{owner.info.subscription}/providers/Microsoft.Authorization"
         for role in _DEPLOYER.values():
-            properties = {
-                "principalId": deployer.object_id,
-                "principalType": "ServicePrincipal",
-                "roleDefinitionId": f"{root}/roleDefinitions/{role}",
-            }
-            world.change("PUT", f"{root}/roleAssignments/{uuid.uuid4()}", {"properties": properties})
+            body = role_assignment(deployer.object_id, f"{root}/roleDefinitions/{role}")
+            world.change("PUT", f"{root}/roleAssignments/{uuid.uuid4()}", body)
         made.up()
         write_rows(folder / "rows")
         build_dataset(tiny_recipe(), folder / "rows", folder / "dataset")

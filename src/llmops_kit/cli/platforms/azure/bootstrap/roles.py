@@ -110,7 +110,7 @@ def take_back(work: AzureBootstrapSteps, who: str, principal: str, kept: Collect
     kept_ids = {role_id(work, name) for name in kept}
     listed = arm.list(f"{scope}/providers/{_ASSIGNMENTS}", **{"$filter": f"principalId eq '{principal}'"})
     for each in listed:
-        guid = str(each["properties"]["roleDefinitionId"]).rpartition("/")[2].lower()
+        guid = _role_of(each)
         if str(each["properties"]["scope"]).lower() != scope.lower() or guid in kept_ids:
             continue
         role = next((name for name, id_ in BUILT_IN.items() if id_ == guid), guid)
@@ -120,6 +120,11 @@ def take_back(work: AzureBootstrapSteps, who: str, principal: str, kept: Collect
             work.change(what, done, lambda id_=each["id"]: arm.delete(id_))
         else:
             work.keep(what, "bootstrap did not assign it; narrower roles in the stacks' groups suffice")
+
+
+def _role_of(assignment: Document) -> str:
+    """Returns the GUID of the role that an assignment gives."""
+    return str(assignment["properties"]["roleDefinitionId"]).rpartition("/")[2].lower()
 
 
 def _own_name(scope: str, guid: str, principal: str) -> str:
@@ -149,7 +154,7 @@ def remove_roles(session: AzureSession, project: str, scope: str) -> None:
         and [place.lower() for place in each["properties"]["assignableScopes"]] == [scope.lower()]
     }
     for each in arm.list(f"{scope}/providers/{_ASSIGNMENTS}") if own else ():
-        guid = str(each["properties"]["roleDefinitionId"]).rpartition("/")[2].lower()
+        guid = _role_of(each)
         if each["properties"].get("description") == MADE and guid in own:
             arm.delete(each["id"])
         else:
